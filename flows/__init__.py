@@ -1,0 +1,1 @@
+"""Prefect flows: thin decorators round plain functions. May import runner, storage and domain."""
