@@ -1,7 +1,7 @@
 """What the journal holds: one frozen struct per kind of fact. Append-only; state is what replaying gives.
 
-Times are Unix milliseconds (UTC). Money and quantities are Decimal, encoded as strings. A kind's name is its tag in the journal,
-so a tag, once written by a release, is never reused for something else; fields are only added, with defaults.
+Times are Unix milliseconds (UTC). Money and quantities are Decimal, encoded as strings. A kind's name is its tag in the
+journal, so a tag, once written by a release, is never reused for something else; fields are only added, with defaults.
 """
 
 from decimal import Decimal
@@ -67,7 +67,7 @@ class SignalResolved(Entry, frozen=True, kw_only=True, tag="signal_resolved"):
 
 
 class TradeIntended(Entry, frozen=True, kw_only=True, tag="trade_intended"):
-    """The plan of one pair trade, frozen at decision: hedge ratio, mean, deviation and exits never change after this."""
+    """The plan of one pair trade. Hedge ratio, mean, deviation and exits are frozen at decision."""
 
     trade_id: TradeId
     pair_id: PairId

@@ -80,9 +80,7 @@ class PairConfig(msgspec.Struct, frozen=True, kw_only=True):
     entry_z: float
     exit_z: float
     stop_z: float
-    half_life_bars: (
-        float | None
-    )  # In bars of `half_life_bar_seconds`; None: no time stop, no funding estimate.
+    half_life_bars: float | None  # In bars of `half_life_bar_seconds`; None: no time stop, no funding estimate.
     half_life_bar_seconds: int
     enabled: bool = True  # False: closes only.
 
@@ -90,17 +88,13 @@ class PairConfig(msgspec.Struct, frozen=True, kw_only=True):
         if self.leg_a == self.leg_b:
             raise ValueError(f"{self.pair_id}: leg_a and leg_b are the same symbol; name two different ones")
         if not (math.isfinite(self.hedge_ratio) and self.hedge_ratio > 0):
-            raise ValueError(
-                f"{self.pair_id}: hedge_ratio must be a finite number above 0, not {self.hedge_ratio}"
-            )
+            raise ValueError(f"{self.pair_id}: hedge_ratio must be a finite number above 0, not {self.hedge_ratio}")
         if not (0 <= self.exit_z < self.entry_z < self.stop_z < math.inf):
             raise ValueError(
                 f"{self.pair_id}: need 0 <= exit_threshold < z_score_threshold < stop_loss_z,"
                 f" not {self.exit_z}, {self.entry_z}, {self.stop_z}"
             )
-        if self.half_life_bars is not None and not (
-            math.isfinite(self.half_life_bars) and self.half_life_bars > 0
-        ):
+        if self.half_life_bars is not None and not (math.isfinite(self.half_life_bars) and self.half_life_bars > 0):
             raise ValueError(f"{self.pair_id}: half_life_candles must be a finite number above 0")
 
     @property

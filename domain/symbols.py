@@ -1,4 +1,4 @@
-"""Names of a contract: unified (`BTC/USDT:USDT`), the exchange's id (`BTCUSDT`), and what a person types (`BTC/USDT`)."""
+"""Names of a contract: unified (`BTC/USDT:USDT`), the exchange's id (`BTCUSDT`), as typed (`BTC/USDT`)."""
 
 import re
 from typing import NewType
@@ -17,9 +17,7 @@ def unified(typed: str) -> Symbol:
     """Read a linear perpetual's name as a person writes it. Raises: ValueError with the remedy."""
     match = _TYPED.match(typed)
     if match is None or (match[3] is not None and match[3] != match[2]):
-        raise ValueError(
-            f"{typed!r} is not a linear perpetual; write it as BASE/USDT, for example 1000CAT/USDT"
-        )
+        raise ValueError(f"{typed!r} is not a linear perpetual; write it as BASE/USDT, for example 1000CAT/USDT")
     return Symbol(f"{match[1]}/{match[2]}:{match[2]}")
 
 
