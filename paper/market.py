@@ -1,7 +1,7 @@
 """The seam between a market (where prices come from) and the venue (who matches orders against them).
 
-Two clocks run here on purpose. *Server time* is the wall clock: signatures, order and trade times obey it. *Market time* stamps books,
-klines and funding; a replay runs it at a hundred times the speed without making one signed request look stale.
+Two clocks run here on purpose. *Server time* is the wall clock: signatures, order and trade times obey it. *Market time*
+stamps books, klines and funding; a replay runs it at a hundred times the speed without making one signed request look stale.
 """
 
 from collections.abc import Callable, Mapping, Sequence

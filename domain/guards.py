@@ -1,0 +1,255 @@
+"""What may stop an entry: an ordered tuple of pure functions. Approval is a type, and the engine accepts nothing else.
+
+A denial is a stable code with facts. Orders that reduce exposure are never reviewed here: an exit must not be stopped by a limit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from domain.edge import Edge
+from domain.pairs import PairSide, TradingSignal
+from domain.sizing import Sized, TooSmall
+from domain.symbols import PairId
+
+
+class DenialCode(StrEnum):
+    """Stable codes; `docs/execution.md` says what each means and what to do."""
+
+    PAUSED = "PAUSED"
+    DRY_RUN = "DRY_RUN"
+    JOURNAL_BROKEN = "JOURNAL_BROKEN"
+    RECOVERING = "RECOVERING"
+    USER_STREAM_DOWN = "USER_STREAM_DOWN"
+    EXCHANGE_BLOCKED = "EXCHANGE_BLOCKED"
+    FOREIGN_ORDERS = "FOREIGN_ORDERS"
+    PAIR_CLOSE_ONLY = "PAIR_CLOSE_ONLY"
+    PAIR_FROZEN = "PAIR_FROZEN"
+    PAIR_BUSY = "PAIR_BUSY"
+    SYMBOL_BUSY = "SYMBOL_BUSY"
+    SYMBOL_NOT_TRADING = "SYMBOL_NOT_TRADING"
+    QUOTE_STALE = "QUOTE_STALE"
+    BEYOND_STOP = "BEYOND_STOP"
+    Z_NOT_EXECUTABLE = "Z_NOT_EXECUTABLE"
+    SIZE_TOO_SMALL = "SIZE_TOO_SMALL"
+    FILTER = "FILTER"
+    LEVERAGE = "LEVERAGE"
+    EDGE_TOO_SMALL = "EDGE_TOO_SMALL"
+    GROSS_NOTIONAL = "GROSS_NOTIONAL"
+    DAILY_LOSS = "DAILY_LOSS"
+    MARGIN = "MARGIN"
+    DUPLICATE = "DUPLICATE"
+    ROLLED_BACK = "ROLLED_BACK"  # Approved, sent, and taken back.
+    EXCHANGE_REFUSED = "EXCHANGE_REFUSED"
+    INTERNAL = "INTERNAL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the operator allows."""
+
+    quote_age_ms_max: int
+    gross_notional_usd_max: Decimal
+    daily_loss_usd_max: Decimal
+    min_edge_ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """The world at the moment of review, gathered before any guard runs, so that guards cannot disagree about it."""
+
+    signal: TradingSignal
+    side: PairSide
+    entry_z: float
+    stop_z: float
+    paused_because: str | None
+    dry_run: bool
+    journal_broken: bool
+    recovering: bool
+    user_stream_down: bool
+    exchange_blocked_ms: int
+    foreign_orders: int
+    pair_enabled: bool
+    pair_frozen_ms: int
+    pair_has_trade: bool
+    symbols_not_trading: tuple[str, ...]
+    quote_age_ms: int  # Of the older leg.
+    sized: Sized | TooSmall
+    filter_problem: str | None
+    leverage_problem: str | None
+    edge: Edge | None  # None when nothing could be sized.
+    order_notional_usd: Decimal
+    gross_notional_usd: Decimal  # Held and reserved, before this one.
+    lost_today_usd: Decimal  # Positive: a loss.
+    margin_needed_usd: Decimal
+    margin_free_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """Why not; the facts go to the ledger with the signal."""
+
+    code: DenialCode
+    facts: dict[str, Any]
+
+
+class Approved:
+    """Proof that every guard let this entry pass; only `review` makes one."""
+
+    __slots__ = ("edge", "pair_id", "signal", "sized")
+
+    def __init__(self, situation: Situation, sized: Sized, edge: Edge) -> None:
+        self.pair_id: PairId = situation.signal.pair_id
+        self.signal = situation.signal
+        self.sized = sized
+        self.edge = edge
+
+
+Guard = Callable[[Situation, Limits], dict[str, Any] | None]
+"""Facts when the entry must not happen, None when this guard has no objection."""
+
+
+def _not_paused(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return None if now.paused_because is None else {"because": now.paused_because}
+
+
+def _journal_works(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {} if now.journal_broken else None
+
+
+def _recovered(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {} if now.recovering else None
+
+
+def _user_stream_works(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {} if now.user_stream_down else None
+
+
+def _exchange_listens(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {"blocked_ms": now.exchange_blocked_ms} if now.exchange_blocked_ms > 0 else None
+
+
+def _no_foreign_orders(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {"orders": now.foreign_orders} if now.foreign_orders else None
+
+
+def _pair_may_enter(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return None if now.pair_enabled else {}
+
+
+def _pair_not_frozen(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {"for_ms": now.pair_frozen_ms} if now.pair_frozen_ms > 0 else None
+
+
+def _pair_is_flat(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {} if now.pair_has_trade else None
+
+
+def _symbols_trade(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {"symbols": list(now.symbols_not_trading)} if now.symbols_not_trading else None
+
+
+def _quotes_are_fresh(now: Situation, limits: Limits) -> dict[str, Any] | None:
+    if now.quote_age_ms <= limits.quote_age_ms_max:
+        return None
+    return {"age_ms": now.quote_age_ms, "age_ms_max": limits.quote_age_ms_max}
+
+
+def _size_is_tradable(now: Situation, _: Limits) -> dict[str, Any] | None:
+    if isinstance(now.sized, Sized):
+        return None
+    return {"why": now.sized.why, "pair_notional_usd_min": f"{now.sized.notional_usd_min:.2f}"}
+
+
+def _inside_the_stop(now: Situation, _: Limits) -> dict[str, Any] | None:
+    if now.edge is None or abs(now.edge.executable_z) < now.stop_z:
+        return None
+    return {"executable_z": round(now.edge.executable_z, 4), "stop_z": now.stop_z}
+
+
+def _z_is_executable(now: Situation, _: Limits) -> dict[str, Any] | None:
+    if now.edge is None:
+        return None
+    z = now.edge.executable_z
+    away = -z if now.side is PairSide.SELL else z
+    return None if away >= now.entry_z else {"executable_z": round(z, 4), "entry_z": now.entry_z}
+
+
+def _filters_pass(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return None if now.filter_problem is None else {"why": now.filter_problem}
+
+
+def _leverage_allows(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return None if now.leverage_problem is None else {"why": now.leverage_problem}
+
+
+def _edge_pays(now: Situation, limits: Limits) -> dict[str, Any] | None:
+    if now.edge is None or now.edge.reversion >= limits.min_edge_ratio * now.edge.costs:
+        return None
+    return {
+        "reversion_usd": round(now.edge.reversion, 4),
+        "costs_usd": round(now.edge.costs, 4),
+        "min_edge_ratio": limits.min_edge_ratio,
+    }
+
+
+def _gross_within_limit(now: Situation, limits: Limits) -> dict[str, Any] | None:
+    total = now.gross_notional_usd + now.order_notional_usd
+    if total <= limits.gross_notional_usd_max:
+        return None
+    return {"would_be_usd": f"{total:.2f}", "max_usd": str(limits.gross_notional_usd_max)}
+
+
+def _loss_within_limit(now: Situation, limits: Limits) -> dict[str, Any] | None:
+    if now.lost_today_usd < limits.daily_loss_usd_max:
+        return None
+    return {"lost_usd": f"{now.lost_today_usd:.2f}", "max_usd": str(limits.daily_loss_usd_max)}
+
+
+def _margin_suffices(now: Situation, _: Limits) -> dict[str, Any] | None:
+    if now.margin_needed_usd <= now.margin_free_usd:
+        return None
+    return {"needed_usd": f"{now.margin_needed_usd:.2f}", "free_usd": f"{now.margin_free_usd:.2f}"}
+
+
+def _orders_are_wanted(now: Situation, _: Limits) -> dict[str, Any] | None:
+    # Last, so that a dry run records what it would have done and why it would have been denied otherwise.
+    return {"would_trade": True} if now.dry_run else None
+
+
+GUARDS: tuple[tuple[DenialCode, Guard], ...] = (
+    (DenialCode.JOURNAL_BROKEN, _journal_works),
+    (DenialCode.RECOVERING, _recovered),
+    (DenialCode.PAUSED, _not_paused),
+    (DenialCode.USER_STREAM_DOWN, _user_stream_works),
+    (DenialCode.EXCHANGE_BLOCKED, _exchange_listens),
+    (DenialCode.FOREIGN_ORDERS, _no_foreign_orders),
+    (DenialCode.PAIR_CLOSE_ONLY, _pair_may_enter),
+    (DenialCode.PAIR_FROZEN, _pair_not_frozen),
+    (DenialCode.PAIR_BUSY, _pair_is_flat),
+    (DenialCode.SYMBOL_NOT_TRADING, _symbols_trade),
+    (DenialCode.QUOTE_STALE, _quotes_are_fresh),
+    (DenialCode.SIZE_TOO_SMALL, _size_is_tradable),
+    (DenialCode.BEYOND_STOP, _inside_the_stop),
+    (DenialCode.Z_NOT_EXECUTABLE, _z_is_executable),
+    (DenialCode.FILTER, _filters_pass),
+    (DenialCode.LEVERAGE, _leverage_allows),
+    (DenialCode.EDGE_TOO_SMALL, _edge_pays),
+    (DenialCode.GROSS_NOTIONAL, _gross_within_limit),
+    (DenialCode.DAILY_LOSS, _loss_within_limit),
+    (DenialCode.MARGIN, _margin_suffices),
+    (DenialCode.DRY_RUN, _orders_are_wanted),
+)
+
+
+def review(now: Situation, limits: Limits) -> Approved | Denied:
+    """The first objection in order, or approval."""
+    for code, guard in GUARDS:
+        facts = guard(now, limits)
+        if facts is not None:
+            return Denied(code, facts)
+    if not isinstance(now.sized, Sized) or now.edge is None:
+        return Denied(DenialCode.INTERNAL, {"why": "sized without an edge"})
+    return Approved(now, now.sized, now.edge)

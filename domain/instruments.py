@@ -1,0 +1,91 @@
+"""A contract's trading rules, and the one place where quantities and prices are rounded to them."""
+
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+
+import msgspec
+
+from domain.orders import OrderIntent, OrderType, Side
+from domain.symbols import Symbol
+
+
+class LeverageStep(msgspec.Struct, frozen=True, kw_only=True):
+    """Largest notional (USD) that may be held at this leverage or above."""
+
+    notional_cap_usd: Decimal
+    leverage_max: int
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """The filters of one contract, in the exchange's own units."""
+
+    symbol: Symbol
+    tick: Decimal
+    step: Decimal
+    market_step: Decimal
+    quantity_min: Decimal
+    quantity_max: Decimal
+    market_quantity_min: Decimal
+    market_quantity_max: Decimal
+    notional_min_usd: Decimal
+    percent_price_up: Decimal
+    percent_price_down: Decimal
+    is_trading: bool
+    leverage_steps: tuple[LeverageStep, ...] = ()
+
+    def quantity_step(self, order_type: OrderType) -> Decimal:
+        """A market order must fit both lot filters; steps are powers of ten, so the larger one fits both."""
+        return max(self.step, self.market_step) if order_type is OrderType.MARKET else self.step
+
+
+def round_quantity(quantity: Decimal, step: Decimal) -> Decimal:
+    """Down to the step: never trade more than was decided."""
+    return (quantity / step).to_integral_value(ROUND_FLOOR) * step
+
+
+def round_quantity_nearest(quantity: Decimal, step: Decimal) -> Decimal:
+    """To the nearest step: for the leg that follows the other one."""
+    return (quantity / step).to_integral_value(ROUND_HALF_EVEN) * step
+
+
+def round_price_to_be_marketable(price: Decimal, tick: Decimal, side: Side) -> Decimal:
+    """A purchase's limit up, a sale's limit down, to the tick."""
+    rounding = ROUND_CEILING if side is Side.BUY else ROUND_FLOOR
+    return (price / tick).to_integral_value(rounding) * tick
+
+
+def order_problem(intent: OrderIntent, instrument: Instrument, reference_price: Decimal) -> str | None:
+    """Why the exchange would refuse this order by its filters, or None. `reference_price` is the mark or mid."""
+    is_market = intent.order_type is OrderType.MARKET
+    step = instrument.quantity_step(intent.order_type)
+    smallest = max(instrument.quantity_min, instrument.market_quantity_min) if is_market else instrument.quantity_min
+    largest = min(instrument.quantity_max, instrument.market_quantity_max) if is_market else instrument.quantity_max
+    quantity = intent.quantity
+    if not quantity.is_finite() or quantity < smallest:
+        return f"quantity {quantity} is below the minimum {smallest}"
+    if quantity > largest:
+        return f"quantity {quantity} is above the maximum {largest}"
+    if quantity % step != 0:
+        return f"quantity {quantity} is not a multiple of {step}"
+    price = intent.limit_price
+    if price is not None:
+        if price <= 0 or price % instrument.tick != 0:
+            return f"price {price} is not a positive multiple of the tick {instrument.tick}"
+        if intent.side is Side.BUY and price > reference_price * instrument.percent_price_up:
+            return f"price {price} is above {instrument.percent_price_up} times {reference_price}"
+        if intent.side is Side.SELL and price < reference_price * instrument.percent_price_down:
+            return f"price {price} is below {instrument.percent_price_down} times {reference_price}"
+    notional = quantity * (reference_price if price is None else min(price, reference_price))
+    if not intent.reduce_only and notional < instrument.notional_min_usd:
+        return f"notional {notional:.2f} USD is below the minimum {instrument.notional_min_usd}"
+    return None
+
+
+def leverage_problem(instrument: Instrument, notional_usd: Decimal, leverage: int) -> str | None:
+    """Why a position of this notional may not be held at this leverage, or None."""
+    allowed = [step.notional_cap_usd for step in instrument.leverage_steps if step.leverage_max >= leverage]
+    if instrument.leverage_steps and not allowed:
+        best = max(step.leverage_max for step in instrument.leverage_steps)
+        return f"leverage {leverage} is above the {best} that {instrument.symbol} allows"
+    if allowed and notional_usd > max(allowed):
+        return f"notional {notional_usd:.2f} USD is above the {max(allowed)} that leverage {leverage} allows"
+    return None
