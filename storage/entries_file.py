@@ -1,0 +1,244 @@
+"""The SQLite file under both journals: how it is opened, migrated, written to and read. No threads here."""
+
+import os
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+
+from domain.entries import AnyEntry, Entry, OrderIntended, decode, encode, kind_of
+from domain.errors import ConfigError, DuplicateEntry, InvariantBroken, JournalBroken
+
+APPLICATION_ID = 0x74646D6A  # "tdmj": tells our file from any other SQLite file.
+BUSY_TIMEOUT_SECONDS = 10
+REPLAY_CHUNK_ROWS = 5_000
+
+Row = tuple[int, str, str | None, str | None, str | None, str]
+"""at_ms, kind, unique_key, trade_id, pair_id, body"""
+
+_INSERT = "INSERT INTO entries (at_ms, kind, unique_key, trade_id, pair_id, body) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def row_of(entry: Entry) -> Row:
+    """Encode one entry. Raises: InvariantBroken for an entry that could not be read back (NaN, say)."""
+    try:
+        body = encode(entry)
+        decode(body)
+    except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as problem:
+        raise InvariantBroken(f"a {kind_of(entry)} entry cannot be journaled: {problem}") from problem
+    named = entry.intent if isinstance(entry, OrderIntended) else entry
+    return (
+        entry.at_ms,
+        kind_of(entry),
+        entry.unique_key,
+        getattr(named, "trade_id", None),
+        getattr(named, "pair_id", None),
+        body.decode(),
+    )
+
+
+def _migrations() -> list[str]:
+    folder = files("storage") / "sql" / "journal"
+    return [item.read_text() for item in sorted(folder.iterdir(), key=lambda item: item.name)]
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """Create or open, and migrate. Raises: ConfigError with the file and the remedy."""
+    connection: sqlite3.Connection | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS, cached_statements=16
+        )
+        _check_identity(connection, path)
+        _require_write_ahead_log(connection, path)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA fullfsync=ON")  # macOS: an fsync that reaches the disk. No effect elsewhere.
+        _migrate(connection)
+        if is_new:
+            _sync_folder(path.parent)
+    except (sqlite3.Error, OSError) as problem:
+        if connection is not None:
+            connection.close()
+        raise ConfigError(_explain(path, problem)) from problem
+    except ConfigError:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write. Raises: ConfigError."""
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS
+        )
+    except sqlite3.Error as problem:
+        raise ConfigError(_explain(path, problem)) from problem
+    try:
+        _check_identity(connection, path)
+    except sqlite3.Error as problem:
+        connection.close()
+        raise ConfigError(_explain(path, problem)) from problem
+    except ConfigError:
+        connection.close()
+        raise
+    return connection
+
+
+def insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> int:
+    """Insert all of them or none, inside the caller's transaction; the last row's seq. Raises: DuplicateEntry."""
+    if len(rows) == 1:  # One statement is atomic by itself.
+        return _insert_one(connection, rows[0])
+    last_seq = 0
+    connection.execute("SAVEPOINT unit")
+    try:
+        for row in rows:
+            last_seq = _insert_one(connection, row)
+    except DuplicateEntry:
+        connection.execute("ROLLBACK TO unit")
+        connection.execute("RELEASE unit")
+        raise
+    connection.execute("RELEASE unit")
+    return last_seq
+
+
+def _insert_one(connection: sqlite3.Connection, row: Row) -> int:
+    try:
+        return connection.execute(_INSERT, row).lastrowid or 0
+    except sqlite3.IntegrityError as problem:
+        if problem.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE and row[2] is not None:
+            raise DuplicateEntry(row[2]) from None
+        raise
+
+
+def last_seq_of(connection: sqlite3.Connection) -> int:
+    """The newest row's number, 0 when there is none."""
+    return int(connection.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()[0])
+
+
+def raw_rows(
+    connection: sqlite3.Connection, *, after_seq: int, limit: int
+) -> list[tuple[int, int, str, str | None, str | None, str]]:
+    """The next rows in order: seq, at_ms, kind, trade_id, pair_id, body."""
+    query = "SELECT seq, at_ms, kind, trade_id, pair_id, body FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"
+    return connection.execute(query, (after_seq, limit)).fetchall()
+
+
+def replay(path: Path, *, kinds: Collection[str] | None = None) -> Iterator[tuple[int, AnyEntry]]:
+    """Every entry up to now, in order. Raises: JournalBroken for a row that this version cannot read."""
+    wanted = sorted(kinds) if kinds is not None else []
+    # The kind's index gives the numbers, in order; the bodies of other kinds are never touched.
+    by_kind = f"AND seq IN (SELECT seq FROM entries WHERE kind IN ({','.join('?' * len(wanted))}))"  # noqa: S608
+    query = (
+        f"SELECT seq, kind, body FROM entries WHERE seq > ? AND seq <= ? {by_kind if kinds is not None else ''} "  # noqa: S608
+        f"ORDER BY seq LIMIT {REPLAY_CHUNK_ROWS}"
+    )
+    connection = open_for_reading(path)
+    try:
+        end = last_seq_of(connection)
+        reached = 0
+        while True:
+            # Chunks, each fetched whole: a long read transaction would keep the log from being checkpointed.
+            chunk = connection.execute(query, (reached, end, *wanted)).fetchall()
+            if not chunk:
+                return
+            for seq, kind, body in chunk:
+                try:
+                    entry = decode(body)
+                except msgspec.MsgspecError as problem:
+                    raise JournalBroken(
+                        f"{path}: row {seq} ({kind}) cannot be read by this version: {problem}; "
+                        "use the release that wrote it, or restore the file"
+                    ) from problem
+                yield seq, entry
+                reached = seq
+    except sqlite3.Error as problem:
+        raise JournalBroken(_explain(path, problem)) from problem
+    finally:
+        connection.close()
+
+
+def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application_id != APPLICATION_ID and (application_id or version or tables):
+        raise ConfigError(f"{path}: a SQLite file, but not a Tandem journal; name another file in storage.journal")
+    known = len(_migrations())
+    if version > known:
+        raise ConfigError(
+            f"{path}: written by a newer release (schema {version}, this one knows {known}); "
+            "run that release, or name another file in storage.journal"
+        )
+
+
+def _require_write_ahead_log(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+        raise ConfigError(f"{path}: this file system cannot hold a write-ahead log; put storage.journal elsewhere")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    migrations = _migrations()
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        for script in migrations[version:]:
+            # executescript would commit first; a statement at a time keeps the migration in this transaction.
+            for statement in _statements(script):
+                connection.execute(statement)
+        if version < len(migrations):
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={len(migrations)}")
+        connection.execute("SELECT seq, at_ms, kind, unique_key, trade_id, pair_id, body FROM entries LIMIT 0")
+    except sqlite3.Error:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _explain(path: Path, problem: Exception) -> str:
+    text = str(problem)
+    if isinstance(problem, sqlite3.DatabaseError) and "not a database" in text:
+        remedy = "it is not a SQLite file; name another one in storage.journal"
+    elif "malformed" in text:
+        remedy = "it is damaged; restore it from a backup, or move it aside to start empty"
+    elif "readonly" in text or isinstance(problem, PermissionError):
+        remedy = "it cannot be written; mend its permissions (and its folder's), or name another file"
+    elif "unable to open" in text or isinstance(problem, OSError):
+        remedy = "it cannot be opened; check that the folder exists and may be written, and that it is a file"
+    elif "full" in text:
+        remedy = "the disk is full; make room"
+    elif "locked" in text:
+        remedy = "another program holds it locked; close that program"
+    elif "no such" in text:
+        remedy = "its table is missing or altered; restore it from a backup, or move it aside to start empty"
+    else:
+        remedy = "restore it from a backup, or move it aside to start empty"
+    return f"{path}: {remedy} ({text})"
+
+
+def explain(path: Path, problem: Exception) -> str:
+    """One line: file, remedy, and what SQLite said."""
+    return _explain(path, problem)
