@@ -1,0 +1,275 @@
+"""`config.json` and the environment, parsed once and strictly into frozen types. Nothing starts on a bad one.
+
+Order: built-in defaults, then the file, then `TANDEM_…` variables (`TANDEM_SIGNAL__ENTRY_THRESHOLD`). The two secrets come from
+`BINANCE_API_KEY` / `BINANCE_API_SECRET` or from the file, never from both.
+"""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from domain.errors import ConfigError
+
+ENV_PREFIX = "TANDEM_"
+# Names of ours that are about processes, not about trading.
+ENV_RESERVED = frozenset({"TANDEM_HOME", "TANDEM_LOG_FILE", "TANDEM_CONFIG", "TANDEM_PAIRS", "TANDEM_BOT"})
+PAPER_KEY = "paper-key"
+PAPER_SECRET = "paper-secret"  # noqa: S105  (The paper exchange's public default, not a secret.)
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveDecimal = Annotated[Decimal, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSettings(_Section):
+    """Where the exchange is."""
+
+    exchange: Literal["binance"] = "binance"
+    use_testnet: bool = False
+    rest_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+$")
+    stream_url: str | None = Field(default=None, pattern=r"^wss?://[^/\s]+$")
+    quote_age_ms_max: PositiveInt = 2_000
+    silence_seconds_max: PositiveFloat = 15.0  # A symbol without a quote for so long is reported stale.
+    request_timeout_seconds: PositiveFloat = 10.0
+
+
+class SignalSettings(_Section):
+    """When to trade, unless the pair says otherwise."""
+
+    lookback_bars: Annotated[int, Field(ge=3, le=100_000)] = 60
+    bar_seconds: Literal[60, 180, 300, 900, 1800, 3600, 7200, 14400, 21600, 28800, 43200, 86400] = 60
+    entry_threshold: PositiveFloat = 2.0
+    exit_threshold: Annotated[float, Field(ge=0)] = 0.0
+    stop_loss_threshold: PositiveFloat = 4.0
+    debounce_ms: Annotated[int, Field(ge=0)] = 20
+    spread_sample_seconds: PositiveFloat = 5.0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "SignalSettings":
+        if not self.exit_threshold < self.entry_threshold < self.stop_loss_threshold:
+            raise ValueError("need exit_threshold < entry_threshold < stop_loss_threshold")
+        return self
+
+
+class ExecutionSettings(_Section):
+    """How orders are sent and what happens when they misbehave."""
+
+    use_limit_orders: bool = False
+    max_slippage_pct: Annotated[float, Field(gt=0, le=0.05)] = 0.001
+    order_timeout_seconds: PositiveFloat = 30.0
+    max_order_retries: Annotated[int, Field(ge=0, le=20)] = 3
+    recv_window_ms: Annotated[int, Field(ge=500, le=60_000)] = 2_500
+    batch_orders: bool = True
+    hedge_error_max: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    naked_notional_usd_seconds_max: PositiveDecimal = Decimal(5_000)
+    rollbacks_before_freeze: PositiveInt = 3
+    freeze_seconds: PositiveInt = 900
+    on_shutdown: Literal["keep", "flatten"] = "keep"
+
+
+class RiskSettings(_Section):
+    """What may be lost."""
+
+    pair_notional_usd: PositiveDecimal = Decimal(500)
+    gross_notional_usd_max: PositiveDecimal = Decimal(10_000)
+    daily_loss_usd_max: PositiveDecimal = Decimal(250)
+    leverage: Annotated[int, Field(ge=1, le=125)] = 3
+    min_edge_ratio: Annotated[float, Field(ge=0)] = 1.0
+    taker_fee_bps: Annotated[float, Field(ge=0, le=100)] = 5.0  # Until the account's own rate is known.
+
+
+class StorageSettings(_Section):
+    """Where facts are kept; relative paths start at the folder of config.json."""
+
+    journal: Path = Path("var/journal.sqlite")
+    ledger: Path = Path("var/ledger.duckdb")
+    market: Path = Path("var/market")
+
+
+class ControlSettings(_Section):
+    """The runner's control address."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8765  # 0: any free one.
+
+
+class Settings(_Section):
+    """Everything config.json may say."""
+
+    trading_mode: Literal["paper", "live"] = "paper"
+    dry_run: bool = False
+    binance_api_key: SecretStr | None = None
+    binance_api_secret: SecretStr | None = None
+    data: DataSettings = DataSettings()
+    signal: SignalSettings = SignalSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    risk: RiskSettings = RiskSettings()
+    storage: StorageSettings = StorageSettings()
+    control: ControlSettings = ControlSettings()
+
+    @property
+    def sha256(self) -> str:
+        """Of everything but the secrets."""
+        shown = self.model_dump_json(exclude={"binance_api_key", "binance_api_secret"})
+        return hashlib.sha256(shown.encode()).hexdigest()
+
+    @property
+    def flows_journal(self) -> Path:
+        """Where flows write their facts, beside the runner's journal."""
+        return self.storage.journal.with_name("flows.sqlite")
+
+    @property
+    def control_token_file(self) -> Path:
+        """Readable by its user alone; whoever can read it may pause and flatten."""
+        return self.storage.journal.with_name("control.token")
+
+
+class _Environment(BaseSettings):
+    """Only its machinery is used: it turns TANDEM_A__B into {a: {b: …}}."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid")
+
+    trading_mode: Any = None
+    dry_run: Any = None
+    data: DataSettings = DataSettings()
+    signal: SignalSettings = SignalSettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    risk: RiskSettings = RiskSettings()
+    storage: StorageSettings = StorageSettings()
+    control: ControlSettings = ControlSettings()
+
+
+def load_settings(path: Path) -> Settings:
+    """Read, overlay the environment, check. Raises: ConfigError, one line that says what, where and how to mend it."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; create it, or name another with --config") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+    try:
+        from_file = Settings.model_validate_json(raw, strict=False)
+    except ValidationError as error:
+        raise ConfigError(_one_line(str(path), error)) from None
+    _refuse_loose_types(path, raw)
+    environment = _from_environment(os.environ)
+    given = from_file.model_dump(exclude_unset=True)
+    merged = _merge(given, environment)
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_one_line("environment", error, environment=True)) from None
+    return _rooted(_with_secrets(settings, path), path.resolve().parent)
+
+
+def _refuse_loose_types(path: Path, raw: bytes) -> None:
+    """A file says 2.0, not "2.0"; only the environment, where everything is text, may be read loosely."""
+    try:
+        Settings.model_validate_json(raw, strict=True)
+    except ValidationError as error:
+        raise ConfigError(_one_line(str(path), error)) from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    for name in environ:
+        if name.startswith(ENV_PREFIX) and name not in ENV_RESERVED:
+            _known_variable(name)
+    try:
+        return dict(EnvSettingsSource(_Environment)())
+    except ValueError as error:  # Pydantic's SettingsError is one: a section that is not JSON.
+        raise ConfigError(f"environment: {error}; set one key at a time, as in TANDEM_RISK__LEVERAGE=2") from None
+
+
+def _known_variable(name: str) -> None:
+    """Raises: ConfigError for a variable that no key answers to: a misspelt limit must not be silently no limit."""
+    model: type[BaseModel] | None = Settings
+    for part in name.removeprefix(ENV_PREFIX).lower().split("__"):
+        fields = model.model_fields if model is not None else {}
+        if part not in fields or part in {"binance_api_key", "binance_api_secret"}:
+            raise ConfigError(f"environment: {name} names no key of config.json{_nearest(part, fields)}; unset it")
+        annotation = fields[part].annotation
+        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        nested = merged.get(key)
+        if isinstance(value, Mapping):
+            merged[key] = _merge(nested if isinstance(nested, dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _with_secrets(settings: Settings, path: Path) -> Settings:
+    found: dict[str, SecretStr | None] = {}
+    for key, variable in (("binance_api_key", "BINANCE_API_KEY"), ("binance_api_secret", "BINANCE_API_SECRET")):
+        in_file: SecretStr | None = getattr(settings, key)
+        in_environment = os.environ.get(variable)
+        if in_file is not None and in_environment:
+            raise ConfigError(f"{path}: {key} is set here and in {variable}; keep one of the two")
+        found[key] = in_file or (SecretStr(in_environment) if in_environment else None)
+    if (found["binance_api_key"] is None) != (found["binance_api_secret"] is None):
+        raise ConfigError(f"{path}: a key without its secret; set both BINANCE_API_KEY and BINANCE_API_SECRET")
+    if settings.trading_mode == "live" and found["binance_api_key"] is None:
+        raise ConfigError(
+            f'{path}: trading_mode "live" needs BINANCE_API_KEY and BINANCE_API_SECRET in the environment'
+        )
+    if settings.trading_mode == "paper" and settings.data.rest_url is None and settings.data.use_testnet:
+        raise ConfigError(f'{path}: data.use_testnet needs trading_mode "live" (the demo account takes real requests)')
+    if settings.execution.use_limit_orders:
+        raise ConfigError(f"{path}: execution.use_limit_orders is not available yet; set it to false")
+    if settings.trading_mode == "paper" and found["binance_api_key"] is None:
+        found = {"binance_api_key": SecretStr(PAPER_KEY), "binance_api_secret": SecretStr(PAPER_SECRET)}
+    return settings.model_copy(update=found)
+
+
+def _rooted(settings: Settings, root: Path) -> Settings:
+    """Relative storage paths start at the folder of config.json, not wherever the command was typed."""
+    storage = settings.storage
+    update = {key: root / getattr(storage, key) for key in ("journal", "ledger", "market")}
+    return settings.model_copy(update={"storage": storage.model_copy(update=update)})
+
+
+def _nearest(key: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _fields_at(location: tuple[int | str, ...]) -> Mapping[str, Any]:
+    model: type[BaseModel] = Settings
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return {}
+        model = annotation
+    return model.model_fields
+
+
+def _one_line(where: str, error: ValidationError, *, environment: bool = False) -> str:
+    """The first problem in full, and how many more there are. Never shows a value: it might be a secret's."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    first = problems[0]
+    location = first["loc"]
+    name = ".".join(str(part) for part in location)
+    if environment:
+        name = ENV_PREFIX + "__".join(str(part) for part in location).upper()
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = f"unknown key{_nearest(str(location[-1]), _fields_at(location))}; remove or correct it"
+    elif first["type"] == "json_invalid":
+        message = f"not valid JSON: {message.removeprefix('Invalid JSON: ')}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {name + ': ' if name else ''}{message[0].lower()}{message[1:]}{more}"

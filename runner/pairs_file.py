@@ -1,0 +1,196 @@
+"""`pairs_config.json`: read strictly, written whole or not at all, previous versions kept.
+
+Seven keys are enough for a pair. What recalibration adds is kept and shown; anything else is refused by name.
+"""
+
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from domain.errors import ConfigError
+from domain.pairs import PairConfig
+from domain.symbols import PairId, unified
+from runner.config import SignalSettings
+
+HISTORY_KEPT = 50
+_PAIR_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+
+
+class PairRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One pair as the file spells it."""
+
+    pair_id: str
+    leg_a: str
+    leg_b: str
+    hedge_ratio: float
+    z_score_threshold: float | None = None
+    exit_threshold: float | None = None
+    stop_loss_z: float | None = None
+    half_life_candles: float | None = None
+    # From here on: what recalibration adds.
+    candle_seconds: int | None = None  # The candle of half_life_candles; without it, signal.bar_seconds.
+    intercept: float | None = None
+    spread_mean: float | None = None
+    spread_std: float | None = None
+    t_stat: float | None = None
+    p_value: float | None = None
+    q_value: float | None = None
+    observations: int | None = None
+    calibrated_at: str | None = None
+    window: str | None = None
+    run_id: str | None = None
+    reason: str | None = None
+    enabled: bool = True
+
+
+class PairsDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The whole file. The header is recalibration's; a file written by hand needs none of it."""
+
+    pairs: tuple[PairRow, ...]
+    version: int | None = None
+    generated_at: str | None = None
+    content_sha256: str | None = None
+    run_id: str | None = None
+
+
+def read_document(path: Path) -> PairsDocument:
+    """Raises: ConfigError naming file, key and remedy."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; create it, or name another with --pairs") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+    return parse_document(raw, where=str(path))
+
+
+def parse_document(raw: bytes, *, where: str) -> PairsDocument:
+    """Raises: ConfigError naming file, key and remedy."""
+    try:
+        document = msgspec.json.decode(raw, type=PairsDocument)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {_with_suggestion(str(error))}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where}: not valid JSON ({error}); restore it from its history beside it") from None
+    if document.content_sha256 is not None and document.content_sha256 != sha256_of(document.pairs):
+        raise ConfigError(
+            f"{where}: content_sha256 does not match the pairs; if you edited the file by hand, remove that line"
+        )
+    return document
+
+
+def load_pairs(path: Path, defaults: SignalSettings) -> tuple[PairConfig, ...]:
+    """The pairs, checked, with `signal`'s thresholds where a pair has none of its own. Raises: ConfigError."""
+    return pairs_of(read_document(path), defaults, where=str(path))
+
+
+def pairs_of(document: PairsDocument, defaults: SignalSettings, *, where: str) -> tuple[PairConfig, ...]:
+    """Raises: ConfigError naming the pair, the key and the remedy."""
+    pairs: dict[PairId, PairConfig] = {}
+    legs: dict[frozenset[str], PairId] = {}
+    for row in document.pairs:
+        if not _PAIR_ID.match(row.pair_id):
+            raise ConfigError(f"{where}: pair_id {row.pair_id!r} must be 1 to 64 letters, digits, '_', '-' or '.'")
+        try:
+            pair = _pair_of(row, defaults)
+        except ValueError as error:
+            text = str(error)
+            raise ConfigError(f"{where}: {text if row.pair_id in text else f'{row.pair_id}: {text}'}") from None
+        if pair.pair_id in pairs:
+            raise ConfigError(f"{where}: pair_id {pair.pair_id} occurs twice; give each pair its own")
+        twin = legs.setdefault(frozenset(pair.symbols), pair.pair_id)
+        if twin != pair.pair_id:
+            raise ConfigError(f"{where}: {pair.pair_id} has the same two legs as {twin}; remove one of them")
+        pairs[pair.pair_id] = pair
+    return tuple(pairs.values())
+
+
+def _pair_of(row: PairRow, defaults: SignalSettings) -> PairConfig:
+    return PairConfig(
+        pair_id=PairId(row.pair_id),
+        leg_a=unified(row.leg_a),
+        leg_b=unified(row.leg_b),
+        hedge_ratio=row.hedge_ratio,
+        entry_z=defaults.entry_threshold if row.z_score_threshold is None else row.z_score_threshold,
+        exit_z=defaults.exit_threshold if row.exit_threshold is None else row.exit_threshold,
+        stop_z=defaults.stop_loss_threshold if row.stop_loss_z is None else row.stop_loss_z,
+        half_life_bars=row.half_life_candles,
+        half_life_bar_seconds=row.candle_seconds or defaults.bar_seconds,
+        enabled=row.enabled,
+    )
+
+
+def sha256_of(pairs: Sequence[PairRow]) -> str:
+    """The hash of the pairs' own content, header excluded."""
+    return hashlib.sha256(msgspec.json.encode(tuple(pairs), order="deterministic")).hexdigest()
+
+
+def write_document(path: Path, pairs: Sequence[PairRow], *, generated_at: str, run_id: str) -> PairsDocument:
+    """Replace the file whole: temporary file, fsync, rename. The previous one goes to `<name>.history/` first.
+
+    Raises: ConfigError when the new content would not load again; OSError when the disk says no. Either way the old file stays.
+    """
+    previous = read_document(path) if path.exists() else None
+    version = (previous.version or 0) + 1 if previous is not None else 1
+    document = PairsDocument(
+        pairs=tuple(pairs),
+        version=version,
+        generated_at=generated_at,
+        content_sha256=sha256_of(pairs),
+        run_id=run_id,
+    )
+    raw = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    pairs_of(parse_document(raw, where=str(path)), SignalSettings(), where=str(path))
+    if previous is not None:
+        _keep(path, path.read_bytes(), previous.version or 0, generated_at)
+    _replace_file(path, raw)
+    return document
+
+
+def history_folder(path: Path) -> Path:
+    """Where the previous versions of a pairs file are kept."""
+    return path.with_name(path.name + ".history")
+
+
+def _keep(path: Path, raw: bytes, version: int, replaced_at: str) -> None:
+    folder = history_folder(path)
+    folder.mkdir(exist_ok=True)
+    stamp = re.sub(r"[^0-9T]", "", replaced_at)
+    _replace_file(folder / f"{version:06d}-until-{stamp}.json", raw)
+    for old in sorted(folder.glob("*.json"))[:-HISTORY_KEPT]:
+        old.unlink()
+
+
+def _replace_file(path: Path, raw: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _with_suggestion(message: str) -> str:
+    """msgspec's own words, plus the key that was probably meant."""
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown is None:
+        return message
+    known: Mapping[str, Any] = dict.fromkeys((*PairRow.__struct_fields__, *PairsDocument.__struct_fields__))
+    near = difflib.get_close_matches(unknown[1], known, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    place = message.rsplit(" - at ", 1)[-1] if " - at " in message else "`$`"
+    return f"unknown key {unknown[1]}{hint} at {place.strip('`')}; remove or correct it"
