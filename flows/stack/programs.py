@@ -1,0 +1,91 @@
+"""The five programs of the stack: their commands, their environments, and how long each may take to stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.stack.environment import child_environment
+from flows.stack.layout import Layout
+from flows.stack.ports import LOOPBACK
+from flows.stack.processes import Program
+
+SEED = 20_260_101
+"""Of the paper exchange's synthetic market: everybody's first run looks the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one start has decided: ports, files, and the mark that all its processes carry."""
+
+    layout: Layout
+    mark: str
+    prefect_port: int
+    exchange_port: int | None
+    control_port: int
+    journal: Path
+    ledger: Path
+    inherited: Mapping[str, str]
+
+    @property
+    def exchange_url(self) -> str | None:
+        return None if self.exchange_port is None else f"http://{LOOPBACK}:{self.exchange_port}"
+
+    @property
+    def prefect_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.prefect_port}"
+
+    @property
+    def control_url(self) -> str:
+        return f"http://{LOOPBACK}:{self.control_port}"
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of every child."""
+        extra: dict[str, str] = {}
+        if self.exchange_port is not None:
+            extra["TANDEM_DATA__REST_URL"] = f"http://{LOOPBACK}:{self.exchange_port}"
+            extra["TANDEM_DATA__STREAM_URL"] = f"ws://{LOOPBACK}:{self.exchange_port}"
+        return child_environment(
+            self.layout, port=self.prefect_port, mark=self.mark, inherited=self.inherited, extra=extra
+        )
+
+    def _program(self, name: str, *arguments: str, stop_within_s: float) -> Program:
+        return Program(
+            name=name,
+            command=(sys.executable, *arguments),
+            environment=self.environment(),
+            home=self.layout.home,
+            log=self.layout.log(name.replace(" ", "-")),
+            stop_within_s=stop_within_s,
+        )
+
+    def exchange(self) -> Program:
+        state = str(self.layout.exchange_state)
+        port = str(self.exchange_port)
+        return self._program(
+            "paper exchange",
+            *("-m", "runner", "exchange", "--port", port, "--state", state, "--seed", str(SEED)),
+            stop_within_s=10.0,
+        )
+
+    def recorder(self) -> Program:
+        return self._program(
+            "recorder",
+            *("-m", "storage.recorder", "--journal", str(self.journal), "--ledger", str(self.ledger)),
+            stop_within_s=30.0,  # It drains the journal and publishes before it leaves.
+        )
+
+    def server(self) -> Program:
+        return self._program(
+            "prefect server",
+            *("-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(self.prefect_port)),
+            stop_within_s=15.0,
+        )
+
+    def deploy(self) -> Program:
+        return self._program("prefect deploy", "-m", "flows.stack.warm", "deploy", stop_within_s=5.0)
+
+    def worker(self) -> Program:
+        return self._program("prefect worker", "-m", "flows.stack.warm", "worker", stop_within_s=15.0)

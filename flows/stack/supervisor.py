@@ -1,0 +1,241 @@
+"""The order of starting and stopping: everything at once on the way up, the live run first on the way down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+import click
+
+from flows.stack import leftovers, live_run, ports
+from flows.stack.follow import Follower
+from flows.stack.live_run import LIVE, LiveStop
+from flows.stack.prefect_api import FlowRun, PrefectApi, ServerSilent
+from flows.stack.processes import Child, ChildDied, Program, tail_of
+from flows.stack.programs import Plan
+from flows.stack.steps import Steps
+
+FIRST_RUNS = ("health", "reconcile", "recalibrate", "scan", "backtest")
+FIRST_RUN_WITHIN_S = 300.0
+TRADED = re.compile(r"trade_opened|trade_executed|trade executed|trade opened", re.IGNORECASE)
+
+
+class Supervisor:
+    """Starts one stack, keeps it up, and stops all of it."""
+
+    def __init__(self, plan: Plan, steps: Steps, hurry: asyncio.Event) -> None:
+        self.plan = plan
+        self.steps = steps
+        self.children: dict[str, Child] = {}
+        self.hurry = hurry
+        self.first_trade = asyncio.Event()
+        self.api = PrefectApi(f"{plan.prefect_url}/api")
+        self.follower = Follower(plan.layout.runner_log, show=self._show)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        await self.api.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.api.__aexit__()
+
+    def _show(self, line: str) -> None:
+        if TRADED.search(line):
+            self.first_trade.set()
+        click.echo(line)
+
+    # --- up ---
+
+    async def start(self) -> FlowRun:
+        """Start everything that can start at once, then what needs it; return the live run.
+
+        Raises: ChildDied, ServerSilent. Call `stop` either way.
+        """
+        plan = self.plan
+        async with asyncio.TaskGroup() as group:
+            # The deploy and worker processes import Prefect while the server still migrates its database.
+            if plan.exchange_port is not None:
+                group.create_task(self._exchange())
+            group.create_task(self._recorder())
+            server_up = group.create_task(self._server())
+            deploy = await self._spawn(plan.deploy())
+            worker = await self._spawn(plan.worker(), on_restart=self._after_worker_death)
+            await server_up
+            await self._bury()
+            await self._deployed(deploy)
+        worker.check()
+        worker.keep()
+        with self.steps.step("live run") as facts:
+            run = await live_run.start_once(self.api, once=f"up-{plan.mark}")
+            facts.append(run.name)
+        return run
+
+    async def _spawn(self, program: Program, *, on_restart: Callable[[], Awaitable[None]] | None = None) -> Child:
+        child = Child(program, self.steps, on_start=self._record, on_restart=on_restart)
+        self.children[program.name] = child
+        await child.start()
+        return child
+
+    def _record(self) -> None:
+        known = {name: child.identity for name, child in self.children.items()}
+        leftovers.record_stack(self.plan, {name: who for name, who in known.items() if who is not None})
+
+    async def _exchange(self) -> None:
+        with self.steps.step("paper exchange") as facts:
+            await self._serve(self.plan.exchange(), f"{self.plan.exchange_url}/fapi/v1/ping")
+            facts.append(str(self.plan.exchange_url))
+
+    async def _server(self) -> None:
+        with self.steps.step("prefect server") as facts:
+            await self._serve(self.plan.server(), f"{self.plan.prefect_url}/api/ready")
+            facts.append(self.plan.prefect_url)
+
+    async def _serve(self, program: Program, url: str) -> None:
+        child = await self._spawn(program)
+        await ports.until_answers(url, give_up=lambda: not child.is_running)
+        child.check()
+        child.keep()
+
+    async def _recorder(self) -> None:
+        with self.steps.step("recorder") as facts:
+            log = self.plan.layout.log("recorder")
+            before = log.stat().st_size if log.exists() else 0
+            child = await self._spawn(self.plan.recorder())
+            while not log.exists() or log.stat().st_size <= before:
+                child.check()
+                await asyncio.sleep(0.1)
+            child.keep()
+            facts.append(str(self.plan.ledger))
+
+    async def _bury(self) -> None:
+        """Nothing of an earlier stack is alive: what the server still calls running is dead, what was due is past."""
+        dead = await live_run.bury_dead(self.api, self.plan.layout.runs, state_name="Abandoned", everything=True)
+        overdue = await self.api.forget_overdue((datetime.now(UTC) - timedelta(seconds=1)).isoformat())  # noqa: TID251
+        if dead or overdue:
+            self.steps.say(f"buried {len(dead)} runs of an earlier stack, dropped {overdue} that were due meanwhile")
+
+    async def _deployed(self, deploy: Child) -> None:
+        with self.steps.step("six deployments") as facts:
+            code = await deploy.wait()
+            if code != 0:
+                raise ChildDied(f"prefect deploy failed:\n{tail_of(deploy.program.log)}")
+            del self.children[deploy.name]
+            facts.append("prefect.yaml")
+
+    async def _after_worker_death(self) -> None:
+        """A worker that dies takes flows with it, and nobody reports them: do it, and the trigger restarts live."""
+        try:
+            dead = await live_run.bury_dead(self.api, self.plan.layout.runs, state_name="Crashed", everything=False)
+        except ServerSilent as error:
+            self.steps.warn(f"could not look for dead live runs: {error}")
+            return
+        for run in dead:
+            self.steps.warn(f"live run {run.name} died with the worker; it is started again")
+
+    # --- in between ---
+
+    async def until_trading(self, run: FlowRun) -> None:
+        """Follow the runner's log on the terminal; return at its first line.
+
+        Raises: ChildDied if the live run ends first.
+        """
+        self._begin(self.follower.run())
+        with self.steps.step("live trading"):
+            looked_at_s = time.monotonic()
+            while not self.follower.lines:
+                await asyncio.sleep(0.1)
+                if time.monotonic() - looked_at_s > 2.0:
+                    looked_at_s = time.monotonic()
+                    await self._require_going(run)
+
+    async def _require_going(self, run: FlowRun) -> None:
+        with contextlib.suppress(ServerSilent):
+            now = await self.api.read(run.run_id)
+            if now.is_over:
+                raise ChildDied(
+                    f"the live run is {now.state_name}: {now.message}\n{tail_of(self.plan.layout.log('prefect-worker'))}"
+                )
+
+    def begin_first_runs(self) -> None:
+        """Run every other flow once, one after the other, so that the UI shows what each of them does."""
+        self._begin(self._first_runs())
+
+    async def _first_runs(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.first_trade.wait(), 45.0)
+        for name in FIRST_RUNS:
+            try:
+                run = await self.api.start(f"{name}/{name}", once=f"first-{name}-{self.plan.mark}")
+                ended = await self._until_over(run)
+            except ServerSilent as error:
+                self.steps.warn(f"first runs: {name}: {error}")
+                continue
+            text = f"first runs: {name} {ended.state_name} ({self.plan.prefect_url}/runs/flow-run/{ended.run_id})"
+            if ended.state_type == "COMPLETED":
+                self.steps.say(text)
+            else:
+                self.steps.warn(f"{text} {ended.message}")
+
+    async def _until_over(self, run: FlowRun) -> FlowRun:
+        deadline_s = time.monotonic() + FIRST_RUN_WITHIN_S
+        while not run.is_over and time.monotonic() < deadline_s:
+            await asyncio.sleep(1.0)
+            with contextlib.suppress(ServerSilent):
+                run = await self.api.read(run.run_id)
+        return run
+
+    def _begin(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        self._tasks.append(asyncio.create_task(run()))
+
+    # --- down ---
+
+    async def stop(self) -> None:
+        """Stop the live run first, then worker, server, recorder and exchange; leave nothing behind."""
+        self.steps.say("stopping: the live run first, then everything else")
+        for task in self._tasks[1:]:
+            task.cancel()
+        if "prefect worker" in self.children:
+            await self._stop_live()
+        for name in leftovers.ORDER:
+            child = self.children.get(name)
+            if child is not None:
+                with self.steps.step(f"stop {name}") as facts:
+                    facts.append(
+                        await child.stop(stop_within_s=5.0 if self.hurry.is_set() and name != "recorder" else None)
+                    )
+        await leftovers.sweep(self.plan.mark, self.steps)
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self.follower.catch_up()
+        leftovers.forget_stack(self.plan.layout)
+
+    async def _stop_live(self) -> None:
+        server = self.children.get("prefect server")
+        answers = server is not None and server.is_running and await ports.answers(f"{self.api.url}/ready")
+        with self.steps.step("stop live") as facts:
+            facts.append(await LiveStop(self.plan.layout.runs, self.steps).stop(self.api if answers else None))
+        if answers and not self.hurry.is_set():
+            await self._stop_other_runs()
+
+    async def _stop_other_runs(self) -> None:
+        """A short flow may be half way; stopping the worker would kill it without a word."""
+        with contextlib.suppress(ServerSilent):
+            runs = await self.api.runs(states=("PENDING", "RUNNING"))
+            for run in runs:
+                if run.deployment != LIVE:
+                    await self.api.cancel(run)
+            deadline_s = time.monotonic() + 15.0
+            while runs and time.monotonic() < deadline_s and not self.hurry.is_set():
+                await asyncio.sleep(0.25)
+                runs = await self.api.runs(states=("PENDING", "RUNNING", "CANCELLING"))

@@ -1,0 +1,139 @@
+"""`tandem up`: the whole system with one command, and all of it gone with one Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import click
+
+from domain.errors import ConfigError
+from flows.stack.checks import make_plan
+from flows.stack.layout import Layout, find_layout
+from flows.stack.leftovers import stop_leftovers
+from flows.stack.prefect_api import ServerSilent
+from flows.stack.processes import ChildDied
+from flows.stack.programs import Plan
+from flows.stack.steps import Steps
+from flows.stack.supervisor import Supervisor
+from runner.config import Settings
+from storage.locks import LockHeld, OsLock
+
+DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+
+@click.command(name="up")
+@click.option(
+    "--for",
+    "for_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop by itself after this many seconds of trading.  [default: run until Ctrl-C]",
+)
+def command(for_seconds: float | None) -> None:
+    """Start everything: paper exchange, recorder, Prefect server and UI, worker, deployments, live runner.
+
+    Reads config.json and pairs_config.json of this clone; keeps all state in its var/ folder. Prints the addresses,
+    then the runner's events. Ctrl-C or SIGTERM stops the live run gracefully first and leaves no process behind.
+    """
+    raise SystemExit(_up(for_seconds))
+
+
+def _up(for_seconds: float | None) -> int:
+    steps = Steps()
+    try:
+        layout = find_layout(Path.cwd())
+        layout.create()
+        lock = OsLock(layout.runs / "up.lock")
+    except LockHeld as held:
+        click.echo(
+            f"tandem up already runs in this clone (pid {held.holder}); stop it with Ctrl-C there or `kill {held.holder}`",
+            err=True,
+        )
+        return BAD_USAGE
+    except (ConfigError, OSError) as error:
+        click.echo(f"tandem up: {error}", err=True)
+        return BAD_USAGE
+    try:
+        return asyncio.run(_run(layout, steps, for_seconds))
+    except ConfigError as error:
+        click.echo(f"tandem up: {error}", err=True)
+        return BAD_USAGE
+    finally:
+        lock.release()
+
+
+async def _run(layout: Layout, steps: Steps, for_seconds: float | None) -> int:
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    # Before any child starts: see Child.start.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
+    await stop_leftovers(layout, steps)
+    with steps.step("checks") as facts:
+        plan, settings, pairs = make_plan(layout, os.environ)
+        facts.append(f"{pairs} pairs, {settings.trading_mode} mode{', dry run' if settings.dry_run else ''}")
+    async with Supervisor(plan, steps, hurry) as supervisor:
+        try:
+            return await _live(supervisor, settings, stop, for_seconds)
+        finally:
+            stop.set()
+            await supervisor.stop()
+            steps.say("everything is stopped")
+
+
+async def _live(supervisor: Supervisor, settings: Settings, stop: asyncio.Event, for_seconds: float | None) -> int:
+    """Start, tell, wait for the word to stop. Return the exit code."""
+    code = DONE
+    starting = asyncio.create_task(_start(supervisor, settings))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            await asyncio.wait({stopping}, timeout=for_seconds)
+    except* (ChildDied, ServerSilent) as group:
+        for error in group.exceptions:
+            supervisor.steps.say(str(error), colour="red")
+        code = FAILED
+    finally:
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.wait({starting, stopping})
+    return code
+
+
+async def _start(supervisor: Supervisor, settings: Settings) -> None:
+    run = await supervisor.start()
+    await supervisor.until_trading(run)
+    for line in closing_lines(supervisor.plan, settings, run.run_id):
+        click.echo(line)
+    supervisor.begin_first_runs()
+
+
+def closing_lines(plan: Plan, settings: Settings, run_id: str) -> list[str]:
+    """Return where everything is, and what to look at next."""
+    logs = plan.layout.logs
+    shown = [
+        ("Prefect UI", plan.prefect_url),
+        ("live run", f"{plan.prefect_url}/runs/flow-run/{run_id}"),
+        (
+            "control",
+            f"{plan.control_url}/status" if plan.control_port else "any free port, see the runner's first lines",
+        ),
+        ("exchange", plan.exchange_url or settings.data.rest_url or "Binance"),
+        ("ledger", str(plan.ledger)),
+        ("logs", f"{logs}{os.sep}*.log"),
+    ]
+    return [
+        "",
+        *(f"  {name:<11} {value}" for name, value in shown),
+        "",
+        "  next: tandem status",
+        '        tandem query "select trade_id, pair_id, status, net_pnl_usd from pair_trades order by opened_at desc limit 10"',
+        "  Ctrl-C stops everything, the live run first. What follows is the runner's own log.",
+        "",
+    ]
