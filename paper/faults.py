@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
@@ -263,7 +263,7 @@ class FaultBoard:
                     self.on_unban()
                 case _:
                     pass
-        self._armed = [armed for armed in self._armed if not armed.spent]
+        self._drop_spent()
         return removed
 
     def rows(self) -> list[Mapping[str, object]]:
@@ -278,27 +278,17 @@ class FaultBoard:
             for armed in self._history
         ]
 
-    def _take(self, kinds: Iterable[Kind], method: str, path: str, orders: tuple[OrderFacts, ...]) -> Armed | None:
-        wanted = frozenset(kinds)
-        for armed in self._armed:
-            if armed.spec.kind not in wanted or not armed.admits(method, path):
-                continue
-            if orders and not any(armed.fits(order) for order in orders):
-                continue
-            if armed.hit():
-                self._armed = [other for other in self._armed if not other.spent]
-                return armed
-        return None
-
     def take_request(self, method: str, path: str, orders: tuple[OrderFacts, ...]) -> FaultSpec | None:
-        """The fault that hits this whole request, if any."""
+        """The fault that hits this whole request, if any; chaos draws when none was asked for."""
         for armed in self._armed:
-            if armed.spec.kind in REQUEST_KINDS and armed.spec.match.element is None:
-                found = self._take((armed.spec.kind,), method, path, orders)
-                if found is not None:
-                    return found.spec
+            whole = armed.spec.kind in REQUEST_KINDS and armed.spec.match.element is None
+            if not whole or not armed.admits(method, path):
+                continue
+            if any(armed.fits(order) for order in orders) and armed.hit():
+                self._drop_spent()
+                return armed.spec
         if self._chaos is not None and method == "POST" and path in ORDER_PATHS:
-            return self._draw()
+            return self._draw(self._chaos)
         return None
 
     def take_orders(self, method: str, path: str, orders: tuple[OrderFacts, ...]) -> dict[int, list[FaultSpec]]:
@@ -312,24 +302,26 @@ class FaultBoard:
                 if by_element and not armed.spent and armed.admits(method, path) and armed.fits(order) and armed.hit():
                     hits.setdefault(order.element, []).append(armed.spec)
         if hits:
-            self._armed = [armed for armed in self._armed if not armed.spent]
+            self._drop_spent()
         return hits
 
     def take_user_event(self) -> FaultSpec | None:
         """The fault that hits the next event of the user stream, if any."""
         for armed in self._armed:
             if armed.spec.kind in USER_EVENT_KINDS and armed.hit():
-                self._armed = [other for other in self._armed if not other.spent]
+                self._drop_spent()
                 return armed.spec
         return None
 
-    def _draw(self) -> FaultSpec | None:
-        assert self._chaos is not None
-        if self._chaos.random() >= self._chaos_rate:
+    def _drop_spent(self) -> None:
+        self._armed = [armed for armed in self._armed if not armed.spent]
+
+    def _draw(self, chaos: random.Random) -> FaultSpec | None:
+        if chaos.random() >= self._chaos_rate:
             return None
-        kind = self._chaos.choice(CHAOS_KINDS)
-        delay_ms = self._chaos.randrange(50, 2500)
-        fraction = Decimal(self._chaos.randrange(0, 100)) / 100
-        code = self._chaos.choice((-2019, -2022, -2027, -4131))
+        kind = chaos.choice(CHAOS_KINDS)
+        delay_ms = chaos.randrange(50, 2500)
+        fraction = Decimal(chaos.randrange(0, 100)) / 100
+        code = chaos.choice((-2019, -2022, -2027, -4131))
         self.chaos_hits[kind.value] = self.chaos_hits.get(kind.value, 0) + 1
         return FaultSpec(kind=kind, parameters=Parameters(delay_ms=delay_ms, fraction=fraction, code=code))
