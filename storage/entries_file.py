@@ -121,6 +121,11 @@ def last_seq_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()[0])
 
 
+def journal_id_of(connection: sqlite3.Connection) -> str:
+    """Which file this is, whatever its name: drawn at random when it was made."""
+    return str(connection.execute("SELECT journal_id FROM identity").fetchone()[0])
+
+
 def raw_rows(
     connection: sqlite3.Connection, *, after_seq: int, limit: int
 ) -> list[tuple[int, int, str, str | None, str | None, str]]:

@@ -2,8 +2,12 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Final
+
+ONLOOKER_SECONDS = 0.2
+"""`holder_of` holds the lock for an instant; whoever takes it meanwhile tries again for this long."""
 
 
 class LockHeld(Exception):
@@ -24,13 +28,19 @@ class OsLock:
         self._owner_pid = os.getpid()
         # Python's descriptors are close-on-exec: a child started by exec never inherits the lock.
         self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _pid_in(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = None
-            raise LockHeld(path, holder) from None
+        deadline = time.monotonic() + ONLOOKER_SECONDS
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(ONLOOKER_SECONDS / 10)
+                    continue
+                holder = _pid_in(self._descriptor)
+                os.close(self._descriptor)
+                self._descriptor = None
+                raise LockHeld(path, holder) from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{self._owner_pid}\n".encode(), 0)
         # A forked child shares the lock's open file; it must let go, or the lock outlives its owner.
@@ -56,7 +66,7 @@ def holder_of(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     try:
-        # Shared: two onlookers do not see each other, and a taker that meets one retries.
+        # Shared: onlookers do not see each other.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _pid_in(descriptor) or -1

@@ -9,3 +9,7 @@ CREATE TABLE entries (
     body       TEXT NOT NULL
 );
 CREATE INDEX entries_kind ON entries (kind);
+
+-- Who this file is: a recorder that meets another file under the same name starts it from its first row.
+CREATE TABLE identity (journal_id TEXT NOT NULL);
+INSERT INTO identity VALUES (lower(hex(randomblob(16))));

@@ -1,0 +1,78 @@
+"""A recorder beside a runner: started when nobody records the ledger, ended after the journal is closed.
+
+Knows no DuckDB, so that the live process carries none.
+"""
+
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from domain.errors import ConfigError
+from storage.locks import holder_of
+
+READY_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 60.0
+
+
+class RecorderProcess:
+    """A recorder that this process started. It ends by itself, in good order, when this process dies."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid: Final = process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def stop(self, *, timeout_seconds: float = STOP_SECONDS_MAX) -> int:
+        """Ask it to drain, publish and end; wait for it. Its exit code; negative when it had to be killed."""
+        self._process.terminate()
+        try:
+            return self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # Nothing is lost: the next recorder goes on where this one committed last.
+            return self._process.wait()
+        finally:
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+
+
+def ensure_recorder(
+    journal: Path, flows_journal: Path, ledger: Path, *, publish_seconds: float = 1.0
+) -> RecorderProcess | None:
+    """Start a recorder unless one holds this ledger's lock (then None), and wait until it is ready.
+
+    Blocks for about a second: call it before the event loop, or in a thread. Raises: ConfigError with what it said.
+    """
+    if holder_of(ledger.with_name(ledger.name + ".lock")) is not None:
+        return None
+    command = [sys.executable, "-m", "storage.recorder", "--with-parent"]
+    command += ["--journal", str(journal), "--flows-journal", str(flows_journal), "--ledger", str(ledger)]
+    command += ["--publish-seconds", str(publish_seconds)]
+    # A session of its own: Ctrl-C goes to the runner, which ends its recorder once the journal is closed.
+    process = subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+    )
+    if _says_ready(process):
+        return RecorderProcess(process)
+    if process.poll() is None:
+        process.kill()
+    code = process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+    if code == 2 and holder_of(ledger.with_name(ledger.name + ".lock")) is not None:
+        return None  # Another one was quicker.
+    raise ConfigError(f"{ledger}: the recorder did not start (exit code {code}); its own line above says why")
+
+
+def _says_ready(process: subprocess.Popen[bytes]) -> bool:
+    assert process.stdout is not None
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    while (left := deadline - time.monotonic()) > 0:
+        if select.select([process.stdout], [], [], left)[0]:
+            return process.stdout.readline().startswith(b"recorder ready")
+    return False
