@@ -1,0 +1,118 @@
+"""ccxt, unmodified, pointed at production, the demo environment or another host that speaks Binance's paths.
+
+One hook is overridden: where ccxt guesses an exception class from a code and a host name, we keep status, code and text as they
+came, because the class alone cannot tell "refused" from "may have happened".
+"""
+
+from typing import Any, Protocol
+
+import ccxt.async_support as ccxt
+
+from runner.config import Settings
+from runner.exchange.budget import Budget
+
+STREAM_URL = "wss://fstream.binance.com"
+STREAM_URL_DEMO = "wss://demo-fstream.binance.com"
+
+
+class VenueAnswer(Exception):
+    """The venue answered with an error body or status."""
+
+    def __init__(self, http_status: int, code: int | None, message: str) -> None:
+        super().__init__(f"HTTP {http_status}, code {code}: {message}")
+        self.http_status = http_status
+        self.code = code
+        self.message = message
+
+
+class Client(Protocol):
+    """The raw endpoints this project calls; ccxt makes them at run time, where a type checker cannot see them."""
+
+    async def load_time_difference(self, params: Any = ...) -> Any: ...
+    async def close(self) -> None: ...
+    async def fapiPublicGetTime(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPublicGetExchangeInfo(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPublicGetKlines(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPublicGetPremiumIndex(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPublicGetFundingInfo(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivatePostOrder(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivatePostBatchOrders(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateGetOrder(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateDeleteOrder(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateGetOpenOrders(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateGetUserTrades(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateV3GetPositionRisk(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateV3GetAccount(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateGetIncome(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateGetLeverageBracket(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateGetCommissionRate(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateGetPositionSideDual(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivateGetSymbolConfig(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivatePostLeverage(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivatePostMarginType(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivatePostListenKey(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivatePutListenKey(self, params: Any = ...) -> Any: ...  # noqa: N802
+
+
+class _Binance(ccxt.binanceusdm):  # type: ignore[misc]  # ccxt is untyped.
+    budget: Budget
+
+    # Both hooks are called by ccxt with positional arguments, in the order spelt out here.
+    def on_rest_response(self, *reply: Any) -> str:
+        code, _reason, _url, _method, headers, body, *_request = reply
+        self.budget.observe(code, headers, body)
+        return str(super().on_rest_response(*reply))
+
+    def handle_errors(self, *reply: Any) -> None:
+        code, reason, _url, _method, _headers, _body, response, *_request = reply
+        venue_code, message = None, f"{reason}: no JSON body"
+        if isinstance(response, dict):
+            raw = response.get("code")
+            if isinstance(raw, int | str) and str(raw).lstrip("-").isdigit():
+                venue_code = int(raw)
+            message = str(response.get("msg", reason))
+        if code >= 400 or (venue_code is not None and venue_code < 0):
+            raise VenueAnswer(code, venue_code, message[:300])
+        if response is None:
+            raise VenueAnswer(code, None, "the body is not JSON")
+
+
+def make_client(settings: Settings, budget: Budget) -> Client:
+    """A ccxt client for these settings; close it with `await client.close()`."""
+    key, secret = settings.binance_api_key, settings.binance_api_secret
+    client = _Binance(
+        {
+            "apiKey": key.get_secret_value() if key else None,
+            "secret": secret.get_secret_value() if secret else None,
+            "enableRateLimit": False,  # One budget for the whole IP, from the venue's own headers.
+            "timeout": round(settings.data.request_timeout_seconds * 1000),
+            "options": {
+                "fetchCurrencies": False,
+                "warnOnFetchOpenOrdersWithoutSymbol": False,
+                "recvWindow": settings.execution.recv_window_ms,
+            },
+        }
+    )
+    client.budget = budget
+    client.enableLastHttpResponse = False
+    client.enableLastJsonResponse = False
+    if settings.data.rest_url is not None:
+        _point_at(client, settings.data.rest_url)
+    elif settings.data.use_testnet:
+        client.enable_demo_trading(True)  # noqa: FBT003
+    made: Client = client
+    return made
+
+
+def _point_at(client: Any, rest_url: str) -> None:
+    api = client.urls["api"]
+    for name, url in api.items():
+        if isinstance(url, str):  # Keep the path, replace the host: nothing may leave for anywhere else.
+            api[name] = rest_url + "/" + url.split("://", 1)[1].split("/", 1)[1]
+
+
+def stream_url(settings: Settings) -> str:
+    """The base of every websocket route."""
+    if settings.data.stream_url is not None:
+        return settings.data.stream_url
+    return STREAM_URL_DEMO if settings.data.use_testnet else STREAM_URL

@@ -1,0 +1,38 @@
+"""One request to the venue, bounded in time, its every outcome translated into ours."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import ccxt
+
+from domain.errors import OutcomeUnknown, Refused, Unreachable
+from runner.exchange.client import VenueAnswer
+from runner.exchange.refusals import is_refusal
+
+CLOCK_CODES = frozenset({-1021, -5028})
+
+
+async def ask(what: str, request: Callable[[], Awaitable[Any]], *, timeout_seconds: float) -> Any:
+    """The parsed reply. Raises: Refused (proven not executed), Unreachable (never left), OutcomeUnknown (all else).
+
+    `what` names the endpoint in errors; never the URL, which carries a signature.
+    """
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await request()
+    except VenueAnswer as answer:
+        if is_refusal(answer.http_status, answer.code):
+            raise Refused(answer.code or 0, answer.message, answer.http_status) from None
+        raise OutcomeUnknown(f"{what}: {answer}", answer.code) from None
+    except TimeoutError:
+        raise OutcomeUnknown(f"{what}: no answer within {timeout_seconds:g} s") from None
+    except ccxt.BaseError as error:
+        # Only a connection that was never made proves that nothing left; one that broke proves nothing.
+        if isinstance(error.__cause__, aiohttp.ClientConnectorError | socket.gaierror):
+            raise Unreachable(f"{what}: cannot connect") from None
+        raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
+    except (aiohttp.ClientError, OSError, ValueError, LookupError) as error:
+        raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None

@@ -1,0 +1,118 @@
+"""What the venue says about its contracts: filters, leverage brackets, fees, funding. Loaded at start, refreshed in the background."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from domain.edge import FUNDING_INTERVAL_HOURS_DEFAULT, FundingTerms
+from domain.errors import ConfigError
+from domain.instruments import Instrument, LeverageStep
+from domain.symbols import Symbol, exchange_id
+from runner.exchange.client import Client
+from runner.exchange.requests import ask
+from runner.exchange.wire import Unreadable, decimal_of
+
+
+class ContractRules:
+    """Satisfies `runner.ports.Rules` for the symbols it was asked to load."""
+
+    def __init__(self, client: Client, *, timeout_seconds: float, taker_fee_bps: float) -> None:
+        self._client = client
+        self._timeout = timeout_seconds
+        self._taker_fee_default = taker_fee_bps / 10_000
+        self._symbols_by_id: dict[str, Symbol] = {}
+        self._instruments: dict[Symbol, Instrument] = {}
+        self._brackets: dict[str, tuple[LeverageStep, ...]] = {}
+        self._fees: dict[Symbol, float] = {}
+        self._funding: dict[Symbol, FundingTerms] = {}
+
+    def symbol_of(self, venue_id: str) -> Symbol | None:
+        """The unified name of a listed contract."""
+        return self._symbols_by_id.get(venue_id)
+
+    def instrument(self, symbol: Symbol) -> Instrument:
+        return self._instruments[symbol]
+
+    def funding(self, symbol: Symbol) -> FundingTerms:
+        return self._funding.get(symbol, FundingTerms(0.0))
+
+    def taker_fee_rate(self, symbol: Symbol) -> float:
+        return self._fees.get(symbol, self._taker_fee_default)
+
+    async def load(self, symbols: Collection[Symbol]) -> None:
+        """Filters and brackets. Raises: ConfigError for a symbol that is not listed; ExchangeError."""
+        info = await ask("exchangeInfo", self._client.fapiPublicGetExchangeInfo, timeout_seconds=self._timeout)
+        if not self._brackets:
+            rows = await ask(
+                "leverageBracket", self._client.fapiPrivateGetLeverageBracket, timeout_seconds=self._timeout
+            )
+            self._brackets = {str(row["symbol"]): _steps(row) for row in rows}
+        self._read(info)
+        missing = [symbol for symbol in symbols if symbol not in self._instruments]
+        if missing:
+            names = ", ".join(sorted(missing))
+            raise ConfigError(f"pairs_config.json: the exchange does not list {names}; correct or remove those pairs")
+
+    def _read(self, info: Mapping[str, Any]) -> None:
+        for row in info["symbols"]:
+            if not str(row.get("contractType", "")).endswith("PERPETUAL"):
+                continue
+            venue_id = str(row["symbol"])
+            symbol = Symbol(f"{row['baseAsset']}/{row['quoteAsset']}:{row['marginAsset']}")
+            self._symbols_by_id[venue_id] = symbol
+            self._instruments[symbol] = instrument_of(row, symbol, self._brackets.get(venue_id, ()))
+
+    async def load_fees(self, symbol: Symbol) -> None:
+        """The account's own taker fee for one symbol (weight 20). Raises: ExchangeError."""
+        parameters = {"symbol": exchange_id(symbol)}
+        row = await ask(
+            "commissionRate",
+            lambda: self._client.fapiPrivateGetCommissionRate(parameters),
+            timeout_seconds=self._timeout,
+        )
+        self._fees[symbol] = float(row["takerCommissionRate"])
+
+    async def load_funding(self) -> None:
+        """Predicted rates and intervals of every contract (weight 10). Raises: ExchangeError."""
+        adjusted = await ask("fundingInfo", self._client.fapiPublicGetFundingInfo, timeout_seconds=self._timeout)
+        hours = {str(row["symbol"]): float(row["fundingIntervalHours"]) for row in adjusted}
+        rows = await ask("premiumIndex", self._client.fapiPublicGetPremiumIndex, timeout_seconds=self._timeout)
+        for row in rows:
+            symbol = self._symbols_by_id.get(str(row["symbol"]))
+            if symbol is not None and row.get("lastFundingRate"):
+                interval = hours.get(str(row["symbol"]), FUNDING_INTERVAL_HOURS_DEFAULT)
+                self._funding[symbol] = FundingTerms(float(row["lastFundingRate"]), interval)
+
+    def has_fees(self, symbol: Symbol) -> bool:
+        return symbol in self._fees
+
+
+def _steps(row: Mapping[str, Any]) -> tuple[LeverageStep, ...]:
+    return tuple(
+        LeverageStep(notional_cap_usd=decimal_of(bracket["notionalCap"]), leverage_max=int(bracket["initialLeverage"]))
+        for bracket in row["brackets"]
+    )
+
+
+def instrument_of(row: Mapping[str, Any], symbol: Symbol, steps: tuple[LeverageStep, ...]) -> Instrument:
+    """One row of exchangeInfo. Raises: Unreadable when a filter is missing: a contract without rules is not traded."""
+    filters = {str(item["filterType"]): item for item in row["filters"]}
+    try:
+        price, lot, market_lot = filters["PRICE_FILTER"], filters["LOT_SIZE"], filters["MARKET_LOT_SIZE"]
+        notional, percent = filters["MIN_NOTIONAL"], filters["PERCENT_PRICE"]
+    except KeyError as missing:
+        raise Unreadable(f"{symbol} has no filter {missing}") from None
+    return Instrument(
+        symbol=symbol,
+        tick=decimal_of(price["tickSize"]),
+        step=decimal_of(lot["stepSize"]),
+        market_step=decimal_of(market_lot["stepSize"]),
+        quantity_min=decimal_of(lot["minQty"]),
+        quantity_max=decimal_of(lot["maxQty"]),
+        market_quantity_min=decimal_of(market_lot["minQty"]),
+        market_quantity_max=decimal_of(market_lot["maxQty"]),
+        notional_min_usd=decimal_of(notional["notional"]),
+        percent_price_up=decimal_of(percent["multiplierUp"]),
+        percent_price_down=decimal_of(percent["multiplierDown"]),
+        is_trading=row["status"] == "TRADING",
+        leverage_steps=steps,
+    )

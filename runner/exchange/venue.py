@@ -1,0 +1,250 @@
+"""The private half of Binance as `runner.ports.Exchange`: orders, look-ups, positions, and the account's settings."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from domain.errors import ConfigError, OutcomeUnknown, Refused, Unreachable
+from domain.orders import Fill, OrderIntent, OrderReport
+from domain.symbols import ClientOrderId, Symbol, exchange_id
+from runner.exchange.budget import Budget
+from runner.exchange.client import Client
+from runner.exchange.refusals import BATCH_ELEMENT_STATUS, is_refusal
+from runner.exchange.requests import CLOCK_CODES, ask
+from runner.exchange.rules import ContractRules
+from runner.exchange.wire import Unreadable, decimal_of, fill_of_user_trade, order_parameters, order_report
+from runner.ports import Answer, Balance, Position
+
+ORDER_NOT_FOUND = -2013
+UNKNOWN_ORDER_SENT = -2011
+NO_CHANGE_MARGIN_TYPE = -4046
+MARGIN_TYPE_FIXED = frozenset({-4047, -4048})  # Open orders or a position: it stays what it is.
+
+
+class BinanceExchange:
+    """Satisfies `runner.ports.Exchange`; every call is bounded by its own time-out."""
+
+    def __init__(
+        self,
+        client: Client,
+        rules: ContractRules,
+        budget: Budget,
+        *,
+        request_timeout_seconds: float,
+        order_timeout_seconds: float,
+        batch: bool,
+    ) -> None:
+        self._client = client
+        self._rules = rules
+        self._budget = budget
+        self._timeout = request_timeout_seconds
+        self._order_timeout = order_timeout_seconds
+        self._batch = batch
+        self.clock_is_off = asyncio.Event()
+        """Set when the venue says our clock is wrong; the bot resynchronises and clears it."""
+
+    def blocked_ms(self) -> int:
+        return self._budget.blocked_ms()
+
+    async def _ask(self, what: str, request: Callable[[], Awaitable[Any]]) -> Any:
+        return await ask(what, request, timeout_seconds=self._timeout)
+
+    # Orders
+
+    async def place(self, intents: Sequence[OrderIntent]) -> Sequence[Answer]:
+        if self._budget.blocked_ms() > 0:
+            return [Unreachable("the exchange has banned us for a while; nothing was sent") for _ in intents]
+        if len(intents) > 1 and self._batch:
+            return await self._place_batch(intents)
+        return await asyncio.gather(*(self._place_one(intent) for intent in intents))
+
+    async def _place_one(self, intent: OrderIntent) -> Answer:
+        parameters = order_parameters(intent)
+        try:
+            reply = await ask(
+                "order", lambda: self._client.fapiPrivatePostOrder(parameters), timeout_seconds=self._order_timeout
+            )
+        except (Refused, OutcomeUnknown, Unreachable) as outcome:
+            self._notice_clock(outcome)
+            return outcome
+        return self._answer_of(intent, reply)
+
+    async def _place_batch(self, intents: Sequence[OrderIntent]) -> Sequence[Answer]:
+        parameters = {"batchOrders": [order_parameters(intent) for intent in intents]}
+        try:
+            replies = await ask(
+                "batchOrders",
+                lambda: self._client.fapiPrivatePostBatchOrders(parameters),
+                timeout_seconds=self._order_timeout,
+            )
+        except (Refused, OutcomeUnknown, Unreachable) as outcome:
+            self._notice_clock(outcome)
+            return [outcome for _ in intents]
+        if not isinstance(replies, list) or len(replies) != len(intents):
+            return [OutcomeUnknown("batchOrders: the reply does not match the request") for _ in intents]
+        return [self._answer_of(intent, reply) for intent, reply in zip(intents, replies, strict=True)]
+
+    def _answer_of(self, intent: OrderIntent, reply: Any) -> Answer:
+        """Which leg a reply is about is told by its place in the list, and checked by its client id."""
+        if isinstance(reply, dict) and "code" in reply and "orderId" not in reply:
+            code = int(reply["code"])
+            if is_refusal(BATCH_ELEMENT_STATUS, code):
+                refused = Refused(code, str(reply.get("msg", ""))[:300])
+                self._notice_clock(refused)
+                return refused
+            return OutcomeUnknown(f"batch element: code {code}", code)
+        try:
+            report = order_report(reply, self._rules.symbol_of)
+        except (Unreadable, TypeError, AttributeError) as error:
+            return OutcomeUnknown(f"order: unreadable reply ({type(error).__name__})")
+        if report.client_order_id != intent.client_order_id:
+            return OutcomeUnknown("order: the reply is about another order")
+        return report
+
+    def _notice_clock(self, outcome: Exception) -> None:
+        if isinstance(outcome, Refused) and outcome.code in CLOCK_CODES:
+            self.clock_is_off.set()
+
+    async def look_up(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
+        parameters = {"symbol": exchange_id(symbol), "origClientOrderId": client_order_id}
+        try:
+            reply = await self._ask("order query", lambda: self._client.fapiPrivateGetOrder(parameters))
+        except OutcomeUnknown as outcome:
+            if outcome.code == ORDER_NOT_FOUND:
+                return None
+            raise
+        except Refused as refused:
+            self._notice_clock(refused)
+            raise OutcomeUnknown(f"order query: {refused}", refused.code) from None
+        return self._report(reply, "order query")
+
+    async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
+        parameters = {"symbol": exchange_id(symbol), "origClientOrderId": client_order_id}
+        try:
+            reply = await self._ask("order cancel", lambda: self._client.fapiPrivateDeleteOrder(parameters))
+        except OutcomeUnknown as outcome:
+            if outcome.code == UNKNOWN_ORDER_SENT:
+                return None
+            raise
+        except Refused as refused:
+            self._notice_clock(refused)
+            raise OutcomeUnknown(f"order cancel: {refused}", refused.code) from None
+        return self._report(reply, "order cancel")
+
+    def _report(self, reply: Any, what: str) -> OrderReport:
+        try:
+            return order_report(reply, self._rules.symbol_of)
+        except (Unreadable, TypeError, AttributeError) as error:
+            raise OutcomeUnknown(f"{what}: unreadable reply ({type(error).__name__})") from None
+
+    # Reads: a refusal here is only a failed look-up.
+
+    async def _read(self, what: str, request: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await self._ask(what, request)
+        except Refused as refused:
+            self._notice_clock(refused)
+            raise OutcomeUnknown(f"{what}: {refused}", refused.code) from None
+
+    async def fills(self, symbol: Symbol, *, since_ms: int, exchange_order_id: str | None = None) -> Sequence[Fill]:
+        parameters: dict[str, Any] = {"symbol": exchange_id(symbol), "limit": 1000}
+        if exchange_order_id is not None:
+            parameters["orderId"] = exchange_order_id
+        else:
+            parameters["startTime"] = since_ms
+        rows = await self._read("userTrades", lambda: self._client.fapiPrivateGetUserTrades(parameters))
+        try:
+            return [fill_of_user_trade(row, ClientOrderId(""), self._rules.symbol_of) for row in rows]
+        except (Unreadable, TypeError, AttributeError) as error:
+            raise OutcomeUnknown(f"userTrades: unreadable ({type(error).__name__})") from None
+
+    async def open_orders(self) -> Sequence[OrderReport]:
+        rows = await self._read("openOrders", self._client.fapiPrivateGetOpenOrders)
+        return [self._report(row, "openOrders") for row in rows]
+
+    async def positions(self) -> Mapping[Symbol, Position]:
+        rows = await self._read("positionRisk", self._client.fapiPrivateV3GetPositionRisk)
+        try:
+            held = [self._position(row) for row in rows]
+        except (Unreadable, TypeError, AttributeError) as error:
+            raise OutcomeUnknown(f"positionRisk: unreadable ({type(error).__name__})") from None
+        return {position.symbol: position for position in held if position.quantity != 0}
+
+    def _position(self, row: Mapping[str, Any]) -> Position:
+        symbol = self._rules.symbol_of(str(row["symbol"])) or Symbol(str(row["symbol"]))
+        return Position(
+            symbol=symbol,
+            quantity=decimal_of(row["positionAmt"]),
+            entry_price=decimal_of(row["entryPrice"]),
+            mark_price=decimal_of(row.get("markPrice", "0")),
+        )
+
+    async def balance(self) -> Balance:
+        row = await self._read("account", self._client.fapiPrivateV3GetAccount)
+        try:
+            return Balance(
+                wallet_usd=decimal_of(row["totalWalletBalance"]),
+                unrealized_usd=decimal_of(row["totalUnrealizedProfit"]),
+                available_usd=decimal_of(row["availableBalance"]),
+            )
+        except (Unreadable, KeyError, TypeError) as error:
+            raise OutcomeUnknown(f"account: unreadable ({type(error).__name__})") from None
+
+    async def funding_payments(self, *, since_ms: int) -> Sequence[Mapping[str, Any]]:
+        """Rows of income of type FUNDING_FEE since then, ascending (weight 30). Raises: OutcomeUnknown, Unreachable."""
+        parameters = {"incomeType": "FUNDING_FEE", "startTime": since_ms, "limit": 1000}
+        rows = await self._read("income", lambda: self._client.fapiPrivateGetIncome(parameters))
+        return [row for row in rows if isinstance(row, dict)]
+
+    async def klines(
+        self, symbol: Symbol, *, interval: str, limit: int, end_ms: int | None = None
+    ) -> Sequence[tuple[int, float]]:
+        """(open time, close), ascending; the last row may be the bar that is still open. Raises: ExchangeError."""
+        parameters: dict[str, Any] = {"symbol": exchange_id(symbol), "interval": interval, "limit": limit}
+        if end_ms is not None:
+            parameters["endTime"] = end_ms
+        rows = await self._read("klines", lambda: self._client.fapiPublicGetKlines(parameters))
+        return [(int(row[0]), float(row[4])) for row in rows]
+
+    async def synchronise_clock(self) -> None:
+        """Measure the distance between the venue's clock and ours. Raises: OutcomeUnknown, Unreachable, Refused."""
+        await self._ask("time", self._client.load_time_difference)
+        self.clock_is_off.clear()
+
+    # Settings of the account, made before the first order.
+
+    async def prepare(self, symbols: Sequence[Symbol], leverage: int) -> None:
+        """One-way mode, cross margin, leverage. Raises: ConfigError when the account cannot be traded; ExchangeError."""
+        mode = await self._read("positionSide/dual", self._client.fapiPrivateGetPositionSideDual)
+        if str(mode.get("dualSidePosition")).lower() == "true":
+            raise ConfigError(
+                "the account is in hedge mode; switch it to one-way mode (Binance: Preferences → Position Mode) and start again"
+            )
+        rows = await self._read("symbolConfig", self._client.fapiPrivateGetSymbolConfig)
+        current = {str(row["symbol"]): (str(row["marginType"]), int(row["leverage"])) for row in rows}
+        for symbol in symbols:
+            venue_id = exchange_id(symbol)
+            margin_type, set_leverage = current.get(venue_id, ("", 0))
+            if margin_type != "CROSSED":
+                await self._set_cross_margin(venue_id)
+            if set_leverage != leverage:
+                await self._set_leverage(symbol, leverage)
+
+    async def _set_cross_margin(self, venue_id: str) -> None:
+        parameters = {"symbol": venue_id, "marginType": "CROSSED"}
+        try:
+            await self._ask("marginType", lambda: self._client.fapiPrivatePostMarginType(parameters))
+        except (OutcomeUnknown, Refused) as outcome:
+            if outcome.code not in MARGIN_TYPE_FIXED | {NO_CHANGE_MARGIN_TYPE}:
+                raise
+
+    async def _set_leverage(self, symbol: Symbol, leverage: int) -> None:
+        parameters = {"symbol": exchange_id(symbol), "leverage": leverage}
+        try:
+            await self._ask("leverage", lambda: self._client.fapiPrivatePostLeverage(parameters))
+        except (OutcomeUnknown, Refused) as outcome:
+            if outcome.code is not None:
+                raise ConfigError(
+                    f"the exchange refuses leverage {leverage} for {symbol} ({outcome.code}); lower risk.leverage"
+                ) from None
+            raise
