@@ -1,0 +1,185 @@
+"""The account's own event stream: listenKey kept alive, expiry and silence handled, every gap announced.
+
+The stream is a fast path, never the only one: whoever consumes it confirms by query what it did not hear.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+
+from domain.errors import ExchangeError, OutcomeUnknown
+from domain.orders import Fill, OrderReport
+from runner.exchange.client import Client
+from runner.exchange.requests import ask
+from runner.exchange.wire import SymbolOf, Unreadable, fill_of_event, report_of_event
+
+KEEP_ALIVE_SECONDS = 30 * 60.0
+BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+PING_SECONDS = 10.0
+ROLL_OVER_SECONDS = 23.5 * 3600
+LISTEN_KEY_UNKNOWN = -1125
+
+
+@dataclass(frozen=True, slots=True)
+class UserNews:
+    """One ORDER_TRADE_UPDATE: the order as it now stands and the execution that changed it, if one did."""
+
+    report: OrderReport
+    fill: Fill | None
+    is_reduce_only: bool
+
+
+class _Expired(Exception):
+    """The key is dead; the socket would stay open and silent for hours."""
+
+
+class UserStream:
+    """Runs until cancelled. `on_news` is called for each order event, `on_gap` whenever events may have been missed."""
+
+    def __init__(
+        self,
+        client: Client,
+        stream_url: str,
+        symbol_of: SymbolOf,
+        *,
+        on_news: Callable[[UserNews], None],
+        on_gap: Callable[[str], None],
+        on_funding: Callable[[], None],
+        on_event: Callable[[str, Mapping[str, Any]], None],
+        request_timeout_seconds: float,
+        keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+        roll_over_seconds: float = ROLL_OVER_SECONDS,
+    ) -> None:
+        self._client = client
+        self._url = stream_url
+        self._symbol_of = symbol_of
+        self._on_news = on_news
+        self._on_gap = on_gap
+        self._on_funding = on_funding
+        self._on_event = on_event
+        self._timeout = request_timeout_seconds
+        self._keep_alive_seconds = keep_alive_seconds
+        self._roll_over_seconds = roll_over_seconds
+        self._connection: ClientConnection | None = None
+        self.connected = asyncio.Event()
+        self.events_seen = 0
+        self.unreadable = 0
+
+    async def run(self) -> None:
+        """Connect, listen, reconnect with backoff and jitter, for ever."""
+        failures = 0
+        while True:
+            why = ""
+            began = asyncio.get_running_loop().time()
+            try:
+                await self._session()
+                why = "rolled over"
+            except _Expired:
+                why = "listenKey expired"
+            except (OSError, websockets.WebSocketException, TimeoutError) as error:
+                why = f"connection lost ({type(error).__name__})"
+            except ExchangeError as error:
+                why = str(error)
+            finally:
+                self.connected.clear()
+                self._connection = None
+            lived = asyncio.get_running_loop().time() - began
+            failures = 0 if lived > BACKOFF_SECONDS[-1] else failures + 1
+            self._on_event("user_stream_down", {"why": why})
+            delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
+            await asyncio.sleep(delay * (0.75 + random.random() / 2))  # noqa: S311  (Jitter, not a secret.)
+
+    async def reconnect(self) -> None:
+        """Drop a socket that is open but tells nothing; `run` makes a new one."""
+        if self._connection is not None:
+            await self._connection.close(code=1000, reason="silent")
+
+    async def _session(self) -> None:
+        key = await self._new_key()
+        url = f"{self._url}/private/ws?listenKey={key}"
+        async with connect(
+            url,
+            ping_interval=PING_SECONDS,
+            ping_timeout=PING_SECONDS,
+            open_timeout=self._timeout,
+            close_timeout=2,
+            compression=None,
+            max_size=2**20,
+        ) as connection:
+            self._connection = connection
+            self.connected.set()
+            self._on_event("user_stream_up", {})
+            self._on_gap("user stream connected")
+            keeper = asyncio.create_task(self._keep_alive(connection), name="listen-key")
+            try:
+                async with asyncio.timeout(self._roll_over_seconds) as life:
+                    await self._listen(connection)
+            except TimeoutError:
+                if not life.expired():
+                    raise
+            finally:
+                keeper.cancel()
+                await asyncio.gather(keeper, return_exceptions=True)
+
+    async def _new_key(self) -> str:
+        reply = await ask("listenKey", self._client.fapiPrivatePostListenKey, timeout_seconds=self._timeout)
+        key = reply.get("listenKey") if isinstance(reply, dict) else None
+        if not isinstance(key, str) or not key:
+            raise OutcomeUnknown("listenKey: unreadable reply")
+        return key
+
+    async def _keep_alive(self, connection: ClientConnection) -> None:
+        """A PUT that fails is tried again soon; a key that is gone ends the session."""
+        while True:
+            await asyncio.sleep(self._keep_alive_seconds)
+            try:
+                await ask("listenKey", self._client.fapiPrivatePutListenKey, timeout_seconds=self._timeout)
+            except OutcomeUnknown as outcome:
+                self._on_event("listen_key_not_extended", {"why": outcome.why})
+                if outcome.code == LISTEN_KEY_UNKNOWN:
+                    await connection.close(code=1000, reason="listenKey gone")
+                    return
+            except ExchangeError as error:
+                self._on_event("listen_key_not_extended", {"why": str(error)})
+
+    async def _listen(self, connection: ClientConnection) -> None:
+        async for message in connection:
+            self._receive(message)
+
+    def _receive(self, message: str | bytes) -> None:
+        try:
+            event = msgspec.json.decode(message)
+            payload = event.get("data", event)
+            kind = payload.get("e")
+            if kind == "ORDER_TRADE_UPDATE":
+                news = self._news(payload["o"])
+            elif kind == "listenKeyExpired":
+                raise _Expired
+            else:
+                self._receive_other(str(kind), payload)
+                return
+        except (msgspec.DecodeError, Unreadable, AttributeError, KeyError, TypeError, ValueError) as error:
+            # An event we cannot read is a gap like any other: ask what it might have said.
+            self.unreadable += 1
+            self._on_event("user_event_unreadable", {"why": type(error).__name__})
+            self._on_gap("unreadable event")
+            return
+        self.events_seen += 1
+        self._on_news(news)
+
+    def _news(self, order: Mapping[str, Any]) -> UserNews:
+        return UserNews(
+            report_of_event(order, self._symbol_of), fill_of_event(order, self._symbol_of), bool(order.get("R"))
+        )
+
+    def _receive_other(self, kind: str, payload: Mapping[str, Any]) -> None:
+        if kind == "ACCOUNT_UPDATE" and payload.get("a", {}).get("m") == "FUNDING_FEE":
+            self._on_funding()
+        elif kind == "MARGIN_CALL":
+            self._on_event("margin_call", {"symbols": [row.get("s") for row in payload.get("p", [])]})
