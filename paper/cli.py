@@ -1,0 +1,127 @@
+"""`tandem exchange`: the paper exchange alone, for any ccxt script that can be pointed at it."""
+
+import asyncio
+import signal
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from paper.markets import open_market
+from paper.options import ExchangeOptions, VenueOptions
+from paper.server import PaperExchange, open_state
+from paper.state import StateError
+
+CANNOT_START = 2
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=18080, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--market",
+    "market_kind",
+    type=click.Choice(["synthetic", "replay", "upstream"]),
+    default="synthetic",
+    show_default=True,
+    help="Where prices come from.",
+)
+@click.option("--seed", type=int, default=7, show_default=True, help="Seed of the synthetic market.")
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option(
+    "--data", type=click.Path(path_type=Path, exists=True), default=None, help="What to replay: Parquet or CSV."
+)
+@click.option("--upstream-rest", default=None, help="REST base of the exchange to take prices from.")
+@click.option("--upstream-stream", default=None, help="Its websocket base.")
+@click.option("--funding-interval-seconds", type=click.FloatRange(min=0, min_open=True), default=None)
+@click.option(
+    "--state",
+    "state_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Keep accounts in this file across restarts.",
+)
+@click.option("--balance", default="10000", show_default=True, help="USDT of a new account.")
+@click.option("--key", default="paper-key", show_default=True)
+@click.option("--secret", default="paper-secret", show_default=True)
+@click.option("--chaos", "chaos_seed", type=int, default=None, help="Seed of random faults on order requests.")
+@click.option("--chaos-rate", type=click.FloatRange(0, 1), default=0.02, show_default=True)
+def exchange(
+    *,
+    host: str,
+    port: int,
+    market_kind: str,
+    seed: int,
+    speed: float,
+    data: Path | None,
+    upstream_rest: str | None,
+    upstream_stream: str | None,
+    funding_interval_seconds: float | None,
+    state_path: Path | None,
+    balance: str,
+    key: str,
+    secret: str,
+    chaos_seed: int | None,
+    chaos_rate: float,
+) -> None:
+    """Run the paper exchange: Binance USD-M futures on this machine, with play money."""
+    try:
+        balance_usdt = Decimal(balance)
+    except ArithmeticError:
+        raise click.BadParameter(f"{balance!r} is not a number", param_hint="--balance") from None
+    if not balance_usdt.is_finite() or balance_usdt < 0:
+        raise click.BadParameter("must be a finite number, 0 or more", param_hint="--balance")
+    options = ExchangeOptions(
+        venue=VenueOptions(balance_usdt=balance_usdt, api_key=key, api_secret=secret),
+        chaos_seed=chaos_seed,
+        chaos_rate=chaos_rate,
+    )
+
+    async def run() -> int:
+        state = open_state(state_path)
+        market = await open_market(
+            market_kind,
+            seed=seed,
+            speed=speed,
+            data=data,
+            upstream_rest=upstream_rest,
+            upstream_stream=upstream_stream,
+            snapshot=None if state is None else state.market_snapshot(),
+            funding_interval_seconds=funding_interval_seconds,
+        )
+        return await serve(PaperExchange(market, options, state=state, host=host, port=port), market_kind, key)
+
+    try:
+        code = asyncio.run(run())
+    except (OSError, ValueError, StateError) as error:
+        click.echo(f"exchange: cannot start: {error}", err=True)
+        code = CANNOT_START
+    sys.exit(code)
+
+
+async def serve(paper_exchange: PaperExchange, market_kind: str, key: str) -> int:
+    """Run until SIGINT or SIGTERM (0), or until the market breaks (1). Raises: OSError when the port is taken."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    await paper_exchange.start()
+    assert paper_exchange.failed is not None
+    click.echo(
+        f"exchange ready: {paper_exchange.rest_url} ({market_kind} market, key {key}); "
+        f"faults: POST {paper_exchange.rest_url}/paper/faults; stop: Ctrl-C"
+    )
+    stopped = asyncio.ensure_future(stopping.wait())
+    try:
+        waited: list[asyncio.Future[Any]] = [stopped, paper_exchange.failed]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        error = paper_exchange.failed.exception() if paper_exchange.failed.done() else None
+        if error is not None:
+            click.echo(f"exchange: the market stopped: {error!r}", err=True)
+            return 1
+        return 0
+    finally:
+        stopped.cancel()
+        await paper_exchange.stop()

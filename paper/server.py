@@ -1,0 +1,180 @@
+"""The composition: one market, one venue, one port. Start it in a test or from the command; stop it and it is gone."""
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from paper.books import Books
+from paper.clock import ServerClock
+from paper.control import Control
+from paper.desk import Desk
+from paper.faults import FaultBoard
+from paper.gateway import BODY_BYTES_MAX, Gateway
+from paper.market import Book, FundingSettlement, Market
+from paper.options import ExchangeOptions
+from paper.private_orders import OrderDesk
+from paper.private_rest import AccountDesk
+from paper.private_ws import UserStreams
+from paper.public_rest import routes as public_routes
+from paper.public_ws import PublicStreams
+from paper.state import StateFile
+from paper.venue import Venue
+
+SNAPSHOT_SECONDS = 1.0
+SHUTDOWN_SECONDS_MAX = 1.0
+
+
+class PaperExchange:
+    """A running exchange. `async with PaperExchange(market) as exchange:` serves it on a free port."""
+
+    def __init__(
+        self,
+        market: Market,
+        options: ExchangeOptions | None = None,
+        *,
+        state: StateFile | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.options = options or ExchangeOptions()
+        self.market = market
+        self.clock = ServerClock()
+        self.board = FaultBoard(self.clock, chaos_seed=self.options.chaos_seed, chaos_rate=self.options.chaos_rate)
+        self._state = state
+        venue_options = self.options.venue
+        books = Books(market, venue_options, None if state is None else state.counters())
+        if state is not None:
+            state.restore(books)
+        self.venue = Venue(books)
+        self.desk = Desk(self.venue, self.clock, self.board, self.options)
+        if state is not None:
+            self.desk.store = state.save
+        if venue_options.api_key not in books.portfolios:
+            books.open_account(
+                venue_options.api_key, venue_options.api_secret, venue_options.balance_usdt, self.clock.now_ms()
+            )
+        self.desk.commit()
+        self.user_streams = UserStreams(self.desk)
+        self.public_streams = PublicStreams(market, self.board.public)
+        self._host, self._port = host, port
+        self._runner: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed: asyncio.Future[None] | None = None
+
+    @property
+    def rest_url(self) -> str:
+        """Base of the REST side, without a path."""
+        return f"http://{self._host}:{self._port}"
+
+    @property
+    def stream_url(self) -> str:
+        """Base of the websocket side, without a path."""
+        return f"ws://{self._host}:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; real after start."""
+        return self._port
+
+    def _app(self) -> web.Application:
+        gateway = Gateway(self.desk)
+        app = web.Application(middlewares=[gateway.middleware()], client_max_size=BODY_BYTES_MAX)
+        app.add_routes(public_routes(self.market, self.clock))
+        app.add_routes(OrderDesk(self.desk).routes(gateway))
+        app.add_routes(AccountDesk(self.desk).routes(gateway))
+        app.add_routes(self.public_streams.routes())
+        app.add_routes(self.user_streams.routes())
+        app.add_routes(Control(self.desk, self.user_streams).routes())
+        return app
+
+    async def start(self) -> None:
+        """Listen, then move the market. Raises: OSError when the port is taken."""
+        runner = web.AppRunner(
+            self._app(), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS_MAX
+        )
+        await runner.setup()
+        site = web.TCPSite(runner, self._host, self._port, reuse_address=True)
+        try:
+            await site.start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        self._port = runner.addresses[0][1]
+        loop = asyncio.get_running_loop()
+        self.failed = loop.create_future()
+        self._tasks = [
+            loop.create_task(self.market.run(self._on_book, self._on_funding)),
+            loop.create_task(self._keep_time()),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        """A market that ends or breaks is the end of the exchange: say so to whoever waits on `failed`."""
+        if task.cancelled() or self.failed is None or self.failed.done():
+            return
+        error = task.exception()
+        if error is not None:
+            self.failed.set_exception(error)
+
+    async def stop(self) -> None:
+        """Close every socket, store the market's snapshot, end every task. Safe to call twice."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        if self.failed is not None and self.failed.done() and not self.failed.cancelled():
+            self.failed.exception()  # Seen by now, or of no more interest.
+        await self.desk.close()
+        await self.user_streams.close()
+        await self.public_streams.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if self._state is not None:
+            self.desk.commit()
+            self._state.save_market(self.market.snapshot())
+            self._state.close()
+            self._state = None
+            self.desk.store = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def _on_book(self, book: Book) -> None:
+        self.venue.on_book(book, self.clock.now_ms())
+        self.desk.commit()
+        self.public_streams.publish(book)
+
+    def _on_funding(self, settlement: FundingSettlement) -> None:
+        self.venue.on_funding(settlement, self.clock.now_ms())
+        self.desk.commit()
+
+    async def _keep_time(self) -> None:
+        """What happens by the clock, and the market's snapshot every second."""
+        since_snapshot = 0.0
+        while True:
+            await asyncio.sleep(self.options.timer_seconds)
+            now_ms = self.clock.now_ms()
+            self.venue.on_timer(now_ms)
+            self.user_streams.expire_keys(now_ms)
+            self.desk.commit()
+            since_snapshot += self.options.timer_seconds
+            if self._state is not None and since_snapshot >= SNAPSHOT_SECONDS:
+                since_snapshot = 0.0
+                self._state.save_market(self.market.snapshot())
+
+
+def open_state(path: Path | None) -> StateFile | None:
+    """The state file, if one is asked for. Raises: StateError."""
+    return None if path is None else StateFile(path)
