@@ -1,0 +1,263 @@
+"""Klines and funding rates as Parquet, one file per symbol and month, each replaced whole; read through DuckDB.
+
+`<root>/klines/<timeframe>/<BASE-QUOTE-SETTLE>/<YYYY-MM>.parquet`, `<root>/funding/<BASE-QUOTE-SETTLE>/<YYYY-MM>.parquet`.
+Prices are DOUBLE: they feed statistics, not orders. Times are Unix milliseconds of a bar's opening.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from domain.errors import ConfigError
+from domain.symbols import Symbol
+
+_TIMEFRAME = re.compile(r"^([1-9]\d{0,3})([smhdw])$")
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_KLINE_COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
+_FUNDING_COLUMNS = ("at_ms", "rate")
+
+
+class Kline(NamedTuple):
+    """One closed bar, in the order of ccxt's OHLCV."""
+
+    open_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class FundingRate(NamedTuple):
+    """One settlement's rate: a fraction of notional, positive when longs pay."""
+
+    at_ms: int
+    rate: float
+
+
+class Closes(NamedTuple):
+    """Aligned closes: `matrix[i, j]` is the close of `symbols[j]` in the bar that opened at `times[i]`; NaN is a gap."""
+
+    times: npt.NDArray[np.int64]
+    matrix: npt.NDArray[np.float64]
+    symbols: tuple[Symbol, ...]
+
+
+def timeframe_ms(timeframe: str) -> int:
+    """`1h` -> 3600000. Raises: ValueError."""
+    match = _TIMEFRAME.match(timeframe)
+    if match is None:
+        raise ValueError(f"{timeframe!r} is not a timeframe; write it as 1m, 5m, 1h or 1d")
+    return int(match[1]) * _UNIT_MS[match[2]]
+
+
+def write_klines(root: Path, symbol: Symbol, timeframe: str, rows: Iterable[Sequence[float]]) -> int:
+    """Upsert bars by their opening time; the later of two equal ones wins. Returns how many rows were given.
+
+    Safe to run twice. Rows are in ccxt's order: open_ms, open, high, low, close, volume. Give closed bars only.
+    Raises: ValueError for a bar off the timeframe's grid or with a price that is not a positive number; ConfigError.
+    """
+    step_ms = timeframe_ms(timeframe)
+    klines = [Kline(int(row[0]), *(float(value) for value in row[1:6])) for row in rows]
+    for kline in klines:
+        if not np.isfinite(kline[1:]).all() or min(kline[1:5]) <= 0:
+            raise ValueError(f"{symbol} {timeframe}: not a bar: {tuple(kline)}")
+        # Weeks open on Mondays, the epoch was a Thursday: no grid to check.
+        if not timeframe.endswith("w") and kline.open_ms % step_ms:
+            raise ValueError(f"{symbol} {timeframe}: a bar cannot open at {kline.open_ms}")
+    _upsert(_folder(root, "klines", symbol, timeframe), _KLINE_COLUMNS, klines)
+    return len(klines)
+
+
+def write_funding(root: Path, symbol: Symbol, rows: Iterable[Sequence[float]]) -> int:
+    """Upsert settlements (at_ms, rate). Returns how many rows were given. Raises: ValueError, ConfigError."""
+    rates = [FundingRate(int(row[0]), float(row[1])) for row in rows]
+    for rate in rates:
+        if not np.isfinite(rate.rate):
+            raise ValueError(f"{symbol}: not a funding rate: {tuple(rate)}")
+    _upsert(_folder(root, "funding", symbol), _FUNDING_COLUMNS, rates)
+    return len(rates)
+
+
+def read_klines(
+    root: Path, symbol: Symbol, timeframe: str, start_ms: int, end_ms: int
+) -> dict[str, npt.NDArray[np.float64 | np.int64]]:
+    """Columns of the bars that opened in [start_ms, end_ms), in order; empty when there are none."""
+    return _columns(
+        _files(_folder(root, "klines", symbol, timeframe), start_ms, end_ms), _KLINE_COLUMNS, start_ms, end_ms
+    )
+
+
+def read_funding(root: Path, symbol: Symbol, start_ms: int, end_ms: int) -> list[FundingRate]:
+    """The settlements in [start_ms, end_ms), in order."""
+    found = _columns(_files(_folder(root, "funding", symbol), start_ms, end_ms), _FUNDING_COLUMNS, start_ms, end_ms)
+    return [FundingRate(*row) for row in zip(found["at_ms"].tolist(), found["rate"].tolist(), strict=True)]
+
+
+def read_closes(root: Path, symbols: Sequence[Symbol], timeframe: str, start_ms: int, end_ms: int) -> Closes:
+    """Closes of the bars that opened in [start_ms, end_ms) on one grid without holes: a missing bar is NaN.
+
+    The grid runs from the first to the last bar that any of the symbols has; it is empty when none has one.
+    """
+    step_ms = timeframe_ms(timeframe)
+    names = tuple(symbols)
+    series = [
+        _columns(
+            _files(_folder(root, "klines", name, timeframe), start_ms, end_ms), ("open_ms", "close"), start_ms, end_ms
+        )
+        for name in names
+    ]
+    opened = [found["open_ms"] for found in series if found["open_ms"].size]
+    if not opened:
+        return Closes(np.empty(0, dtype=np.int64), np.empty((0, len(names))), names)
+    first, last = min(int(times[0]) for times in opened), max(int(times[-1]) for times in opened)
+    times = np.arange(first, last + 1, step_ms, dtype=np.int64)
+    matrix = np.full((times.size, len(names)), np.nan)
+    for column, found in enumerate(series):
+        matrix[(found["open_ms"].astype(np.int64) - first) // step_ms, column] = found["close"]
+    return Closes(times, matrix, names)
+
+
+def last_open_ms(root: Path, symbol: Symbol, timeframe: str) -> int | None:
+    """When the newest stored bar opened; None when there is none."""
+    files = _files(_folder(root, "klines", symbol, timeframe))
+    if not files:
+        return None
+    times = _columns(files[-1:], ("open_ms",))["open_ms"]
+    return int(times[-1]) if times.size else None
+
+
+def gaps(root: Path, symbol: Symbol, timeframe: str, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+    """The holes in [start_ms, end_ms): (opening of the first missing bar, opening of the next bar that is there)."""
+    step_ms = timeframe_ms(timeframe)
+    times = _columns(
+        _files(_folder(root, "klines", symbol, timeframe), start_ms, end_ms), ("open_ms",), start_ms, end_ms
+    )
+    first = -(-start_ms // step_ms) * step_ms
+    end = -(-end_ms // step_ms) * step_ms
+    if end <= first:
+        return []
+    edges = np.concatenate(([first - step_ms], times["open_ms"].astype(np.int64), [end]))
+    holes = np.flatnonzero(np.diff(edges) > step_ms)
+    return [(int(edges[hole]) + step_ms, int(edges[hole + 1])) for hole in holes]
+
+
+def stored_symbols(root: Path, timeframe: str) -> list[Symbol]:
+    """Every symbol that has bars of this timeframe, in order of name."""
+    timeframe_ms(timeframe)
+    folder = root / "klines" / timeframe
+    names = sorted(item.name for item in folder.iterdir() if item.is_dir()) if folder.exists() else []
+    return [Symbol("{}/{}:{}".format(*name.rsplit("-", 2))) for name in names]
+
+
+def _folder(root: Path, kind: str, symbol: Symbol, timeframe: str | None = None) -> Path:
+    """A symbol's folder. `/` and `:` cannot be in a name everywhere."""
+    name = symbol.replace("/", "-").replace(":", "-")
+    if not re.fullmatch(r"[A-Za-z0-9]+-[A-Za-z0-9]+-[A-Za-z0-9]+", name):
+        raise ValueError(f"{symbol!r} is not a unified symbol, BASE/QUOTE:SETTLE")
+    if timeframe is None:
+        return root / kind / name
+    timeframe_ms(timeframe)
+    return root / kind / timeframe / name
+
+
+def _month_of(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, tz=UTC).strftime("%Y-%m")
+
+
+def _files(folder: Path, start_ms: int | None = None, end_ms: int | None = None) -> list[Path]:
+    """The months' files in order, only those that the span touches."""
+    first = "" if start_ms is None else _month_of(start_ms)
+    last = "9999-12" if end_ms is None else _month_of(end_ms)
+    return sorted(path for path in folder.glob("????-??.parquet") if first <= path.stem <= last)
+
+
+def _upsert(folder: Path, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+    by_month: defaultdict[str, dict[int, tuple[Any, ...]]] = defaultdict(dict)
+    for row in rows:
+        by_month[_month_of(row[0])][row[0]] = row
+    if not by_month:
+        return
+    with _alone_in(folder):
+        for month, fresh in by_month.items():
+            target = folder / f"{month}.parquet"
+            stored = _columns([target] if target.exists() else [], columns)
+            merged = {
+                int(row[0]): row for row in zip(*(stored[name].tolist() for name in columns), strict=True)
+            } | fresh
+            _write_whole(target, columns, [merged[time_ms] for time_ms in sorted(merged)])
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One writer at a time per symbol, or a month written twice at once would lose one half. Raises: ConfigError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as problem:
+        raise ConfigError(f"{folder}: cannot be written: {problem}; mend storage.market") from problem
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_whole(target: Path, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Beside it, fsynced, renamed: a reader sees the old file or the new one."""
+    batch = {
+        name: np.array([row[index] for row in rows], dtype=np.float64 if index else np.int64)
+        for index, name in enumerate(columns)
+    }
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
+        temporary = Path(name)
+        try:
+            with duckdb.connect(config={"threads": 1}) as connection:
+                connection.register("batch", batch)
+                connection.execute(
+                    f"COPY (FROM batch) TO {_quoted(temporary)} (FORMAT parquet, COMPRESSION zstd)"
+                ).fetchall()
+            temporary.chmod(0o644)
+            os.fsync(descriptor)
+            temporary.replace(target)
+        finally:
+            os.close(descriptor)
+            temporary.unlink(missing_ok=True)
+    except (OSError, duckdb.Error) as problem:
+        raise ConfigError(f"{target}: cannot be written: {problem}; make room, or mend storage.market") from problem
+
+
+def _columns(
+    files: Sequence[Path], columns: tuple[str, ...], start_ms: int | None = None, end_ms: int | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """The columns of these files, the first one being the time, in order of time. Raises: ConfigError."""
+    if not files:
+        return {name: np.empty(0, dtype=np.float64 if index else np.int64) for index, name in enumerate(columns)}
+    time = columns[0]
+    query = f"SELECT {', '.join(columns)} FROM read_parquet([{', '.join(map(_quoted, files))}])"  # noqa: S608
+    if start_ms is not None and end_ms is not None:
+        query += f" WHERE {time} >= {int(start_ms)} AND {time} < {int(end_ms)}"
+    try:
+        with duckdb.connect(config={"threads": 1}) as connection:
+            found: dict[str, npt.NDArray[Any]] = connection.execute(f"{query} ORDER BY {time}").fetchnumpy()
+    except duckdb.Error as problem:
+        raise ConfigError(
+            f"{files[0].parent}: cannot be read: {problem}; delete the damaged file, it is downloaded again"
+        ) from problem
+    return found
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
