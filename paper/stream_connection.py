@@ -63,7 +63,9 @@ class Connection:
         """Answer the listener's ping."""
         self.send(frame(payload, _PONG))
 
-    def close(self, code: int, reason: Literal["", "too many requests"], now_seconds: float) -> None:
+    def close(
+        self, code: int, reason: Literal["", "too many requests", "too many streams"], now_seconds: float
+    ) -> None:
         """Begin the closing handshake."""
         if self.closing_seconds is None:
             self.closing_seconds = now_seconds

@@ -23,6 +23,7 @@ _PERIOD_MS = {
 }
 _ALL_PERIOD_MS = {"bookTicker": 5_000, "markPrice": 3_000, "miniTicker": 1_000, "ticker": 1_000}
 _SPEEDS_MS = {"": None, "@100ms": 100, "@250ms": 250, "@500ms": 500, "@1s": 1_000, "@3s": 3_000}
+_WITH_SPEED = frozenset({"depth", "depth5", "depth10", "depth20", "rpiDepth", "markPrice"})
 _SYMBOL_STREAM = re.compile(
     r"(?P<symbol>[a-z0-9_]+)@(?P<what>bookTicker|depth(?:5|10|20)?|rpiDepth|trade|aggTrade|markPrice|miniTicker|ticker"
     r"|forceOrder|kline_(?P<interval>\w+))(?P<speed>@\d+m?s)?"
@@ -56,7 +57,9 @@ def parse_stream(name: str) -> StreamName | None:
     if found := _SYMBOL_STREAM.fullmatch(name):
         what, interval = found["what"], found["interval"] or ""
         speed = found["speed"] or ""
-        if speed not in _SPEEDS_MS or (interval and interval not in INTERVALS_MS):
+        if speed and (what not in _WITH_SPEED or speed not in _SPEEDS_MS):
+            return None
+        if interval and interval not in INTERVALS_MS:
             return None
         kind, levels = what, 0
         if interval:
@@ -83,6 +86,8 @@ def parse_stream(name: str) -> StreamName | None:
         )
     if found := _ALL_STREAM.fullmatch(name):
         kind = found["book"] or found["contract"] or found["array"]
+        if found["speed"] and (kind != "markPrice" or found["speed"] not in _SPEEDS_MS):
+            return None
         period_ms = _SPEEDS_MS.get(found["speed"] or "") or _ALL_PERIOD_MS.get(kind)
         return StreamName(name=name, kind=kind, symbol=ALL, period_ms=period_ms)
     return None

@@ -39,17 +39,17 @@ class Push:
         """What to send now; empty when there is nothing new."""
         return self._speak()
 
-    def _news(self) -> tuple[Book | None, Book] | None:
+    def _news(self) -> tuple[Book, Book] | None:
         """The book said last and the newest, when they differ."""
         before, after = self._book, self._market.book(self.stream.symbol)
-        if before is not None and before.update_id == after.update_id:
-            return None
         self._book = after
+        if before is None or before.update_id == after.update_id:
+            return None
         return before, after
 
     def _depth(self) -> list[bytes]:
         news = self._news()
-        if news is None or news[0] is None:
+        if news is None:
             return []
         before, after = news
         return [
@@ -67,7 +67,7 @@ class Push:
         if news is None:
             return []
         before, after = news
-        previous_id = after.update_id - 1 if before is None else before.update_id
+        previous_id = before.update_id
         levels = self.stream.levels
         return [
             payloads.depth(
@@ -82,7 +82,7 @@ class Push:
     def _trade(self) -> list[bytes]:
         """A trade at the side the price moved to: somebody took that side."""
         news = self._news()
-        if news is None or news[0] is None:
+        if news is None:
             return []
         before, after = news
         moved = after.bids[0][0] + after.asks[0][0] - before.bids[0][0] - before.asks[0][0]
