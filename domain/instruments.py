@@ -47,9 +47,9 @@ def round_quantity_nearest(quantity: Decimal, step: Decimal) -> Decimal:
     return (quantity / step).to_integral_value(ROUND_HALF_EVEN) * step
 
 
-def round_price_to_be_marketable(price: Decimal, tick: Decimal, side: Side) -> Decimal:
-    """A purchase's limit up, a sale's limit down, to the tick."""
-    rounding = ROUND_CEILING if side is Side.BUY else ROUND_FLOOR
+def round_price_within(price: Decimal, tick: Decimal, side: Side) -> Decimal:
+    """To the tick, never worse than the bound: a purchase's limit down, a sale's limit up."""
+    rounding = ROUND_FLOOR if side is Side.BUY else ROUND_CEILING
     return (price / tick).to_integral_value(rounding) * tick
 
 

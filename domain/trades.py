@@ -1,0 +1,273 @@
+"""A pair trade as the fold of its journal entries: what is held, what it cost, how long it stood naked."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from domain.entries import (
+    AnyEntry,
+    FillSeen,
+    FundingPaid,
+    OrderAdvanced,
+    OrderIntended,
+    PairFrozen,
+    TradeAdvanced,
+    TradeIntended,
+)
+from domain.errors import InvariantBroken
+from domain.legs import hedge_gap
+from domain.orders import TERMINAL, Fill, LegName, OrderIntent, OrderStatus, Purpose
+from domain.pairs import ExitReason, TradeStatus
+from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
+
+ZERO = Decimal(0)
+
+
+@dataclass(slots=True, kw_only=True)
+class OrderState:
+    """One order as far as the journal knows."""
+
+    intent: OrderIntent
+    intended_ms: int
+    status: OrderStatus = OrderStatus.INTENDED
+    exchange_order_id: str | None = None
+    reported: Decimal = ZERO  # Cumulative filled quantity, as the venue last said.
+    seen: Decimal = ZERO  # Sum of the executions we hold in hand.
+    last_refusal: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def is_settled(self) -> bool:
+        """Over, and every execution the venue reported is in our books."""
+        return self.is_over and self.seen >= self.reported
+
+    @property
+    def filled(self) -> Decimal:
+        return max(self.reported, self.seen)
+
+
+@dataclass(slots=True, kw_only=True)
+class TradeState:
+    """One pair trade."""
+
+    plan: TradeIntended
+    status: TradeStatus = TradeStatus.OPENING
+    exit_reason: ExitReason | None = None
+    exit_z: float | None = None
+    orders: dict[ClientOrderId, OrderState] = field(default_factory=dict)
+    held: dict[LegName, Decimal] = field(default_factory=lambda: {LegName.A: ZERO, LegName.B: ZERO})
+    entered: dict[LegName, Decimal] = field(default_factory=lambda: {LegName.A: ZERO, LegName.B: ZERO})
+    first_fill_ms: dict[LegName, int] = field(default_factory=dict)
+    cash_usd: Decimal = ZERO  # Sales minus purchases.
+    fees_usd: Decimal = ZERO
+    funding_usd: Decimal = ZERO
+    naked_ms: int = 0
+    naked_since_ms: int | None = None
+    ended_ms: int | None = None
+    fill_ids: list[tuple[Symbol, str]] = field(default_factory=list)
+    hedge_tolerance: float = 0.02
+
+    @property
+    def trade_id(self) -> TradeId:
+        return self.plan.trade_id
+
+    @property
+    def pair_id(self) -> PairId:
+        return self.plan.pair_id
+
+    @property
+    def symbols(self) -> tuple[Symbol, Symbol]:
+        return (self.plan.symbol_a, self.plan.symbol_b)
+
+    def symbol_of(self, leg: LegName) -> Symbol:
+        return self.plan.symbol_a if leg is LegName.A else self.plan.symbol_b
+
+    def signed_held(self, leg: LegName) -> Decimal:
+        """What this trade holds of a leg: positive long, negative short."""
+        return self.held[leg] * self.plan.side.side_of(leg).sign
+
+    @property
+    def is_flat(self) -> bool:
+        return not any(self.held.values())
+
+    @property
+    def hedge_error(self) -> float:
+        """0 when flat or hedged, up to 1 when one leg stands alone."""
+        a, b = max(self.held[LegName.A], ZERO), max(self.held[LegName.B], ZERO)
+        if a == 0 and b == 0:
+            return 0.0
+        return hedge_gap(a, b, Decimal(str(self.plan.hedge_ratio))).error
+
+    @property
+    def leg_skew_ms(self) -> float | None:
+        """Between the first fills of the two legs."""
+        if len(self.first_fill_ms) < 2:
+            return None
+        return float(abs(self.first_fill_ms[LegName.A] - self.first_fill_ms[LegName.B]))
+
+    @property
+    def net_pnl_usd(self) -> Decimal:
+        """Meaningful once flat."""
+        return self.cash_usd - self.fees_usd + self.funding_usd
+
+    def naked_seconds(self, now_ms: int | None = None) -> float:
+        """So far; with `now_ms` the running stretch is counted too."""
+        running = 0
+        if now_ms is not None and self.naked_since_ms is not None:
+            running = max(0, now_ms - self.naked_since_ms)
+        return (self.naked_ms + running) / 1000
+
+    def unsettled(self) -> list[OrderState]:
+        return [order for order in self.orders.values() if not order.is_settled]
+
+    def attempts(self, leg: LegName, purpose: Purpose) -> int:
+        """How many orders this leg has had for this purpose; the next one takes this number."""
+        return sum(1 for order in self.orders.values() if order.intent.leg is leg and order.intent.purpose is purpose)
+
+    def absorb(self, fill: Fill, leg: LegName, purpose: Purpose) -> None:
+        """Book one execution and run the clock of naked seconds."""
+        if self.naked_since_ms is not None:
+            self.naked_ms += max(0, fill.at_ms - self.naked_since_ms)
+            self.naked_since_ms = fill.at_ms
+        opens = fill.side is self.plan.side.side_of(leg)
+        self.held[leg] += fill.quantity if opens else -fill.quantity
+        if purpose is Purpose.ENTRY:
+            self.entered[leg] += fill.quantity
+            self.first_fill_ms.setdefault(leg, fill.at_ms)
+        self.cash_usd -= fill.side.sign * fill.quantity * fill.price
+        self.fees_usd += fill.fee
+        naked = self.hedge_error > max(self.hedge_tolerance, self.plan.hedge_error)
+        if naked and self.naked_since_ms is None:
+            self.naked_since_ms = fill.at_ms
+        elif not naked:
+            self.naked_since_ms = None
+
+
+class Book:
+    """Everything the journal says about trades: one way in, live or replayed."""
+
+    def __init__(self, hedge_tolerance: float) -> None:
+        self._hedge_tolerance = hedge_tolerance
+        self.trades: dict[TradeId, TradeState] = {}
+        self.open_by_pair: dict[PairId, TradeState] = {}
+        self.orders: dict[ClientOrderId, OrderState] = {}
+        self.frozen_until_ms: dict[PairId, int] = {}
+        self.rollbacks: dict[PairId, list[int]] = {}
+        self.executed = 0
+        self._fills: set[tuple[Symbol, str]] = set()
+        self._fundings: set[str] = set()
+        self._closed: list[tuple[int, Decimal]] = []
+
+    def knows_fill(self, fill: Fill) -> bool:
+        return (fill.symbol, fill.exchange_trade_id) in self._fills
+
+    def knows_funding(self, unique_key: str) -> bool:
+        return unique_key in self._fundings
+
+    def apply(self, entry: AnyEntry) -> None:
+        """Raises: InvariantBroken for a journal that contradicts itself."""
+        match entry:
+            case TradeIntended():
+                self._begin(entry)
+            case OrderIntended():
+                self._intend(entry)
+            case OrderAdvanced():
+                self._advance_order(entry)
+            case FillSeen():
+                self._fill(entry)
+            case TradeAdvanced():
+                self._advance_trade(entry)
+            case FundingPaid():
+                self._fund(entry)
+            case PairFrozen():
+                self.frozen_until_ms[entry.pair_id] = entry.until_ms
+            case _:
+                pass
+
+    def _begin(self, entry: TradeIntended) -> None:
+        if entry.pair_id in self.open_by_pair:
+            raise InvariantBroken(f"{entry.pair_id} has an open trade already")
+        trade = TradeState(plan=entry, hedge_tolerance=self._hedge_tolerance)
+        self.trades[entry.trade_id] = trade
+        self.open_by_pair[entry.pair_id] = trade
+
+    def _intend(self, entry: OrderIntended) -> None:
+        intent = entry.intent
+        order = OrderState(intent=intent, intended_ms=entry.at_ms)
+        self.orders[intent.client_order_id] = order
+        self.trades[intent.trade_id].orders[intent.client_order_id] = order
+
+    def _advance_order(self, entry: OrderAdvanced) -> None:
+        order = self.orders[entry.client_order_id]
+        order.status = entry.status
+        order.exchange_order_id = entry.exchange_order_id or order.exchange_order_id
+        order.reported = max(order.reported, entry.filled)
+        order.last_refusal = entry.reason if entry.status is OrderStatus.REFUSED else order.last_refusal
+
+    def _fill(self, entry: FillSeen) -> None:
+        identity = (entry.fill.symbol, entry.fill.exchange_trade_id)
+        if identity in self._fills:
+            raise InvariantBroken(f"execution {identity} is booked twice")
+        self._fills.add(identity)
+        order = self.orders.get(entry.fill.client_order_id)
+        if order is not None:
+            order.seen += entry.fill.quantity
+        if entry.trade_id is None or entry.leg is None or entry.purpose is None:
+            return
+        trade = self.trades[entry.trade_id]
+        trade.fill_ids.append(identity)
+        trade.absorb(entry.fill, entry.leg, entry.purpose)
+
+    def _advance_trade(self, entry: TradeAdvanced) -> None:
+        trade = self.trades[entry.trade_id]
+        was_over = trade.status.is_over
+        trade.status = entry.status
+        trade.exit_reason = entry.exit_reason or trade.exit_reason
+        trade.exit_z = entry.exit_z if entry.exit_z is not None else trade.exit_z
+        if entry.status is TradeStatus.OPEN:
+            self.executed += 1
+        if entry.status.is_over and not was_over:
+            trade.ended_ms = entry.at_ms
+            self._closed.append((entry.at_ms, trade.net_pnl_usd))
+            self.open_by_pair.pop(trade.pair_id, None)
+            if entry.status is TradeStatus.ROLLED_BACK and trade.fees_usd > 0:
+                self.rollbacks.setdefault(trade.pair_id, []).append(entry.at_ms)
+        elif was_over and not entry.status.is_over:
+            self.open_by_pair[trade.pair_id] = trade  # A late fill re-opened it.
+        if entry.status is TradeStatus.CLOSED:
+            self.rollbacks.pop(trade.pair_id, None)
+
+    def _fund(self, entry: FundingPaid) -> None:
+        self._fundings.add(entry.unique_key)
+        if entry.trade_id is not None and entry.trade_id in self.trades:
+            self.trades[entry.trade_id].funding_usd += entry.amount_usd
+
+    def positions(self) -> dict[Symbol, Decimal]:
+        """What our trades hold, net per symbol; zero rows left out."""
+        net: dict[Symbol, Decimal] = {}
+        for trade in self.live_trades():
+            for leg in LegName:
+                symbol = trade.symbol_of(leg)
+                net[symbol] = net.get(symbol, ZERO) + trade.signed_held(leg)
+        return {symbol: quantity for symbol, quantity in net.items() if quantity != 0}
+
+    def live_trades(self) -> Iterable[TradeState]:
+        """Trades that are not over."""
+        return self.open_by_pair.values()
+
+    def realized_since(self, since_ms: int) -> Decimal:
+        """Net result of the trades that ended since then, in USD."""
+        return sum((pnl for at_ms, pnl in self._closed if at_ms >= since_ms), ZERO)
+
+    def forget_ended_before(self, cutoff_ms: int) -> None:
+        """Drop what ended long ago, so that a process of months stays small. Late news of it is foreign news then."""
+        for trade in [
+            trade for trade in self.trades.values() if trade.ended_ms is not None and trade.ended_ms < cutoff_ms
+        ]:
+            del self.trades[trade.trade_id]
+            for client_order_id in trade.orders:
+                self.orders.pop(client_order_id, None)
+            self._fills.difference_update(trade.fill_ids)

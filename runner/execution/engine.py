@@ -1,0 +1,417 @@
+"""The execution engine: signals in, hedged or flat pair trades out.
+
+Serialised per symbol from decision to both-legs-terminal; pairs that share no symbol run in parallel; exits wait their turn,
+entries never do: an entry that would have to wait is denied.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.decide import REPEAT_MS_MIN
+from domain.entries import PairFrozen, SignalReceived, SignalResolved
+from domain.errors import DuplicateEntry, InvariantBroken, JournalBroken
+from domain.guards import DenialCode, Denied, review
+from domain.orders import LegName
+from domain.pairs import EXIT_REASON_OF, ExitReason, PairSide, SignalOutcome, SignalType, TradeStatus, TradingSignal
+from domain.symbols import PairId, Symbol, TradeId
+from domain.trades import TradeState
+from runner.config import ExecutionSettings
+from runner.exchange.user_stream import UserNews
+from runner.execution.closing import Closer
+from runner.execution.desk import Outcome, Pairs, SignalDesk, held_of
+from runner.execution.inbox import Inbox
+from runner.execution.opening import Opener
+from runner.execution.order_driver import OrderDriver
+from runner.execution.records import Records
+from runner.execution.recovery import Recovery
+from runner.execution.situation import Assessor, Switches
+from runner.ports import Exchange, Rules
+
+FORGET_AFTER_MS = 6 * 3600 * 1000
+
+
+@dataclass(slots=True)
+class Counters:
+    """What the final statistics and the metrics say."""
+
+    signals: int = 0
+    executed: int = 0
+    closed: int = 0
+    rolled_back: int = 0
+    denied: dict[str, int] = field(default_factory=dict)
+
+
+class ExecutionEngine:
+    """Owns every order of this account. `halt` is called when going on would be unsafe for all pairs."""
+
+    def __init__(
+        self,
+        *,
+        exchange: Exchange,
+        records: Records,
+        rules: Rules,
+        assessor: Assessor,
+        switches: Switches,
+        pairs: Pairs,
+        desk: SignalDesk,
+        settings: ExecutionSettings,
+        quote_of: Callable[[Symbol], Any],
+        halt: Callable[[str], None],
+    ) -> None:
+        self._records = records
+        self._assessor = assessor
+        self._switches = switches
+        self._pairs = pairs
+        self._desk = desk
+        self._settings = settings
+        self._halt = halt
+        self._locks: dict[Symbol, asyncio.Lock] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._resuming: set[TradeId] = set()
+        driver = OrderDriver(
+            exchange,
+            records,
+            recv_window_ms=settings.recv_window_ms,
+            order_timeout_seconds=settings.order_timeout_seconds,
+        )
+        self._driver = driver
+        self._closer = Closer(exchange=exchange, records=records, driver=driver, rules=rules, quote_of=quote_of)
+        self._opener = Opener(
+            exchange=exchange,
+            records=records,
+            driver=driver,
+            closer=self._closer,
+            rules=rules,
+            hedge_error_max=settings.hedge_error_max,
+        )
+        self.counters = Counters()
+        self._inbox = Inbox(records, switches, on_lost_leg=self._leg_lost, halt=halt)
+        self._recovery = Recovery(exchange, records, switches)
+        records.on_late_news = self._late_news
+
+    # Life
+
+    async def connect(self) -> None:
+        """Take up every trade the journal left unfinished, then accept signals. There is no other way to start.
+
+        Returns once the venue has answered for every order whose fate was open; unwinding goes on beside the first signals.
+        """
+        self._spawn(self._inbox.run(), "inbox")
+        book = self._records.book
+        for trade in list(book.live_trades()):
+            self._desk.trade_opening(trade.pair_id)
+        orphans = await self._recovery.survey()
+        for trade in list(book.live_trades()):
+            if trade.status is TradeStatus.OPEN and not trade.unsettled():
+                self._desk.trade_opened(trade.pair_id, held_of(trade))
+            else:
+                self._spawn(self._resume(trade), f"resume-{trade.trade_id}")
+        self._switches.foreign_orders = orphans
+        self._switches.recovering = False
+
+    async def disconnect(self, grace_seconds: float) -> None:
+        """Bring trades in flight to hedged or flat within the grace; what is left is taken up at the next start."""
+        self._switches.paused_because = "shutting down"
+        driving = {task for task in self._tasks if task.get_name() != "inbox"}
+        if driving:
+            _, unfinished = await asyncio.wait(driving, timeout=grace_seconds)
+            for task in unfinished:
+                self._records.log.warning("left_in_flight", task=task.get_name())
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(1 for task in self._tasks if task.get_name() != "inbox")
+
+    def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # News of the world
+
+    def on_news(self, news: UserNews) -> None:
+        self._inbox.put(news)
+
+    def on_gap(self, why: str) -> None:
+        """Events may have been missed: whoever is being driven looks for itself; resting trades are checked here."""
+        self._records.log.info("user_stream_gap", why=why)
+        if not self._switches.recovering:
+            self._spawn(self._check_lost_legs(), "check-after-gap")
+
+    def _late_news(self, trade_id: TradeId) -> None:
+        """An order changed that nobody was waiting for: a late fill re-opens what we believed was over."""
+        trade = self._records.book.trades.get(trade_id)
+        if trade is None or trade_id in self._resuming:
+            return
+        if trade.status.is_over and not trade.is_flat:
+            self._records.log.error("late_fill", pair_id=trade.pair_id, trade_id=trade_id)
+            self._spawn(self._close(trade, ExitReason.ROLLED_BACK, None), f"late-{trade_id}")
+
+    def _leg_lost(self, trade: TradeState) -> None:
+        """The exchange closed one leg (ADL, liquidation, delisting): close its sibling."""
+        self._records.log.error("sibling_lost", pair_id=trade.pair_id, trade_id=trade.trade_id)
+        self._spawn(self._close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")
+
+    async def _check_lost_legs(self) -> None:
+        for trade in list(self._records.book.live_trades()):
+            if trade.status is not TradeStatus.OPEN:
+                continue
+            async with self._symbols(trade.symbols):
+                lost = False
+                for leg in LegName:
+                    lost = await self._closer.adopt_foreign_exits(trade, leg) or lost
+            if lost:
+                self._leg_lost(trade)
+
+    # Signals
+
+    def submit(self, signal: TradingSignal) -> None:
+        """Take a signal without waiting; its outcome goes to the ledger."""
+        self._spawn(self.execute_signal(signal), f"{signal.signal_type}-{signal.pair_id}")
+
+    async def execute_signal(self, signal: TradingSignal) -> Outcome:
+        """Act on one signal. Never raises but for cancellation: a pair that fails is halted, the others go on."""
+        self.counters.signals += 1
+        self._records.note(
+            SignalReceived(
+                at_ms=self._records.clock.now_ms(),
+                signal_id=signal.signal_id,
+                pair_id=signal.pair_id,
+                signal_type=signal.signal_type,
+                z_score=signal.z_score,
+                spread=signal.spread,
+                price_a=signal.price_a,
+                price_b=signal.price_b,
+            )
+        )
+        self._records.log.info(
+            "signal", pair_id=signal.pair_id, type=str(signal.signal_type), z=round(signal.z_score, 3)
+        )
+        try:
+            if signal.signal_type.is_entry:
+                return await self._enter(signal)
+            return await self._exit(signal)
+        except JournalBroken as error:
+            self._halt(f"journal broken: {error}")
+            return Outcome(executed=False, denial=DenialCode.JOURNAL_BROKEN)
+        except Exception as error:  # noqa: BLE001  (Top of a task: journal, halt the pair, let the others go on.)
+            await self._halt_pair(signal.pair_id, error)
+            self._resolve(signal, SignalOutcome.FAILED, DenialCode.INTERNAL, {"why": type(error).__name__})
+            return Outcome(executed=False, denial=DenialCode.INTERNAL)
+
+    async def _enter(self, signal: TradingSignal) -> Outcome:
+        pair = self._pairs.get(signal.pair_id)
+        if pair is None:
+            return self._deny(signal, Denied(DenialCode.PAIR_CLOSE_ONLY, {"why": "no longer configured"}))
+        if any(self._lock(symbol).locked() for symbol in pair.symbols):
+            return self._deny(signal, Denied(DenialCode.SYMBOL_BUSY, {}))
+        async with self._symbols(pair.symbols):  # Free locks: this does not wait.
+            situation = self._assessor.situation(signal, pair, journal_broken=self._records.broken)
+            verdict = review(situation, self._assessor.limits)
+            if isinstance(verdict, Denied):
+                return self._deny(signal, verdict)
+            plan, intents = self._assessor.plan(verdict, pair)
+            self._switches.reserved[pair.pair_id] = situation.order_notional_usd
+            self._desk.trade_opening(pair.pair_id)
+            try:
+                opened = await self._opener.open(plan, intents)
+            except DuplicateEntry:
+                return self._deny(signal, Denied(DenialCode.DUPLICATE, {"trade_id": plan.trade_id}))
+            finally:
+                self._switches.reserved.pop(pair.pair_id, None)
+        trade = self._records.book.trades[plan.trade_id]
+        if not opened.hedged:
+            return await self._rolled_back(signal, trade, opened.refusal)
+        self.counters.executed += 1
+        self._resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
+        self._records.log.info(
+            "trade_opened",
+            pair_id=trade.pair_id,
+            trade_id=trade.trade_id,
+            side=str(plan.side),
+            quantity_a=str(trade.held[LegName.A]),
+            quantity_b=str(trade.held[LegName.B]),
+            z=round(plan.entry_z, 3),
+            expected_edge_usd=str(round(plan.expected_edge_usd, 4)),
+            naked_seconds=trade.naked_seconds(),
+        )
+        self._desk.trade_opened(trade.pair_id, held_of(trade))
+        return Outcome(executed=True)
+
+    async def _rolled_back(self, signal: TradingSignal, trade: TradeState, refusal: str) -> Outcome:
+        self.counters.rolled_back += 1
+        code = DenialCode.EXCHANGE_REFUSED if refusal else DenialCode.ROLLED_BACK
+        facts = {"refusal": refusal, "cost_usd": str(-trade.net_pnl_usd)}
+        self._resolve(signal, SignalOutcome.FAILED, code, facts, trade.trade_id)
+        self._records.log.warning(
+            "trade_rolled_back",
+            pair_id=trade.pair_id,
+            trade_id=trade.trade_id,
+            naked_seconds=trade.naked_seconds(),
+            **facts,
+        )
+        await self._freeze_if_repeated(trade.pair_id)
+        self._desk.trade_failed(trade.pair_id)
+        return Outcome(executed=False, denial=code)
+
+    async def _freeze_if_repeated(self, pair_id: PairId) -> None:
+        """Repeated half-fills are a symptom; stop poking."""
+        now_ms = self._records.clock.now_ms()
+        window_ms = self._settings.freeze_seconds * 1000
+        recent = [at_ms for at_ms in self._records.book.rollbacks.get(pair_id, []) if at_ms > now_ms - window_ms]
+        if len(recent) < self._settings.rollbacks_before_freeze:
+            return
+        await self._records.establish(
+            PairFrozen(
+                at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + window_ms, reason=f"{len(recent)} rollbacks in a row"
+            )
+        )
+        self._records.log.error(
+            "pair_frozen", pair_id=pair_id, seconds=self._settings.freeze_seconds, rollbacks=len(recent)
+        )
+
+    def _deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
+        self.counters.denied[denied.code] = self.counters.denied.get(denied.code, 0) + 1
+        self._resolve(signal, SignalOutcome.DENIED, denied.code, denied.facts)
+        self._records.log.info("denied", pair_id=signal.pair_id, code=str(denied.code), **denied.facts)
+        self._desk.denied(signal.pair_id)
+        return Outcome(executed=False, denial=denied.code)
+
+    def _resolve(
+        self,
+        signal: TradingSignal,
+        outcome: SignalOutcome,
+        code: DenialCode | None,
+        facts: dict[str, Any],
+        trade_id: TradeId | None = None,
+    ) -> None:
+        self._records.note(
+            SignalResolved(
+                at_ms=self._records.clock.now_ms(),
+                signal_id=signal.signal_id,
+                pair_id=signal.pair_id,
+                outcome=outcome,
+                reason="" if code is None else str(code),
+                trade_id=trade_id,
+                facts=facts,
+            )
+        )
+
+    # Exits
+
+    async def _exit(self, signal: TradingSignal) -> Outcome:
+        trade = self._records.book.open_by_pair.get(signal.pair_id)
+        if trade is None or trade.status is not TradeStatus.OPEN:
+            return self._deny(signal, Denied(DenialCode.PAIR_BUSY, {"why": "no open trade to close"}))
+        await self._close(trade, EXIT_REASON_OF[signal.signal_type], signal.z_score)
+        self._resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
+        return Outcome(executed=True)
+
+    async def flatten(self, pair_ids: Sequence[PairId]) -> dict[str, str]:
+        """Close open trades on the operator's word; says what became of each pair."""
+        told: dict[str, str] = {}
+        for pair_id in pair_ids:
+            trade = self._records.book.open_by_pair.get(pair_id)
+            if trade is None:
+                told[pair_id] = "nothing open"
+                continue
+            if trade.status is not TradeStatus.OPEN:
+                told[pair_id] = f"already {trade.status}"
+                continue
+            told[pair_id] = "closing"
+            self._spawn(self._close(trade, ExitReason.FLATTENED, None), f"{SignalType.FLATTEN}-{pair_id}")
+        return told
+
+    async def _close(self, trade: TradeState, reason: ExitReason, exit_z: float | None) -> None:
+        """One exit from lock to flat. Failing here halts the pair, never the others."""
+        self._desk.trade_closing(trade.pair_id)
+        try:
+            async with self._symbols(trade.symbols):
+                if trade.status.is_over and trade.is_flat:
+                    return
+                await self._closer.close(trade, reason=reason, exit_z=exit_z)
+                status = TradeStatus.ROLLED_BACK if reason is ExitReason.ROLLED_BACK else TradeStatus.CLOSED
+                await self._closer.finish(trade, status=status, reason=reason, exit_z=exit_z)
+        except JournalBroken as error:
+            self._halt(f"journal broken: {error}")
+            return
+        except Exception as error:  # noqa: BLE001  (Top of a task.)
+            await self._halt_pair(trade.pair_id, error)
+            return
+        self.counters.closed += 1
+        self._records.log.info(
+            "trade_closed",
+            pair_id=trade.pair_id,
+            trade_id=trade.trade_id,
+            reason=str(reason),
+            net_pnl_usd=str(round(trade.net_pnl_usd, 4)),
+            fees_usd=str(round(trade.fees_usd, 4)),
+            naked_seconds=trade.naked_seconds(),
+        )
+        stopped = (-1 if trade.plan.side is PairSide.SELL else 1) if reason is ExitReason.STOPPED else 0
+        self._desk.trade_closed(trade.pair_id, stopped)
+        now_ms = self._records.clock.now_ms()
+        self._records.book.forget_ended_before(now_ms - FORGET_AFTER_MS)
+
+    async def _resume(self, trade: TradeState) -> None:
+        """One trade that the last process left in the middle."""
+        self._resuming.add(trade.trade_id)
+        try:
+            if trade.status is TradeStatus.OPENING:
+                async with self._symbols(trade.symbols):
+                    opened = await self._opener.settle(trade)
+                self._records.log.info("resumed", pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged)
+                if opened.hedged:
+                    self._desk.trade_opened(trade.pair_id, held_of(trade))
+                else:
+                    self._desk.trade_failed(trade.pair_id)
+                return
+            if trade.status is TradeStatus.OPEN:
+                self._records.drive(trade.trade_id)
+                await self._driver.conclude(trade.unsettled())
+                self._records.release(trade.trade_id)
+                self._desk.trade_opened(trade.pair_id, held_of(trade))
+                return
+        except JournalBroken as error:
+            self._halt(f"journal broken: {error}")
+            return
+        except Exception as error:  # noqa: BLE001  (Top of a task.)
+            await self._halt_pair(trade.pair_id, error)
+            return
+        finally:
+            self._resuming.discard(trade.trade_id)
+        await self._close(trade, trade.exit_reason or ExitReason.ROLLED_BACK, trade.exit_z)
+
+    async def _halt_pair(self, pair_id: PairId, error: Exception) -> None:
+        """A bug or a world we do not model: this pair stops, a human is paged, everything it holds stays known."""
+        kind = "invariant_broken" if isinstance(error, InvariantBroken) else "pair_failed"
+        self._records.log.error(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
+        self._desk.trade_failed(pair_id)
+        now_ms = self._records.clock.now_ms()
+        frozen = PairFrozen(
+            at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + max(REPEAT_MS_MIN, 86_400_000), reason=type(error).__name__
+        )
+        try:
+            await self._records.establish(frozen)
+        except JournalBroken as broken:
+            self._halt(f"journal broken: {broken}")
+
+    # Locks
+
+    def _lock(self, symbol: Symbol) -> asyncio.Lock:
+        return self._locks.setdefault(symbol, asyncio.Lock())
+
+    @contextlib.asynccontextmanager
+    async def _symbols(self, symbols: Sequence[Symbol]) -> AsyncIterator[None]:
+        """Sorted, so that two pairs that share symbols cannot wait for each other."""
+        async with contextlib.AsyncExitStack() as stack:
+            for symbol in sorted(set(symbols)):
+                await stack.enter_async_context(self._lock(symbol))
+            yield

@@ -1,0 +1,202 @@
+"""One order from intent to proven end: sent once, looked up by its client id for as long as its fate is unknown."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from domain.entries import AnyEntry, OrderIntended
+from domain.errors import ExchangeError, OutcomeUnknown, Unreachable
+from domain.orders import OrderIntent, OrderReport, OrderStatus
+from domain.trades import OrderState
+from runner.execution.records import Records
+from runner.ports import Exchange
+
+LOOK_UP_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0)
+"""Waits between look-ups of an order whose fate is unknown; the last one repeats for ever."""
+FILLS_BY_STREAM_SECONDS = 0.25
+"""How long the user stream may take to bring executions that a reply has announced."""
+ACCEPTANCE_MARGIN_MS = 1_000
+"""Beyond timestamp + recvWindow: for the clocks' disagreement and for what was already inside the venue."""
+
+
+@dataclass(slots=True)
+class _Search:
+    """What look-ups of one order have shown so far."""
+
+    looks: int = 0
+    absent_since_bound: int = 0
+
+
+class OrderDriver:
+    """Sends orders and brings each of them to its end."""
+
+    def __init__(
+        self, exchange: Exchange, records: Records, *, recv_window_ms: int, order_timeout_seconds: float
+    ) -> None:
+        self._exchange = exchange
+        self._records = records
+        self._recv_window_ms = recv_window_ms
+        self._order_timeout_seconds = order_timeout_seconds
+        self.sent_until_ms: dict[str, int] = {}
+        """Latest moment at which each order's request can have left this machine."""
+
+    async def send(self, intents: Sequence[OrderIntent], *journaled_with: AnyEntry) -> list[OrderState]:
+        """Journal the intents (with whatever must be durable together with them), then send them in one request.
+
+        Returns the orders as they stand after the reply; some may be UNKNOWN. Raises: DuplicateEntry, JournalBroken, and
+        then nothing was sent.
+        """
+        records = self._records
+        now_ms = records.clock.now_ms()
+        await records.intend(*journaled_with, *(OrderIntended(at_ms=now_ms, intent=intent) for intent in intents))
+        orders = [records.book.orders[intent.client_order_id] for intent in intents]
+        try:
+            answers = await self._exchange.place(intents)
+        finally:
+            left_by_ms = records.clock.now_ms()
+            for intent in intents:
+                self.sent_until_ms[intent.client_order_id] = left_by_ms
+        for order, answer in zip(orders, answers, strict=True):
+            if isinstance(answer, OrderReport):
+                await records.take_report(order, answer, "reply")
+            else:
+                await records.take_failure(order, answer, "reply")
+        return orders
+
+    async def conclude(self, orders: Sequence[OrderState]) -> None:
+        """Return when every one of them is over and all their executions are booked. Never gives up."""
+        async with asyncio.TaskGroup() as group:
+            for order in orders:
+                if not order.is_settled:
+                    group.create_task(self._conclude(order), name=f"conclude-{order.intent.client_order_id}")
+
+    async def _conclude(self, order: OrderState) -> None:
+        search = _Search()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        cancel_asked = False
+        while not order.is_settled:
+            if order.is_over:
+                await self._fetch_fills(order, search)
+            elif order.status in {OrderStatus.UNKNOWN, OrderStatus.INTENDED}:
+                await self._look_up(order, search)
+            elif not cancel_asked and loop.time() - began > self._order_timeout_seconds:
+                cancel_asked = True
+                await self._cancel(order)
+            elif not await self._records.changed(order.intent.trade_id, self._pause(search)):
+                await self._look_up(order, search)
+        self.sent_until_ms.pop(order.intent.client_order_id, None)
+
+    def _pause(self, search: _Search) -> float:
+        seconds = LOOK_UP_SECONDS[min(search.looks, len(LOOK_UP_SECONDS) - 1)]
+        search.looks += 1
+        return seconds
+
+    async def _look_up(self, order: OrderState, search: _Search) -> None:
+        intent = order.intent
+        try:
+            report = await self._exchange.look_up(intent.symbol, intent.client_order_id)
+        except (OutcomeUnknown, Unreachable) as failure:
+            # A failed look-up is not an absence.
+            await self._wait_after(order, search, failure)
+            return
+        if report is not None:
+            await self._records.take_report(order, report, "query")
+            return
+        if (
+            not order.is_over
+            and order.status in {OrderStatus.UNKNOWN, OrderStatus.INTENDED}
+            and self._is_past_bound(order)
+        ):
+            search.absent_since_bound += 1
+            if search.absent_since_bound > 1 and await self._nothing_else_knows_it(order):
+                evidence = {
+                    "looks": search.looks,
+                    "past_bound_ms": self._records.clock.now_ms() - self._bound_ms(order),
+                }
+                await self._records.declare_dead(order, evidence)
+                return
+        await self._records.changed(intent.trade_id, self._pause(search))
+
+    def _bound_ms(self, order: OrderState) -> int:
+        """After this moment the venue refuses the request's timestamp, so it cannot be accepted any more."""
+        left_by_ms = self.sent_until_ms.get(order.intent.client_order_id, order.intended_ms)
+        return left_by_ms + self._recv_window_ms + ACCEPTANCE_MARGIN_MS
+
+    def _is_past_bound(self, order: OrderState) -> bool:
+        return self._records.clock.now_ms() > self._bound_ms(order)
+
+    async def _nothing_else_knows_it(self, order: OrderState) -> bool:
+        """Neither among the resting orders nor behind an execution that no order of ours explains."""
+        intent = order.intent
+        try:
+            resting = await self._exchange.open_orders()
+            executions = await self._exchange.fills(intent.symbol, since_ms=order.intended_ms - ACCEPTANCE_MARGIN_MS)
+        except (OutcomeUnknown, Unreachable):
+            return False
+        if any(report.client_order_id == intent.client_order_id for report in resting):
+            return False
+        explained = {known.exchange_order_id for known in self._records.book.orders.values()}
+        strangers = {
+            fill.exchange_order_id
+            for fill in executions
+            if fill.exchange_order_id not in explained and fill.side is intent.side
+        }
+        if strangers:
+            self._records.log.warning(
+                "unexplained_executions",
+                trade_id=intent.trade_id,
+                pair_id=intent.pair_id,
+                symbol=intent.symbol,
+                exchange_order_ids=sorted(strangers),
+            )
+        # A person may trade the same symbol; an execution is only ours if the order behind it carries our id, and the
+        # venue has just said twice that no such order exists.
+        return True
+
+    async def _fetch_fills(self, order: OrderState, search: _Search) -> None:
+        """The stream brings executions first; what it does not bring in time is fetched."""
+        if search.looks == 0 and await self._records.changed(order.intent.trade_id, FILLS_BY_STREAM_SECONDS):
+            return
+        if order.is_settled:
+            return
+        try:
+            fills = await self._exchange.fills(
+                order.intent.symbol, since_ms=order.intended_ms, exchange_order_id=order.exchange_order_id
+            )
+        except (OutcomeUnknown, Unreachable) as failure:
+            await self._wait_after(order, search, failure)
+            return
+        for fill in fills:
+            if fill.exchange_order_id == order.exchange_order_id:
+                # userTrades names the order by the venue's id only.
+                named = msgspec.structs.replace(fill, client_order_id=order.intent.client_order_id)
+                await self._records.take_fill(order, named)
+        if not order.is_settled:
+            await self._records.changed(order.intent.trade_id, self._pause(search))
+
+    async def _cancel(self, order: OrderState) -> None:
+        try:
+            report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
+        except (OutcomeUnknown, Unreachable) as failure:
+            self._say_waiting(order, failure)
+            return
+        if report is not None:
+            await self._records.take_report(order, report, "cancel")
+
+    async def _wait_after(self, order: OrderState, search: _Search, failure: ExchangeError) -> None:
+        if search.looks and search.looks % 8 == 0:
+            self._say_waiting(order, failure)
+        blocked = self._exchange.blocked_ms() / 1000
+        await self._records.changed(order.intent.trade_id, max(self._pause(search), blocked))
+
+    def _say_waiting(self, order: OrderState, failure: ExchangeError) -> None:
+        self._records.log.warning(
+            "order_fate_unknown",
+            trade_id=order.intent.trade_id,
+            pair_id=order.intent.pair_id,
+            client_order_id=order.intent.client_order_id,
+            why=str(failure),
+        )

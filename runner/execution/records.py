@@ -1,0 +1,158 @@
+"""Where facts become belief: journal and book move together here and nowhere else.
+
+An *intent* is durable before it is believed, and believed before it is acted on. A *fact* from the venue is believed at once
+and journaled right after: losing it in a crash costs a query, not a position.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from domain.entries import AnyEntry, FillSeen, OrderAdvanced
+from domain.errors import ExchangeError, OutcomeUnknown, Refused
+from domain.orders import Fill, OrderChange, OrderReport, advance
+from domain.symbols import TradeId
+from domain.trades import Book, OrderState
+from runner.ports import Clock, Journal
+
+
+class Log(Protocol):
+    """One readable line per event, and the same as a row in the journal."""
+
+    def info(self, event: str, /, **facts: Any) -> None: ...
+    def warning(self, event: str, /, **facts: Any) -> None: ...
+    def error(self, event: str, /, **facts: Any) -> None: ...
+
+
+class Records:
+    """Journal, book, and the pulse that wakes whoever drives a trade."""
+
+    def __init__(self, journal: Journal, book: Book, clock: Clock, log: Log) -> None:
+        self._journal = journal
+        self.book = book
+        self.clock = clock
+        self.log = log
+        self._pulses: dict[TradeId, asyncio.Event] = {}
+        self.on_late_news: Callable[[TradeId], None] = lambda _trade_id: None
+        """Called when an order of a trade that nobody drives has changed."""
+
+    @property
+    def broken(self) -> bool:
+        return self._journal.broken
+
+    async def intend(self, *entries: AnyEntry) -> None:
+        """Durable first, believed second. Raises: DuplicateEntry, JournalBroken; then nothing is believed."""
+        await self._journal.append(*entries)
+        for entry in entries:
+            self.book.apply(entry)
+
+    async def establish(self, *entries: AnyEntry) -> None:
+        """Believed first, durable when it returns. Raises: JournalBroken."""
+        if not entries:
+            return
+        for entry in entries:
+            self.book.apply(entry)
+        await self._journal.append(*entries)
+
+    def note(self, entry: AnyEntry) -> None:
+        """Telemetry that no decision rests on."""
+        self._journal.note(entry)
+
+    # What the venue says of our orders.
+
+    async def take_report(self, order: OrderState, report: OrderReport, source: str) -> None:
+        """Raises: InvariantBroken when the life of an order has a gap."""
+        await self._advance(
+            order,
+            report.change,
+            source,
+            filled=report.filled,
+            average_price=report.average_price,
+            exchange_order_id=report.exchange_order_id,
+        )
+
+    async def take_failure(self, order: OrderState, failure: ExchangeError, source: str) -> None:
+        """A refusal ends the order, a request that never left kills it, anything else leaves it unknown."""
+        if isinstance(failure, Refused):
+            await self._advance(order, OrderChange.REFUSED, source, reason=f"{failure.code} {failure.message}")
+        elif isinstance(failure, OutcomeUnknown):
+            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)
+        else:
+            await self._advance(order, OrderChange.NEVER_SENT, source, reason=str(failure))
+
+    async def declare_dead(self, order: OrderState, evidence: Mapping[str, Any]) -> None:
+        """The venue can no longer accept it and knows nothing of it."""
+        await self._advance(order, OrderChange.PROVEN_ABSENT, "query", reason=f"proven absent: {dict(evidence)}")
+
+    async def _advance(
+        self,
+        order: OrderState,
+        change: OrderChange,
+        source: str,
+        *,
+        filled: Any = None,
+        average_price: Any = None,
+        exchange_order_id: str | None = None,
+        reason: str = "",
+    ) -> None:
+        status = advance(order.status, change)
+        filled_now = order.reported if filled is None else max(order.reported, filled)
+        told_nothing_new = status is order.status and filled_now == order.reported
+        if told_nothing_new and change is not OrderChange.OUTCOME_UNKNOWN:
+            return
+        entry = OrderAdvanced(
+            at_ms=self.clock.now_ms(),
+            client_order_id=order.intent.client_order_id,
+            trade_id=order.intent.trade_id,
+            change=change,
+            status=status,
+            exchange_order_id=exchange_order_id or order.exchange_order_id,
+            filled=filled_now,
+            average_price=average_price,
+            source=source,
+            reason=reason,
+        )
+        await self._establish_for(order.intent.trade_id, entry)
+
+    async def take_fill(self, order: OrderState, fill: Fill) -> None:
+        """One execution of one of our orders, however often and in whatever order it is told."""
+        if self.book.knows_fill(fill):
+            return
+        intent = order.intent
+        entry = FillSeen(
+            at_ms=self.clock.now_ms(),
+            fill=fill,
+            trade_id=intent.trade_id,
+            pair_id=intent.pair_id,
+            leg=intent.leg,
+            purpose=intent.purpose,
+        )
+        await self._establish_for(intent.trade_id, entry)
+
+    async def _establish_for(self, trade_id: TradeId, entry: AnyEntry) -> None:
+        driven = trade_id in self._pulses
+        self.book.apply(entry)
+        if driven:
+            self._pulses[trade_id].set()
+        await self._journal.append(entry)
+        if not driven:
+            self.on_late_news(trade_id)
+
+    # Waking whoever drives a trade.
+
+    def drive(self, trade_id: TradeId) -> None:
+        self._pulses.setdefault(trade_id, asyncio.Event())
+
+    def release(self, trade_id: TradeId) -> None:
+        self._pulses.pop(trade_id, None)
+
+    async def changed(self, trade_id: TradeId, seconds_max: float) -> bool:
+        """Wait for the next change of the trade's orders. False when there was none in time."""
+        pulse = self._pulses[trade_id]
+        try:
+            async with asyncio.timeout(seconds_max):
+                await pulse.wait()
+        except TimeoutError:
+            return False
+        pulse.clear()
+        return True

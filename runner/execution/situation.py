@@ -1,0 +1,279 @@
+"""Gathers the world for the guards: everything they look at is read here, once, before any of them runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from domain.decide import time_stop_at_ms
+from domain.edge import Edge, edge_of, executable_price
+from domain.entries import TradeIntended
+from domain.guards import Approved, Limits, Situation
+from domain.instruments import leverage_problem, order_problem, round_price_within
+from domain.orders import (
+    LegName,
+    OrderIntent,
+    OrderType,
+    Purpose,
+    Side,
+    TimeInForce,
+    client_order_id_of,
+    trade_id_of,
+)
+from domain.pairs import PairConfig, PairSide, SignalType, TradingSignal
+from domain.quotes import Quote
+from domain.sizing import Sized, TooSmall, size_pair
+from domain.spread import SpreadStatistics
+from domain.symbols import PairId, Symbol
+from domain.trades import ZERO, Book
+from runner.config import ExecutionSettings, RiskSettings
+from runner.execution.desk import QuoteOf
+from runner.ports import Balance, Clock, Exchange, Rules
+
+DAY_MS = 86_400_000
+NEVER_QUOTED_MS = 10**9
+
+
+@dataclass(slots=True)
+class Switches:
+    """What stops entries, set by the operator and by the watchers."""
+
+    paused_because: str | None = None
+    recovering: bool = True
+    user_stream_down: bool = True
+    foreign_orders: int = 0
+    balance: Balance | None = None
+    reserved: dict[PairId, Decimal] = field(default_factory=dict)  # USD notional of entries in flight.
+
+
+class Assessor:
+    """Turns a signal into a Situation, and an approval into a plan with two order intents."""
+
+    def __init__(
+        self,
+        *,
+        book: Book,
+        rules: Rules,
+        exchange: Exchange,
+        clock: Clock,
+        quote_of: QuoteOf,
+        switches: Switches,
+        execution: ExecutionSettings,
+        risk: RiskSettings,
+        quote_age_ms_max: int,
+        dry_run: bool,
+    ) -> None:
+        self._book = book
+        self._rules = rules
+        self._exchange = exchange
+        self._clock = clock
+        self._quote_of = quote_of
+        self._switches = switches
+        self._execution = execution
+        self._risk = risk
+        self._dry_run = dry_run
+        self.limits = Limits(
+            quote_age_ms_max=quote_age_ms_max,
+            gross_notional_usd_max=risk.gross_notional_usd_max,
+            daily_loss_usd_max=risk.daily_loss_usd_max,
+            min_edge_ratio=risk.min_edge_ratio,
+        )
+
+    def quote_age_ms(self, symbol: Symbol) -> int:
+        quote = self._quote_of(symbol)
+        if quote is None:
+            return NEVER_QUOTED_MS
+        return max(0, self._clock.monotonic_ns() - quote.received_ns) // 1_000_000
+
+    def situation(self, signal: TradingSignal, pair: PairConfig, *, journal_broken: bool) -> Situation:
+        """The world as it is now."""
+        side = PairSide.SELL if signal.signal_type is SignalType.SELL else PairSide.BUY
+        quote_a, quote_b = self._quote_of(pair.leg_a), self._quote_of(pair.leg_b)
+        sized: Sized | TooSmall = TooSmall(why="no quotes yet", notional_usd_min=ZERO)
+        edge: Edge | None = None
+        notional = ZERO
+        filter_problem: str | None = None
+        leverage: str | None = None
+        if quote_a is not None and quote_b is not None:
+            sized = self._sized(pair, quote_a, quote_b)
+            if isinstance(sized, Sized):
+                edge = self._edge(signal, pair, side, sized, (quote_a, quote_b))
+                notional_a = sized.quantity_a * Decimal(str(quote_a.mid))
+                notional_b = sized.quantity_b * Decimal(str(quote_b.mid))
+                notional = notional_a + notional_b
+                intents = self._intents(pair, side, sized, quote_a, quote_b)
+                filter_problem = self._filter_problem(intents, {pair.leg_a: quote_a, pair.leg_b: quote_b})
+                leverage = self._leverage_problem(pair.leg_a, notional_a) or self._leverage_problem(
+                    pair.leg_b, notional_b
+                )
+        switches = self._switches
+        balance = switches.balance
+        reserved = sum(switches.reserved.values(), ZERO)
+        lever = Decimal(self._risk.leverage)
+        now_ms = self._clock.now_ms()
+        return Situation(
+            signal=signal,
+            side=side,
+            entry_z=pair.entry_z,
+            stop_z=pair.stop_z,
+            paused_because=switches.paused_because,
+            dry_run=self._dry_run,
+            journal_broken=journal_broken,
+            recovering=switches.recovering,
+            user_stream_down=switches.user_stream_down,
+            exchange_blocked_ms=self._exchange.blocked_ms(),
+            foreign_orders=switches.foreign_orders,
+            pair_enabled=pair.enabled,
+            pair_frozen_ms=max(0, self._book.frozen_until_ms.get(pair.pair_id, 0) - now_ms),
+            pair_has_trade=pair.pair_id in self._book.open_by_pair or pair.pair_id in switches.reserved,
+            symbols_not_trading=tuple(s for s in pair.symbols if not self._rules.instrument(s).is_trading),
+            quote_age_ms=max(self.quote_age_ms(pair.leg_a), self.quote_age_ms(pair.leg_b)),
+            sized=sized,
+            filter_problem=filter_problem,
+            leverage_problem=leverage,
+            edge=edge,
+            order_notional_usd=notional,
+            gross_notional_usd=self.gross_notional_usd() + reserved,
+            lost_today_usd=self.lost_today_usd(now_ms),
+            margin_needed_usd=notional / lever,
+            margin_free_usd=(balance.available_usd if balance is not None else ZERO) - reserved / lever,
+        )
+
+    def _sized(self, pair: PairConfig, quote_a: Quote, quote_b: Quote) -> Sized | TooSmall:
+        return size_pair(
+            notional_usd=self._risk.pair_notional_usd,
+            hedge_ratio=Decimal(str(pair.hedge_ratio)),
+            price_a=Decimal(str(quote_a.mid)),
+            price_b=Decimal(str(quote_b.mid)),
+            instrument_a=self._rules.instrument(pair.leg_a),
+            instrument_b=self._rules.instrument(pair.leg_b),
+            hedge_error_max=self._execution.hedge_error_max,
+        )
+
+    def _edge(
+        self, signal: TradingSignal, pair: PairConfig, side: PairSide, sized: Sized, quotes: tuple[Quote, Quote]
+    ) -> Edge:
+        half_life = pair.half_life_bars
+        return edge_of(
+            side=side,
+            hedge_ratio=pair.hedge_ratio,
+            statistics=SpreadStatistics(signal.spread_mean, signal.spread_std),
+            exit_z=pair.exit_z,
+            quote_a=quotes[0],
+            quote_b=quotes[1],
+            quantity_a=sized.quantity_a,
+            quantity_b=sized.quantity_b,
+            taker_fee_rate=max(self._rules.taker_fee_rate(pair.leg_a), self._rules.taker_fee_rate(pair.leg_b)),
+            funding_a=self._rules.funding(pair.leg_a),
+            funding_b=self._rules.funding(pair.leg_b),
+            half_life_hours=None if half_life is None else half_life * pair.half_life_bar_seconds / 3600,
+        )
+
+    def _filter_problem(self, intents: tuple[OrderIntent, OrderIntent], quotes: Mapping[Symbol, Quote]) -> str | None:
+        for intent in intents:
+            mid = Decimal(str(quotes[intent.symbol].mid))
+            problem = order_problem(intent, self._rules.instrument(intent.symbol), mid)
+            if problem is not None:
+                return f"{intent.symbol}: {problem}"
+        return None
+
+    def _leverage_problem(self, symbol: Symbol, notional: Decimal) -> str | None:
+        quote = self._quote_of(symbol)
+        held = abs(self._book.positions().get(symbol, ZERO)) * Decimal(str(quote.mid if quote else 0))
+        return leverage_problem(self._rules.instrument(symbol), held + notional, self._risk.leverage)
+
+    def gross_notional_usd(self) -> Decimal:
+        """Both legs of every live trade at mid, those still reserved left out."""
+        gross = ZERO
+        for trade in self._book.live_trades():
+            if trade.pair_id in self._switches.reserved:
+                continue
+            for leg in LegName:
+                quote = self._quote_of(trade.symbol_of(leg))
+                price = Decimal(str(quote.mid)) if quote is not None else self._plan_price(trade.plan, leg)
+                gross += abs(trade.held[leg]) * price
+        return gross
+
+    @staticmethod
+    def _plan_price(plan: TradeIntended, leg: LegName) -> Decimal:
+        return plan.price_a if leg is LegName.A else plan.price_b
+
+    def lost_today_usd(self, now_ms: int) -> Decimal:
+        """Realised since midnight UTC plus what open trades are under water, as a positive number."""
+        result = self._book.realized_since(now_ms - now_ms % DAY_MS)
+        for trade in self._book.live_trades():
+            value = trade.cash_usd - trade.fees_usd + trade.funding_usd
+            for leg in LegName:
+                quote = self._quote_of(trade.symbol_of(leg))
+                price = Decimal(str(quote.mid)) if quote is not None else self._plan_price(trade.plan, leg)
+                value += trade.signed_held(leg) * price
+            result += value
+        return max(ZERO, -result)
+
+    def _intents(
+        self, pair: PairConfig, side: PairSide, sized: Sized, quote_a: Quote, quote_b: Quote
+    ) -> tuple[OrderIntent, OrderIntent]:
+        """Two marketable limits that die at once: a bounded price, and nothing left resting."""
+        trade_id = trade_id_of(pair.pair_id, self._clock.now_ms())
+        slippage = Decimal(str(self._execution.max_slippage_pct))
+
+        def intent(leg: LegName, symbol: Symbol, quote: Quote, quantity: Decimal) -> OrderIntent:
+            order_side = side.side_of(leg)
+            touch = Decimal(str(executable_price(quote, order_side)))
+            worst = touch * (1 + slippage * order_side.sign)
+            return OrderIntent(
+                client_order_id=client_order_id_of(trade_id, leg, Purpose.ENTRY, 0),
+                trade_id=trade_id,
+                pair_id=pair.pair_id,
+                leg=leg,
+                purpose=Purpose.ENTRY,
+                symbol=symbol,
+                side=order_side,
+                order_type=OrderType.LIMIT,
+                time_in_force=TimeInForce.IOC,
+                quantity=quantity,
+                limit_price=round_price_within(worst, self._rules.instrument(symbol).tick, order_side),
+                reduce_only=False,
+                attempt=0,
+            )
+
+        return (
+            intent(LegName.A, pair.leg_a, quote_a, sized.quantity_a),
+            intent(LegName.B, pair.leg_b, quote_b, sized.quantity_b),
+        )
+
+    def plan(self, approved: Approved, pair: PairConfig) -> tuple[TradeIntended, tuple[OrderIntent, OrderIntent]]:
+        """The trade and its two entry orders. Call only right after `review`, before any await."""
+        signal, sized, edge = approved.signal, approved.sized, approved.edge
+        side = PairSide.SELL if signal.signal_type is SignalType.SELL else PairSide.BUY
+        quote_a, quote_b = self._quote_of(pair.leg_a), self._quote_of(pair.leg_b)
+        assert quote_a is not None and quote_b is not None  # noqa: PT018  (It was sized with them a moment ago.)
+        intents = self._intents(pair, side, sized, quote_a, quote_b)
+        plan = TradeIntended(
+            at_ms=self._clock.now_ms(),
+            trade_id=intents[0].trade_id,
+            pair_id=pair.pair_id,
+            signal_id=signal.signal_id,
+            side=side,
+            symbol_a=pair.leg_a,
+            symbol_b=pair.leg_b,
+            hedge_ratio=pair.hedge_ratio,
+            spread_mean=signal.spread_mean,
+            spread_std=signal.spread_std,
+            entry_z=signal.z_score,
+            exit_threshold=pair.exit_z,
+            stop_z=pair.stop_z,
+            time_stop_ms=time_stop_at_ms(signal.at_ms, pair.half_life_bars, pair.half_life_bar_seconds),
+            quantity_a=sized.quantity_a,
+            quantity_b=sized.quantity_b,
+            price_a=Decimal(str(executable_price(quote_a, intents[0].side))),
+            price_b=Decimal(str(executable_price(quote_b, intents[1].side))),
+            hedge_error=sized.hedge_error,
+            expected_edge_usd=Decimal(f"{edge.net:.8f}"),
+            costs=edge.as_facts(),
+        )
+        return plan, intents
+
+
+def closing_side(signed_held: Decimal) -> Side:
+    """The order side that brings a signed holding to zero."""
+    return Side.SELL if signed_held > 0 else Side.BUY
