@@ -12,6 +12,7 @@ from flows.stack.prefect_api import STARTED, FlowRun, PrefectApi, ServerSilent
 from flows.stack.steps import Steps
 
 LIVE = "live"
+CANCEL_WITHIN_S = 10.0
 GRACE_S = 30.0
 """Prefect kills a cancelled flow's process group after this; the flow itself is out within 25 s."""
 
@@ -66,11 +67,12 @@ class LiveStop:
 
     async def _cancel(self, api: PrefectApi) -> list[FlowRun]:
         try:
-            runs = await api.runs(deployment=LIVE)
-            for run in runs:
-                await api.cancel(run)
-        except ServerSilent as error:
-            self._steps.warn(f"live: no cancel through Prefect ({error})")
+            async with asyncio.timeout(CANCEL_WITHIN_S):
+                runs = await api.runs(deployment=LIVE)
+                for run in runs:
+                    await api.cancel(run)
+        except (ServerSilent, TimeoutError) as error:
+            self._steps.warn(f"live: no cancel through Prefect ({type(error).__name__} {error})")
             return []
         return runs
 

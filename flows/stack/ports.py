@@ -25,8 +25,8 @@ def is_free(port: int) -> bool:
 
 
 def choose(usual: int) -> int:
-    """Return the usual port if it is free, else any free one."""
-    if is_free(usual):
+    """Return the usual port if it is free, else any free one; 0 always means any."""
+    if usual and is_free(usual):
         return usual
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))

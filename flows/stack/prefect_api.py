@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -9,11 +10,16 @@ from typing import Any, Self
 import aiohttp
 
 NOT_OVER = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING", "PAUSED")
+BUSY_PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 STARTED = ("PENDING", "RUNNING", "CANCELLING")
 
 
 class ServerSilent(Exception):
     """The Prefect server did not answer, or answered with an error."""
+
+
+class _ServerBusy(ServerSilent):
+    """SQLite was locked for longer than Prefect waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +41,7 @@ class FlowRun:
 class PrefectApi:
     """A client of one Prefect server on loopback. Every call raises ServerSilent when there is no good answer."""
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
         self.url = url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
@@ -49,11 +55,21 @@ class PrefectApi:
             await self._session.close()
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Ask, and ask again while the server's database is busy; every call here may be made twice."""
+        for pause_s in BUSY_PAUSES_S:
+            try:
+                return await self._ask_once(method, path, body)
+            except _ServerBusy:
+                await asyncio.sleep(pause_s)
+        return await self._ask_once(method, path, body)
+
+    async def _ask_once(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         assert self._session is not None, "use `async with`"
         try:
             async with self._session.request(method, self.url + path, json=body) as reply:
                 if reply.status >= 400:
-                    raise ServerSilent(f"{method} {path}: HTTP {reply.status} {(await reply.text())[:300]}")
+                    kind = _ServerBusy if reply.status == 503 else ServerSilent
+                    raise kind(f"{method} {path}: HTTP {reply.status} {(await reply.text())[:300]}")
                 return await reply.json() if reply.status != 204 else None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ServerSilent(f"{method} {path}: {type(error).__name__} {error}") from error

@@ -1,0 +1,56 @@
+# Everything a stranger needs. A bare machine with git, make and Python >= 3.11 (with pip and venv) is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Rewritten whenever the lock or the project's metadata change; as long as it is newer, nothing is installed.
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help up test lint check bench lock env
+
+help:
+	@echo "make up      start everything: paper exchange, recorder, Prefect and its UI, live runner (Ctrl-C stops all)"
+	@echo "make test    format, lint, types, import contracts, the whole test suite; what CI runs"
+	@echo "make lint    all of make test but the tests"
+	@echo "make check   make lint and the fast tests"
+	@echo "make bench   the benchmarks"
+	@echo "make lock    write requirements.lock anew from pyproject.toml"
+
+up: $(STAMP)
+	@exec $(BIN)/tandem up
+
+test: lint
+	$(BIN)/pytest
+
+check: lint
+	$(BIN)/pytest -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+env: $(STAMP)
+
+# --no-compile: byte-compiling 255 MB takes longer than installing it; Python compiles what it imports.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing); Tandem needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: $(PYTHON) has no venv module; install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+# uv resolves for every platform and Python at once and writes hashes; it lives in a throwaway environment.
+lock:
+	$(PYTHON) -m venv var/lock-venv
+	var/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	var/lock-venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --output-file requirements.lock
+	rm -rf var/lock-venv
