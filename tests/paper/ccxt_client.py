@@ -7,7 +7,13 @@ import ccxt.pro
 
 
 def loopback(
-    cls: Any, rest_url: str, stream_url: str, *, key: str = "paper-key", secret: str = "paper-secret", **options: Any
+    cls: Any,
+    rest_url: str,
+    stream_url: str,
+    *,
+    key: str = "paper-key",
+    secret: str = "paper-secret",  # noqa: S107
+    **options: Any,
 ) -> Any:
     client = cls({
         "apiKey": key, "secret": secret, "enableRateLimit": False,

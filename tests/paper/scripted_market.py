@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from paper.market import Book, FundingSettlement, Kline, LeverageBracket, Level, Listing, Mark
+from paper.market import Book, FundingSettlement, Kline, Level, LeverageBracket, Listing, Mark
 
 D = Decimal
 # symbol, tick, step, smallest notional, price
