@@ -1,0 +1,384 @@
+"""From quotes to signals: the spread of every pair at every tick, and a decision when its band is left.
+
+A tick costs two compares while its mid stays within the range in which no pair can leave its band; beyond it, one
+multiply-subtract and two compares for each pair of the symbol. z is computed only when a band is left. All of it is
+synchronous: nothing queues between a quote and its signal.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from domain.decide import HeldTrade, confidence_of, decide, rearmed
+from domain.entries import SpreadSampled
+from domain.errors import InvariantBroken
+from domain.pairs import PairConfig, SignalType, TradingSignal
+from domain.quotes import Quote
+from domain.symbols import PairId, Symbol
+from runner.bars import BarGrid, LegBars
+from runner.config import SignalSettings
+from runner.pair_slot import PairSlot
+
+SignalCallback = Callable[[TradingSignal], None]
+SampleCallback = Callable[[SpreadSampled], None]
+PairFailedCallback = Callable[[PairId, Exception], None]
+LeftBand = Callable[[PairSlot, float, Quote], None]
+
+ROUNDING = 1e-12
+"""Of the prices: what float arithmetic may lose between a range of mids and the spreads it stands for."""
+
+
+def _ignore(*_: object) -> None:
+    return None
+
+
+class PairsSpreadCalculator:
+    """Keeps every pair's spread against its band, and tells when one is left."""
+
+    def __init__(self, *, bar_seconds: int, lookback_bars: int, on_left: LeftBand) -> None:
+        self.grid = BarGrid(bar_seconds=bar_seconds, size=lookback_bars)
+        self.slots: dict[PairId, PairSlot] = {}
+        self.on_torn: Callable[[], None] = _ignore
+        """Called when a window misses a bar and wants klines."""
+        self._on_left = on_left
+        self._legs = self.grid.legs
+        self.market_ms = 0
+
+    def update(self, symbol: Symbol, quote: Quote) -> None:
+        """Take the newest quote of one symbol."""
+        leg = self._legs.get(symbol)
+        if leg is None:
+            return
+        event_ms = quote.event_ms
+        if event_ms >= leg.due_ms and not self._pass_time(leg, event_ms):
+            return
+        leg.event_ms = event_ms
+        leg.quote = quote
+        leg.mid = mid = (quote.bid + quote.ask) * 0.5
+        if leg.calm_low < mid < leg.calm_high:
+            return
+        self._walk(leg, mid, quote)
+
+    def _walk(self, leg: LegBars, mid: float, quote: Quote) -> None:
+        """Compare every pair of this leg with its band, and work out how far the mid may go before that is needed again.
+
+        Half of a pair's distance to either edge goes to each leg: while both mids stay within their halves, the spread
+        stays within its band. A leg's calm is what all its pairs allow. Other legs' calms are only narrowed from here.
+        A mid that is still missing is NaN, compares false and so allows everything: its own first tick will walk.
+        """
+        calm_low, calm_high, left = -math.inf, math.inf, False
+        for low, high, hedge_ratio, other, slot in leg.rows_a:
+            exposure = hedge_ratio * mid
+            spread = other.mid - exposure
+            if spread <= low or spread >= high:
+                left = True
+                other.calm_high = -math.inf
+                self._on_left(slot, spread, quote)
+                continue
+            margin = ROUNDING * (other.mid + exposure)
+            fall, rise = (spread - low) * 0.5 - margin, (high - spread) * 0.5 - margin
+            calm_high = min(calm_high, mid + fall / hedge_ratio)
+            calm_low = max(calm_low, mid - rise / hedge_ratio)
+            other.calm_high = min(other.calm_high, other.mid + rise)
+            other.calm_low = max(other.calm_low, other.mid - fall)
+        for low, high, hedge_ratio, other, slot in leg.rows_b:
+            exposure = hedge_ratio * other.mid
+            spread = mid - exposure
+            if spread <= low or spread >= high:
+                left = True
+                other.calm_high = -math.inf
+                self._on_left(slot, spread, quote)
+                continue
+            margin = ROUNDING * (mid + exposure)
+            fall, rise = (spread - low) * 0.5 - margin, (high - spread) * 0.5 - margin
+            calm_high = min(calm_high, mid + rise)
+            calm_low = max(calm_low, mid - fall)
+            other.calm_high = min(other.calm_high, other.mid + fall / hedge_ratio)
+            other.calm_low = max(other.calm_low, other.mid - rise / hedge_ratio)
+        # Whoever heard that a band was left may have changed any of them.
+        leg.calm_low, leg.calm_high = (math.inf, -math.inf) if left else (calm_low, calm_high)
+
+    def add(self, pair: PairConfig) -> PairSlot:
+        """Begin with one pair. Its statistics appear once both legs have their closes."""
+        slot = PairSlot(pair, self.grid.leg(pair.leg_a), self.grid.leg(pair.leg_b))
+        self.slots[pair.pair_id] = slot
+        self.recompute(slot)
+        return slot
+
+    def drop(self, slot: PairSlot) -> None:
+        """Forget one pair, and the symbols that no other pair uses."""
+        del self.slots[slot.pair.pair_id]
+        for leg in (slot.leg_a, slot.leg_b):
+            # New lists, because a tick may be walking over the old ones.
+            leg.rows_a = [row for row in leg.rows_a if row[4] is not slot]
+            leg.rows_b = [row for row in leg.rows_b if row[4] is not slot]
+            for index, row in enumerate(leg.rows_a):
+                row[4].index_a = index
+            for index, row in enumerate(leg.rows_b):
+                row[4].index_b = index
+            if not leg.rows_a and not leg.rows_b:
+                self.grid.drop(leg.symbol)
+
+    def recompute(self, slot: PairSlot) -> None:
+        """Bring one pair's statistics and band up to its legs' closes."""
+        slot.recompute()
+        slot.refresh(self.market_ms)
+        if slot.statistics is None:
+            self.on_torn()
+
+    def load(self, symbol: Symbol, rows: Sequence[tuple[int, float]]) -> bool:
+        """Fill in one symbol's closes from klines (closed bars only). Return whether its window is whole now."""
+        leg = self._legs.get(symbol)
+        if leg is None:
+            return True
+        whole = self.grid.load(leg, rows)
+        for row in (*leg.rows_a, *leg.rows_b):
+            slot: PairSlot = row[4]
+            if slot.recompute():
+                slot.refresh(self.market_ms)
+        return whole
+
+    def _pass_time(self, leg: LegBars, event_ms: int) -> bool:
+        """A boundary may have passed. Return whether the tick is to be believed."""
+        believed, closed = self.grid.pass_time(leg, event_ms)
+        if not believed:
+            return False
+        self.market_ms = event_ms
+        torn = False
+        for done in closed:
+            for row in (*done.rows_a, *done.rows_b):
+                slot: PairSlot = row[4]
+                if slot.closed_bar != done.newest and slot.recompute():
+                    slot.refresh(event_ms)
+                    torn = torn or slot.statistics is None
+        if torn:
+            self.on_torn()
+        return True
+
+
+class SignalGenerator:
+    """Knows where every pair stands, and gives each signal once to whoever registered."""
+
+    def __init__(
+        self,
+        pairs: Iterable[PairConfig],
+        settings: SignalSettings,
+        *,
+        position_usd: float,
+        on_sample: SampleCallback = _ignore,
+        on_pair_failed: PairFailedCallback = _ignore,
+    ) -> None:
+        self._settings = settings
+        self._position_usd = position_usd
+        self._on_sample = on_sample
+        self._on_pair_failed = on_pair_failed
+        self._callbacks: list[SignalCallback] = []
+        self._debounce_ns = settings.debounce_ms * 1_000_000
+        self._wanted: dict[PairId, PairConfig] = {}
+        self.signals_given = 0
+        self.calculator = PairsSpreadCalculator(
+            bar_seconds=settings.bar_seconds, lookback_bars=settings.lookback_bars, on_left=self._look
+        )
+        self.update = self.calculator.update
+        """Take the newest quote of one symbol: the calculator's own method, so that a tick pays for one call."""
+        self.reconfigure(pairs)
+
+    def register_signal_callback(self, callback: SignalCallback) -> None:
+        """Call this with every signal, synchronously, in order of registration. It must not wait."""
+        self._callbacks.append(callback)
+
+    # What the feed says.
+
+    def interrupt(self, symbols: Iterable[Symbol]) -> None:
+        """The connection of these symbols broke: their quotes are not quotes until the next one."""
+        self.calculator.grid.interrupt(symbols)
+
+    def mark_stale(self, symbol: Symbol, *, stale: bool) -> None:
+        """A stale leg blocks entries; exits still go by its last quote."""
+        leg = self.calculator.grid.legs.get(symbol)
+        if leg is not None:
+            leg.stale = stale
+
+    # What the engine says.
+
+    def trade_opening(self, pair_id: PairId) -> None:
+        self._slot(pair_id).stand(now_ms=self._now_ms, busy=True)
+
+    def trade_opened(self, pair_id: PairId, held: HeldTrade) -> None:
+        self._slot(pair_id).stand(now_ms=self._now_ms, busy=False, held=held)
+
+    def trade_closing(self, pair_id: PairId) -> None:
+        self._slot(pair_id).stand(now_ms=self._now_ms, busy=True)
+
+    def trade_closed(self, pair_id: PairId, stopped_sign: int = 0) -> None:
+        """The pair is flat. `stopped_sign`: the sign of z if it was a stop, so that it re-arms past the mean only."""
+        slot = self._slot(pair_id)
+        slot.stand(now_ms=self._now_ms, busy=False, held=None, stopped_at_sign=stopped_sign)
+        self._follow(slot)
+
+    def trade_failed(self, pair_id: PairId) -> None:
+        """An opening came to nothing, or a closing did: what was held before is held now."""
+        slot = self._slot(pair_id)
+        slot.stand(now_ms=self._now_ms, busy=False)
+        self._follow(slot)
+
+    def denied(self, pair_id: PairId) -> None:
+        """A guard said no: the same signal may come again once the repeat time has passed."""
+        self.trade_failed(pair_id)
+
+    def adopt(self, pair: PairConfig, held: HeldTrade) -> None:
+        """Take over an open trade after a restart; if the pair is not configured as it was traded, to close only."""
+        slot = self.calculator.slots.get(pair.pair_id)
+        if slot is not None and slot.pair.symbols != pair.symbols:
+            self.calculator.drop(slot)
+            slot = None
+        if slot is None:
+            slot = self.calculator.add(pair)
+            slot.close_only = True
+        slot.stand(now_ms=self._now_ms, held=held, busy=False)
+
+    # What the operator says.
+
+    def reconfigure(self, pairs: Iterable[PairConfig]) -> None:
+        """Take another list of pairs. Windows and standings stay; a removed pair with a trade closes only."""
+        self._wanted = {pair.pair_id: pair for pair in pairs}
+        for slot in list(self.calculator.slots.values()):
+            self._follow(slot)
+        for pair in self._wanted.values():
+            if pair.pair_id not in self.calculator.slots:
+                self.calculator.add(pair)
+
+    def _follow(self, slot: PairSlot) -> None:
+        """Bring one pair to what is configured, as far as an open trade allows."""
+        pair_id = slot.pair.pair_id
+        wanted = self._wanted.get(pair_id)
+        if wanted is not None and wanted.symbols == slot.pair.symbols:
+            if wanted != slot.pair or slot.close_only == wanted.enabled:
+                slot.configure(wanted)
+                self.calculator.recompute(slot)
+            return
+        if not slot.is_idle:
+            slot.close_only = True
+            return
+        self.calculator.drop(slot)
+        if wanted is not None:
+            self.calculator.add(wanted)
+
+    # What others ask.
+
+    @property
+    def symbols(self) -> frozenset[Symbol]:
+        """Every leg that wants quotes."""
+        return frozenset(self.calculator.grid.legs)
+
+    def quote_of(self, symbol: Symbol) -> Quote | None:
+        """The newest quote; None before the first one and after an interruption."""
+        leg = self.calculator.grid.legs.get(symbol)
+        return None if leg is None else leg.quote
+
+    def z_score_of(self, pair_id: PairId) -> float | None:
+        """At the newest mids; None while the window or a quote is missing."""
+        slot = self._slot(pair_id)
+        statistics = slot.judged_by
+        z_score = math.nan if statistics is None else statistics.z_score(slot.spread)
+        return z_score if math.isfinite(z_score) else None
+
+    def sample(self, at_ms: int) -> None:
+        """Hand every pair's spread to the sample callback."""
+        for slot in self.calculator.slots.values():
+            self._sample(slot, slot.spread, at_ms)
+
+    def status(self) -> Mapping[PairId, Mapping[str, Any]]:
+        """One row a pair, for people."""
+        return {
+            pair_id: {
+                "standing": slot.word,
+                "z_score": self.z_score_of(pair_id),
+                "leg_a": slot.pair.leg_a,
+                "leg_b": slot.pair.leg_b,
+                "price_a": _number(slot.leg_a.mid),
+                "price_b": _number(slot.leg_b.mid),
+                "hedge_ratio": slot.hedge_ratio,
+                "stale": slot.leg_a.stale or slot.leg_b.stale,
+            }
+            for pair_id, slot in self.calculator.slots.items()
+        }
+
+    # The decision.
+
+    def _look(self, slot: PairSlot, spread: float, quote: Quote) -> None:
+        """The band was left. One failing pair never stops the others."""
+        try:
+            self._consider(slot, spread, quote)
+        except Exception as error:  # noqa: BLE001  (Whatever it is, it is this pair's alone.)
+            slot.failed = True
+            slot.refresh(self._now_ms)
+            self._on_pair_failed(slot.pair.pair_id, error)
+
+    def _consider(self, slot: PairSlot, spread: float, quote: Quote) -> None:
+        now_ms = max(slot.leg_a.event_ms, slot.leg_b.event_ms)
+        if rearmed(slot.standing, spread, slot.statistics):
+            slot.stand(now_ms=now_ms, stopped_at_sign=0)
+        signal_type = decide(spread, slot.standing, slot.rules, slot.statistics, now_ms)
+        if signal_type is None:
+            return
+        if signal_type.is_entry and (slot.close_only or slot.leg_a.stale or slot.leg_b.stale):
+            return
+        if slot.signalled_ns is not None and quote.received_ns - slot.signalled_ns < self._debounce_ns:
+            return
+        signal = self._signal_of(slot, signal_type, spread, now_ms)
+        slot.remember(signal_type, now_ms, quote.received_ns)
+        self.signals_given += 1
+        self._sample(slot, spread, now_ms)
+        for callback in self._callbacks:
+            callback(signal)
+
+    def _signal_of(self, slot: PairSlot, signal_type: SignalType, spread: float, now_ms: int) -> TradingSignal:
+        pair = slot.pair
+        statistics = slot.judged_by
+        if statistics is None:
+            raise InvariantBroken(f"{pair.pair_id}: a signal without statistics")
+        z_score = statistics.z_score(spread)
+        return TradingSignal(
+            signal_id=f"{pair.pair_id}:{now_ms}:{signal_type}",
+            pair_id=pair.pair_id,
+            signal_type=signal_type,
+            z_score=z_score,
+            spread=spread,
+            spread_mean=statistics.mean,
+            spread_std=statistics.std,
+            price_a=slot.leg_a.mid,
+            price_b=slot.leg_b.mid,
+            confidence=confidence_of(z_score, pair.entry_z, pair.stop_z) if signal_type.is_entry else 1.0,
+            suggested_position_size=self._position_usd,
+            at_ms=now_ms,
+        )
+
+    def _sample(self, slot: PairSlot, spread: float, at_ms: int) -> None:
+        if not math.isfinite(spread):
+            return
+        statistics = slot.judged_by
+        self._on_sample(
+            SpreadSampled(
+                at_ms=at_ms,
+                pair_id=slot.pair.pair_id,
+                price_a=slot.leg_a.mid,
+                price_b=slot.leg_b.mid,
+                spread=spread,
+                z_score=None if statistics is None else statistics.z_score(spread),
+            )
+        )
+
+    @property
+    def _now_ms(self) -> int:
+        return self.calculator.market_ms
+
+    def _slot(self, pair_id: PairId) -> PairSlot:
+        try:
+            return self.calculator.slots[pair_id]
+        except KeyError:
+            raise InvariantBroken(f"{pair_id}: no such pair among those watched") from None
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
