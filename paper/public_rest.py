@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
+from typing import Protocol, runtime_checkable
 
 import msgspec
 from aiohttp import web
 
 from paper.clock import ServerClock
 from paper.errors import VenueError, refused
-from paper.market import Book, Kline, Listing, Mark, Market
+from paper.market import Book, FundingSettlement, Kline, Listing, Mark, Market
 from paper.markets.bars import DAY_MS, MINUTE_MS, MONTH_MS, WEEK_MS
 from paper.numbers import fixed8
 from paper.public_rules import exchange_info
@@ -16,7 +17,7 @@ from paper.tickers import day_statistics
 
 Json = object
 Query = Mapping[str, str]
-Answer = Callable[[Query], Json]
+Answer = Callable[[Query], Json | Awaitable[Json]]
 
 HOUR_MS = 60 * MINUTE_MS
 INTERVALS_MS: Mapping[str, int] = {
@@ -33,6 +34,23 @@ _DEPTHS = frozenset({5, 10, 20, 50, 100, 500, 1_000})
 _DEPTH_DEFAULT = 500
 _TAKER_SHARE = Decimal("0.5")
 _INTEREST_RATE = "0.00010000"
+
+
+@runtime_checkable
+class History(Protocol):
+    """A market that must ask somebody else for its past."""
+
+    async def fetch_klines(
+        self, symbol: str, interval: str, *, start_ms: int | None, end_ms: int | None, limit: int
+    ) -> Sequence[Kline]:
+        """Bars as Binance selects them. Raises: OSError."""
+        ...
+
+    async def fetch_fundings(
+        self, symbol: str, *, start_ms: int | None, end_ms: int | None, limit: int
+    ) -> Sequence[FundingSettlement]:
+        """Settled funding rates, ascending. Raises: OSError."""
+        ...
 
 
 def routes(market: Market, clock: ServerClock) -> list[web.RouteDef]:
@@ -59,6 +77,10 @@ def _handler(answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamResp
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             body, status = answer(request.query), 200
+            if isinstance(body, Awaitable):
+                body = await body
+        except OSError as error:
+            body, status = {"code": -1001, "msg": f"Internal error; unable to process your request. {error}"}, 503
         except VenueError as error:
             body, status = error.body(), error.status
         return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
@@ -132,7 +154,7 @@ class PublicRest:
             return row(self._listing(query).symbol)
         return [row(symbol) for symbol in self._market.listings]
 
-    def klines(self, query: Query) -> Json:
+    async def klines(self, query: Query) -> Json:
         """Bars; the last one is still open when the window reaches now."""
         listing = self._listing(query)
         if "interval" not in query:
@@ -142,7 +164,11 @@ class PublicRest:
             raise VenueError(-1120, "Invalid interval.")
         limit = _limit(query, _KLINES_DEFAULT, _KLINES_MAX)
         start_ms, end_ms = _window(query)
-        bars = self._market.klines(listing.symbol, interval_ms, start_ms=start_ms, end_ms=end_ms, limit=limit)
+        market, symbol = self._market, listing.symbol
+        if isinstance(market, History):
+            bars = await market.fetch_klines(symbol, query["interval"], start_ms=start_ms, end_ms=end_ms, limit=limit)
+        else:
+            bars = market.klines(symbol, interval_ms, start_ms=start_ms, end_ms=end_ms, limit=limit)
         return [kline_row(bar) for bar in bars]
 
     def depth(self, query: Query) -> Json:
@@ -205,16 +231,19 @@ class PublicRest:
         """Mark price and the funding predicted for the coming settlement."""
         return self._one_or_all(query, lambda symbol: _premium_row(self._market.mark(symbol)))
 
-    def funding_rate(self, query: Query) -> Json:
+    async def funding_rate(self, query: Query) -> Json:
         """Settled funding rates, ascending; without a symbol those of all contracts."""
         limit = _limit(query, _FUNDINGS_DEFAULT, _FUNDINGS_MAX)
         start_ms, end_ms = _window(query)
         symbols: Sequence[str] = (self._listing(query).symbol,) if "symbol" in query else tuple(self._market.listings)
-        settled = [
-            row
-            for symbol in symbols
-            for row in self._market.fundings(symbol, start_ms=start_ms, end_ms=end_ms, limit=limit)
-        ]
+        market = self._market
+        settled: list[FundingSettlement] = []
+        for symbol in symbols:
+            # Only one contract's history is worth asking somebody else for.
+            if isinstance(market, History) and len(symbols) == 1:
+                settled += await market.fetch_fundings(symbol, start_ms=start_ms, end_ms=end_ms, limit=limit)
+            else:
+                settled += market.fundings(symbol, start_ms=start_ms, end_ms=end_ms, limit=limit)
         settled.sort(key=lambda row: row.settled_ms)
         settled = settled[-limit:] if start_ms is None else settled[:limit]
         return [

@@ -1,6 +1,5 @@
 """What can be traded: the real rules of the perpetuals we list, and sensible ones where the real are not known."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -102,6 +101,7 @@ _LADDERS: dict[str, _Ladder] = {
 _QUANTITY_MAX: dict[str, tuple[str, str]] = {"BTCUSDT": ("1000", "120"), "ETHUSDT": ("10000", "2000")}
 _FUNDING_HOURS: dict[str, int] = {"1000CATUSDT": 4, "1MBABYDOGEUSDT": 4}
 FUNDING_HOURS_DEFAULT = 8
+_STEP_USD_MIN = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,21 +209,7 @@ def made_up_quotations(count: int) -> tuple[Quotation, ...]:
     return tuple(rows)
 
 
-def guessed_listing(symbol: str, prices: Sequence[float]) -> Listing:
-    """A listing for a symbol known by its prices alone: the tick is the finest decimal they use.
-
-    Raises: ValueError when there is no positive price.
-    """
-    positive = [price for price in prices if price > 0]
-    if not positive:
-        raise ValueError(f"{symbol}: no positive price to derive a tick from")
-    digits = max(_digits(Decimal(repr(price))) for price in positive)
-    price = positive[-1]
-    step_usd = next((step for step in ("0.001", "0.01", "0.1", "1") if float(step) * price >= 0.05), "1")
-    return make_listing(
-        symbol,
-        tick=Decimal(1).scaleb(-min(digits, 8)),
-        step=Decimal(step_usd),
-        notional_min=Decimal(5),
-        price=price,
-    )
+def guessed_listing(symbol: str, *, tick: Decimal, price: float) -> Listing:
+    """A listing for a symbol known by its prices alone: a step worth some five cents or more."""
+    step = next((step for step in ("0.001", "0.01", "0.1") if float(step) * price >= _STEP_USD_MIN), "1")
+    return make_listing(symbol, tick=tick, step=Decimal(step), notional_min=Decimal(5), price=price)

@@ -53,7 +53,8 @@ class SyntheticMarket:
     """A market that makes itself up, the same way for the same seed.
 
     `speed` is market seconds per wall second, `ticks_per_second` counts books per contract and wall second,
-    `extra_symbols` adds that many made-up contracts for load tests. A snapshot continues at its prices.
+    `extra_symbols` adds that many made-up contracts for load tests. A snapshot continues at its prices: its seed
+    wins over `seed`, and the past before the first start stays what it was.
 
     Raises: ValueError for a bad speed, rate or snapshot.
     """
@@ -67,6 +68,7 @@ class SyntheticMarket:
         funding_interval_seconds: float | None = None,
         extra_symbols: int = 0,
         ticks_per_second: float = 6.0,
+        history_days: int = HISTORY_DAYS,
     ) -> None:
         if not ticks_per_second > 0:
             raise ValueError(f"ticks per second must be positive, not {ticks_per_second}")
@@ -91,7 +93,7 @@ class SyntheticMarket:
         self._anchor_ms = started_ms if saved is None else saved.anchor_ms
         self._anchor = self._world.state() if saved is None else {**self._world.state(), **saved.anchor}
         self._funding = FundingSchedule(self._listings, seed=self._seed, interval_seconds=funding_interval_seconds)
-        self._bars = self._draw_past(quotations, started_ms, extra_symbols > 0)
+        self._bars = self._draw_past(quotations, started_ms, history_days)
         self._makers = {
             symbol: BookMaker(listing, update_id=started_ms * _UPDATE_IDS_PER_MS, rng=self._rng)
             for symbol, listing in self._listings.items()
@@ -101,13 +103,15 @@ class SyntheticMarket:
         for symbol, price in self._world.prices().items():
             self._quote(symbol, price, started_ms, 0.0)
 
-    def _draw_past(self, quotations: Sequence[Quotation], now_ms: int, has_extra: bool) -> dict[str, BarSeries]:
-        long = Past(Stretch.ending(now_ms, anchor_ms=self._anchor_ms, days=HISTORY_DAYS), seed=self._seed)
-        short = Past(Stretch.ending(now_ms, anchor_ms=self._anchor_ms, days=_EXTRA_HISTORY_DAYS), seed=self._seed)
+    def _draw_past(self, quotations: Sequence[Quotation], now_ms: int, days: int) -> dict[str, BarSeries]:
         known = {quotation.listing.symbol for quotation in known_quotations()}
+        long, short = (
+            Past(Stretch.ending(now_ms, anchor_ms=self._anchor_ms, days=length), seed=self._seed)
+            for length in (days, min(days, _EXTRA_HISTORY_DAYS))
+        )
+        common = self._world.disturbances[COMMON]
         commons = {
-            past: past.path(self._world.disturbances[COMMON], at_anchor=self._anchor[COMMON], now=self._world[COMMON])
-            for past in ((long, short) if has_extra else (long,))
+            past: past.path(common, at_anchor=self._anchor[COMMON], now=self._world[COMMON]) for past in (long, short)
         }
         series: dict[str, BarSeries] = {}
         for quotation in quotations:

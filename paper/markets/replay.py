@@ -1,0 +1,187 @@
+"""A recorded market played again, at a pace of our choosing; its time is the recording's."""
+
+import asyncio
+import heapq
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from paper.market import Book, FundingSettlement, Kline, Listing, Mark
+from paper.markets.bars import MINUTE_MS, BarSeries
+from paper.markets.books import BookMaker
+from paper.markets.funding import FundingSchedule
+from paper.markets.marks import make_mark
+from paper.markets.tapes import Event, open_tape
+
+log = logging.getLogger(__name__)
+
+_STEP_SECONDS = 0.02
+_STEP_SECONDS_MAX = 0.25  # A machine that cannot keep up plays slower; it never jumps.
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far the recording was played."""
+
+    at_ms: int
+
+
+class ReplayMarket:
+    """Plays a recording at `speed` market seconds per wall second; infinity plays as fast as listeners take it.
+
+    Market time stands at the start until `run`, never passes an event that was not played, and stops for good at
+    the end of the recording. Depth behind the top, spreads of klines and funding rates are made up from `seed`.
+
+    Raises: ValueError for a bad speed, snapshot or recording.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        speed: float,
+        seed: int = 0,
+        start_ms: int | None = None,
+        snapshot: bytes | None = None,
+        funding_interval_seconds: float | None = None,
+    ) -> None:
+        if not speed > 0:
+            raise ValueError(f"market speed must be positive, not {speed}")
+        if snapshot:
+            try:
+                start_ms = msgspec.json.decode(snapshot, type=Position).at_ms
+            except msgspec.MsgspecError as error:
+                raise ValueError(f"the replayed market's snapshot cannot be read: {error}") from error
+        tape = open_tape(data, start_ms=start_ms)
+        if tape.left_out:
+            log.warning("replay: left out, no bar before the start: %s", ", ".join(tape.left_out))
+        self._speed = speed
+        self._listings = tape.listings
+        self._events = tape.events
+        self._end_ms = tape.end_ms
+        self._now_ms = tape.start_ms
+        self._funding = FundingSchedule(tape.listings, seed=seed, interval_seconds=funding_interval_seconds)
+        self._bars = {symbol: BarSeries(listing, tape.past[symbol]) for symbol, listing in tape.listings.items()}
+        rng = random.Random(seed)  # noqa: S311 - reproducible.
+        self._makers = {
+            symbol: BookMaker(listing, update_id=tape.start_ms * 8, rng=rng)
+            for symbol, listing in tape.listings.items()
+        }
+        self._books = {
+            symbol: self._makers[symbol].around(int(past.close[-1]), tape.start_ms)
+            for symbol, past in tape.past.items()
+        }
+        self._next = next(self._events, None)
+
+    @property
+    def listings(self) -> Mapping[str, Listing]:
+        """Every contract by symbol."""
+        return self._listings
+
+    @property
+    def ended(self) -> bool:
+        """True once the recording is over and the market stands still."""
+        return self._next is None
+
+    def now_ms(self) -> int:
+        """Market time in Unix milliseconds."""
+        return self._now_ms
+
+    def book(self, symbol: str) -> Book:
+        """The newest book. Raises: KeyError for an unknown symbol."""
+        return self._books[symbol]
+
+    def mark(self, symbol: str) -> Mark:
+        """Mark price and predicted funding. Raises: KeyError for an unknown symbol."""
+        next_ms = self._funding.next_ms(symbol, self._now_ms)
+        return make_mark(self._books[symbol], self._funding.rate(symbol, next_ms), next_ms, self._now_ms)
+
+    def klines(
+        self, symbol: str, interval_ms: int, *, start_ms: int | None, end_ms: int | None, limit: int
+    ) -> Sequence[Kline]:
+        """Ascending bars as Binance selects them. Raises: KeyError for an unknown symbol."""
+        return self._bars[symbol].select(
+            interval_ms, start_ms=start_ms, end_ms=end_ms, limit=limit, now_ms=self._now_ms
+        )
+
+    def fundings(
+        self, symbol: str, *, start_ms: int | None, end_ms: int | None, limit: int
+    ) -> Sequence[FundingSettlement]:
+        """Settled funding rates, ascending. Raises: KeyError for an unknown symbol."""
+        bars = self._bars[symbol]
+        return self._funding.history(
+            symbol,
+            bars.close_at,
+            first_ms=bars.start_ms,
+            now_ms=self._now_ms,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            limit=limit,
+        )
+
+    def set_status(self, symbol: str, status: str) -> None:
+        """Change a contract's status; one that does not trade stops quoting."""
+        self._listings[symbol] = replace(self._listings[symbol], status=status)
+
+    def snapshot(self) -> bytes:
+        """The position in the recording, to the minute."""
+        return msgspec.json.encode(Position(at_ms=self._now_ms // MINUTE_MS * MINUTE_MS))
+
+    async def run(self, on_book: Callable[[Book], None], on_funding: Callable[[FundingSettlement], None]) -> None:
+        """Play until cancelled; at the end say so once and stand still."""
+        fundings = [(self._funding.next_ms(symbol, self._now_ms), symbol) for symbol in self._listings]
+        heapq.heapify(fundings)
+        unpaced = math.isinf(self._speed)
+        before_seconds = time.monotonic()
+        owed_ms = 0.0
+        while self._next is not None:
+            await asyncio.sleep(0 if unpaced else _STEP_SECONDS)
+            after_seconds = time.monotonic()
+            elapsed_seconds = min(after_seconds - before_seconds, _STEP_SECONDS_MAX)
+            before_seconds = after_seconds
+            owed_ms += MINUTE_MS if unpaced else elapsed_seconds * 1_000 * self._speed
+            target_ms = min(self._now_ms + int(owed_ms), self._end_ms)
+            owed_ms -= int(owed_ms)
+            while self._next is not None and self._next.event_ms <= target_ms:
+                self._settle(fundings, self._next.event_ms, on_funding)
+                self._now_ms = max(self._now_ms, self._next.event_ms)
+                self._play(self._next, on_book)
+                self._next = next(self._events, None)
+            self._settle(fundings, target_ms, on_funding)
+            self._now_ms = target_ms
+        self._now_ms = self._end_ms
+        log.warning("replay: the recording is over, the market stands still at %d", self._end_ms)
+        await asyncio.Event().wait()
+
+    def _settle(
+        self, due: list[tuple[int, str]], until_ms: int, on_funding: Callable[[FundingSettlement], None]
+    ) -> None:
+        while due[0][0] <= until_ms:
+            nominal_ms, symbol = due[0]
+            self._now_ms = max(self._now_ms, nominal_ms)
+            on_funding(self._funding.settlement(symbol, nominal_ms, self.mark(symbol).mark_price))
+            heapq.heapreplace(due, (self._funding.next_ms(symbol, nominal_ms), symbol))
+
+    def _play(self, event: Event, on_book: Callable[[Book], None]) -> None:
+        if self._listings[event.symbol].status != "TRADING":
+            return
+        self._bars[event.symbol].observe(event.event_ms, event.price_ticks, event.volume)
+        maker, quote = self._makers[event.symbol], event.quote
+        if quote is None:
+            book = maker.around(event.price_ticks, event.event_ms)
+        else:
+            book = maker.between(
+                quote.bid_ticks,
+                quote.ask_ticks,
+                event.event_ms,
+                bid_quantity=quote.bid_quantity,
+                ask_quantity=quote.ask_quantity,
+                update_id=quote.update_id,
+            )
+        self._books[event.symbol] = book
+        on_book(book)
