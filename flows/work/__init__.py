@@ -1,0 +1,1 @@
+"""What the flows do, as plain functions: no Prefect in here. May import runner, storage and domain."""
