@@ -3,7 +3,6 @@
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import msgspec
@@ -40,8 +39,7 @@ def row_of(entry: Entry) -> Row:
 
 
 def _migrations() -> list[str]:
-    folder = files("storage") / "sql" / "journal"
-    return [item.read_text() for item in sorted(folder.iterdir(), key=lambda item: item.name)]
+    return [path.read_text() for path in sorted((Path(__file__).parent / "sql" / "journal").glob("*.sql"))]
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:

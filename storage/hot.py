@@ -8,7 +8,6 @@ import os
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -35,9 +34,8 @@ class NewerLedger(TandemError):
 
 def migrations() -> list[tuple[int, str, str]]:
     """Version, name and SQL of each step of the ledger's schema, in order."""
-    folder = files("storage") / "sql" / "ledger"
-    names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".sql"))
-    return [(int(name[:3]), name, (folder / name).read_text()) for name in names]
+    scripts = sorted((Path(__file__).parent / "sql" / "ledger").glob("*.sql"))
+    return [(int(path.name[:3]), path.name, path.read_text()) for path in scripts]
 
 
 def hot_file_of(ledger: Path) -> Path:

@@ -121,12 +121,13 @@ class Recorder:
         self._unpublished = True
 
     def _drain(self, name: str, path: Path) -> bool:
-        """True when nothing is left in this journal."""
+        """Up to the row that is the newest now: a busy writer must not keep the ledger from being published."""
         if not path.exists():
             return True
         try:
             with contextlib.closing(entries_file.open_for_reading(path)) as connection:
-                while not self._drain_batch(name, path, connection):
+                end = entries_file.last_seq_of(connection)
+                while not self._drain_batch(name, path, connection, end):
                     pass
         except (sqlite3.Error, ConfigError) as problem:
             # The other journal goes on; this one is tried again.
@@ -135,16 +136,18 @@ class Recorder:
         self._said.pop(name, None)
         return True
 
-    def _drain_batch(self, name: str, path: Path, connection: sqlite3.Connection) -> bool:
-        """One transaction's worth. True when that was the last of it."""
+    def _drain_batch(self, name: str, path: Path, connection: sqlite3.Connection, end: int) -> bool:
+        """One transaction's worth. True when the hot file holds everything up to that row."""
         assert self._hot is not None
         journal_id = entries_file.journal_id_of(connection)
         offset = self._hot.offset_of(journal_id)
+        if offset > end:
+            self._rebuild(f"{path} went back from row {offset} to {end}: an older copy was put in its place")
+            return False
+        if offset == end:
+            return True
         raw = entries_file.raw_rows(connection, after_seq=offset, limit=self._batch_rows)
-        if not raw:
-            if (last_seq := entries_file.last_seq_of(connection)) < offset:
-                self._rebuild(f"{path} went back from row {offset} to {last_seq}: an older copy was put in its place")
-                return False
+        if not raw:  # Somebody deleted rows by hand; there is nothing to record in their place.
             return True
         rows = [_recorded(seq, at_ms, kind, body, name) for seq, at_ms, kind, _, _, body in raw]
         try:
@@ -158,7 +161,7 @@ class Recorder:
             self._append([_placed(substitute, seq, name)], journal_id, name, seq, at_ms)
         self._batch_rows = min(BATCH_ROWS, self._batch_rows * 2)
         self._unpublished = True
-        return False
+        return raw[-1][0] >= end
 
     def _append(self, rows: list[LedgerRow], journal_id: str, name: str, offset: int, newest_ms: int) -> None:
         assert self._hot is not None
