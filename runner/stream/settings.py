@@ -1,0 +1,34 @@
+"""How the feed behaves when it misbehaves: limits of the venue and patience of ours."""
+
+from dataclasses import dataclass
+
+from runner.config import DataSettings
+
+PRODUCTION_URL = "wss://fstream.binance.com"
+DEMO_URL = "wss://demo-fstream.binance.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedSettings:
+    """Defaults are for the real venue; tests shorten the times."""
+
+    stream_url: str
+    silence_seconds_max: float = 15.0
+    streams_per_connection_max: int = 200
+    streams_per_request_max: int = 100
+    requests_per_second_max: float = 5.0  # The venue disconnects beyond 10, pings and pongs counted.
+    connect_seconds_max: float = 10.0
+    rollover_seconds: float = 23.5 * 3600  # The venue closes a connection after 24 h.
+    backoff_seconds_min: float = 0.5
+    backoff_seconds_max: float = 30.0
+
+    @property
+    def url(self) -> str:
+        """bookTicker lives on the public route; on any other it is acknowledged and stays silent for ever."""
+        return f"{self.stream_url}/public/ws"
+
+
+def feed_settings(data: DataSettings) -> FeedSettings:
+    """The feed that config.json asks for."""
+    default_url = DEMO_URL if data.use_testnet else PRODUCTION_URL
+    return FeedSettings(stream_url=data.stream_url or default_url, silence_seconds_max=data.silence_seconds_max)
