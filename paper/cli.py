@@ -119,7 +119,7 @@ async def serve(paper_exchange: PaperExchange, market_kind: str, key: str) -> in
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         error = paper_exchange.failed.exception() if paper_exchange.failed.done() else None
         if error is not None:
-            click.echo(f"exchange: the market stopped: {error!r}", err=True)
+            click.echo(f"exchange: stopped by a failure: {error!r}", err=True)
             return 1
         return 0
     finally:

@@ -50,6 +50,7 @@ class Desk:
         self.orders_log: deque[OrderArrival] = deque(maxlen=ORDERS_LOGGED_MAX)
         self.store: Callable[[Changes, Counters], None] | None = None
         self.publish: Callable[[str, Event], None] | None = None
+        self.on_store_failure: Callable[[Exception], None] | None = None
         self._hidden_until_ms: dict[int, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         board.on_ban = self.limits.ban_everybody
@@ -64,7 +65,13 @@ class Desk:
         """Store what changed in one transaction, and only then tell the owners. Call it before answering."""
         changes = self.books.drain_changes()
         if changes and self.store is not None:
-            self.store(changes, self.books.counters)
+            try:
+                self.store(changes, self.books.counters)
+            except Exception as error:
+                # Memory is now ahead of the file: going on would promise what a restart forgets.
+                if self.on_store_failure is not None:
+                    self.on_store_failure(error)
+                raise
         for key, event in self.books.drain_outbox():
             if self.publish is not None:
                 self.publish(key, event)

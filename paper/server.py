@@ -1,6 +1,7 @@
 """The composition: one market, one venue, one port. Start it in a test or from the command; stop it and it is gone."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,7 +21,7 @@ from paper.private_rest import AccountDesk
 from paper.private_ws import UserStreams
 from paper.public_rest import routes as public_routes
 from paper.public_ws import PublicStreams
-from paper.state import StateFile
+from paper.state import StateError, StateFile
 from paper.venue import Venue
 
 SNAPSHOT_SECONDS = 1.0
@@ -50,12 +51,17 @@ class PaperExchange:
             state.restore(books)
         self.venue = Venue(books)
         self.desk = Desk(self.venue, self.clock, self.board, self.options)
+        self.desk.on_store_failure = self._fail
         if state is not None:
             self.desk.store = state.save
-        if venue_options.api_key not in books.portfolios:
+        known = books.portfolios.get(venue_options.api_key)
+        if known is None:
             books.open_account(
                 venue_options.api_key, venue_options.api_secret, venue_options.balance_usdt, self.clock.now_ms()
             )
+        elif known.account.secret != venue_options.api_secret:
+            known.account.secret = venue_options.api_secret
+            books.touch(known, self.clock.now_ms())
         self.desk.commit()
         self.user_streams = UserStreams(self.desk)
         self.public_streams = PublicStreams(market, self.board.public)
@@ -115,10 +121,12 @@ class PaperExchange:
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         """A market that ends or breaks is the end of the exchange: say so to whoever waits on `failed`."""
-        if task.cancelled() or self.failed is None or self.failed.done():
-            return
-        error = task.exception()
+        error = None if task.cancelled() else task.exception()
         if error is not None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self.failed is not None and not self.failed.done():
             self.failed.set_exception(error)
 
     async def stop(self) -> None:
@@ -136,8 +144,9 @@ class PaperExchange:
             await self._runner.cleanup()
             self._runner = None
         if self._state is not None:
-            self.desk.commit()
-            self._state.save_market(self.market.snapshot())
+            with contextlib.suppress(StateError):  # Reported already, when it first failed.
+                self.desk.commit()
+                self._state.save_market(self.market.snapshot())
             self._state.close()
             self._state = None
             self.desk.store = None

@@ -13,12 +13,12 @@ import msgspec
 from paper.account import Account, Income, Trade
 from paper.books import Books, Changes, Counters
 from paper.orders import Order
-from paper.portfolio import Portfolio
+from paper.portfolio import ORDERS_KEPT_MAX, ROWS_KEPT_MAX, Portfolio
 
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS accounts (key TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, open INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS trades (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS incomes (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
@@ -37,6 +37,7 @@ class StateFile:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")  # Two exchanges on one file would both be wrong.
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=OFF")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -49,7 +50,13 @@ class StateFile:
         self._encoder = msgspec.msgpack.Encoder()
 
     def save(self, changes: Changes, counters: Counters) -> None:
-        """Store one change of the venue, whole or not at all."""
+        """Store one change of the venue, whole or not at all. Raises: StateError."""
+        try:
+            self._save(changes, counters)
+        except sqlite3.Error as error:
+            raise StateError(f"state file cannot be written ({error})") from error
+
+    def _save(self, changes: Changes, counters: Counters) -> None:
         encode = self._encoder.encode
         db = self._db
         db.execute("BEGIN IMMEDIATE")
@@ -58,8 +65,8 @@ class StateFile:
             [(key, encode(account)) for key, account in changes.accounts.items()],
         )
         db.executemany(
-            "INSERT OR REPLACE INTO orders VALUES (?, ?)",
-            [(order_id, encode(order)) for order_id, order in changes.orders.items()],
+            "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)",
+            [(order_id, order.open, encode(order)) for order_id, order in changes.orders.items()],
         )
         db.executemany(
             "INSERT OR REPLACE INTO trades VALUES (?, ?)", [(trade.trade_id, encode(trade)) for trade in changes.trades]
@@ -72,8 +79,11 @@ class StateFile:
         db.execute("COMMIT")
 
     def save_market(self, snapshot: bytes) -> None:
-        """Store what the market needs to go on."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES ('market', ?)", (snapshot,))
+        """Store what the market needs to go on. Raises: StateError."""
+        try:
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('market', ?)", (snapshot,))
+        except sqlite3.Error as error:
+            raise StateError(f"state file cannot be written ({error})") from error
 
     def market_snapshot(self) -> bytes | None:
         """The market's last snapshot."""
@@ -89,8 +99,12 @@ class StateFile:
         return None if body is None else msgspec.msgpack.decode(body, type=Counters)
 
     def restore(self, books: Books) -> None:
-        """Fill empty books with every stored account. Raises: StateError for a file that does not decode."""
+        """Fill empty books with every stored account, forgetting what is older than memory holds.
+
+        Raises: StateError for a file that does not decode, or that belongs to another market.
+        """
         try:
+            self._forget_old_rows()
             accounts = [msgspec.msgpack.decode(body, type=Account) for body in self._bodies("accounts", "key")]
             orders = [msgspec.msgpack.decode(body, type=Order) for body in self._bodies("orders", "id")]
             trades = [msgspec.msgpack.decode(body, type=Trade) for body in self._bodies("trades", "id")]
@@ -104,7 +118,17 @@ class StateFile:
                 (trade for trade in trades if trade.account_key == account.key),
                 (income for income in incomes if income.account_key == account.key),
             )
+            unlisted = portfolio.symbols_in_use() - set(books.market.listings)
+            if unlisted:
+                raise StateError(f"the state file holds {', '.join(sorted(unlisted))}, which this market does not list")
             books.restore(portfolio)
+
+    def _forget_old_rows(self) -> None:
+        for table, kept_max in (("trades", ROWS_KEPT_MAX), ("incomes", ROWS_KEPT_MAX)):
+            self._db.execute(f"DELETE FROM {table} WHERE id <= (SELECT max(id) FROM {table}) - {kept_max}")  # noqa: S608
+        self._db.execute(
+            f"DELETE FROM orders WHERE NOT open AND id <= (SELECT max(id) FROM orders) - {ORDERS_KEPT_MAX}"  # noqa: S608
+        )
 
     def _bodies(self, table: str, key: str) -> Iterable[bytes]:
         for row in self._db.execute(f"SELECT body FROM {table} ORDER BY {key}"):  # noqa: S608 - our own table names.

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,37 @@ def test_unusable_files_are_named(tmp_path: Path) -> None:
     with sqlite3.connect(newer) as db:
         db.execute("PRAGMA user_version=99")
     db.close()
-    for path in (text, newer, tmp_path):
+    busy = tmp_path / "busy"
+    holder = StateFile(busy)
+    for path in (text, newer, tmp_path, busy):
         with pytest.raises(StateError, match=path.name):
             StateFile(path)
+    holder.close()
+
+
+def test_a_file_of_another_market_is_refused(tmp_path: Path) -> None:
+    exchange = PaperExchange(ScriptedMarket(), state=StateFile(tmp_path / "paper.sqlite"))
+    portfolio = exchange.desk.books.portfolios["paper-key"]
+    exchange.venue.manual_trade(portfolio, "BTCUSDT", Decimal(1), None, 1)
+    exchange.desk.commit()
+    assert exchange._state is not None
+    exchange._state.close()
+    other = ScriptedMarket()
+    del other._listings["BTCUSDT"]
+    with pytest.raises(StateError, match="BTCUSDT, which this market does not list"):
+        PaperExchange(other, state=StateFile(tmp_path / "paper.sqlite"))
+
+
+async def test_a_failing_file_ends_the_exchange(tmp_path: Path) -> None:
+    """What cannot be stored is not promised: the reply is an error and the exchange gives up."""
+    async with PaperExchange(ScriptedMarket(), state=StateFile(tmp_path / "paper.sqlite")) as exchange:
+        assert exchange._state is not None
+        exchange._state._db.execute("PRAGMA query_only=ON")
+        exchange.venue.manual_trade(exchange.desk.books.portfolios["paper-key"], "BTCUSDT", Decimal(1), None, 1)
+        with pytest.raises(StateError):
+            exchange.desk.commit()
+        assert exchange.failed is not None
+        assert isinstance(exchange.failed.exception(), StateError)
 
 
 def start(tmp_path: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
