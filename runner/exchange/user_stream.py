@@ -95,10 +95,11 @@ class UserStream:
             delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
             await asyncio.sleep(delay * (0.75 + random.random() / 2))  # noqa: S311  (Jitter, not a secret.)
 
-    async def reconnect(self) -> None:
-        """Drop a socket that is open but tells nothing; `run` makes a new one."""
+    def mistrust(self) -> None:
+        """The socket is open and tells nothing: drop it without a closing talk; `run` makes a new one."""
         if self._connection is not None:
-            await self._connection.close(code=1000, reason="silent")
+            self._on_event("user_stream_silent", {})
+            self._connection.transport.abort()
 
     async def _session(self) -> None:
         key = await self._new_key()

@@ -58,6 +58,7 @@ class Inbox:
         if order is not None:
             # The execution first: an order must not look finished while a part of it is still in our hands.
             if news.fill is not None:
+                self._records.fills_came_by("stream")
                 await self._records.take_fill(order, news.fill)
             await self._records.take_report(order, news.report, "stream")
         elif client_order_id.startswith(FORCED_PREFIXES):

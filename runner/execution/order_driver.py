@@ -170,7 +170,8 @@ class OrderDriver:
             await self._wait_after(order, search, failure)
             return
         for fill in fills:
-            if fill.exchange_order_id == order.exchange_order_id:
+            if fill.exchange_order_id == order.exchange_order_id and not self._records.book.knows_fill(fill):
+                self._records.fills_came_by("query")
                 # userTrades names the order by the venue's id only.
                 named = msgspec.structs.replace(fill, client_order_id=order.intent.client_order_id)
                 await self._records.take_fill(order, named)

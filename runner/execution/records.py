@@ -15,6 +15,8 @@ from domain.symbols import TradeId
 from domain.trades import Book, OrderState
 from runner.ports import Clock, Journal
 
+STREAM_MISSES_MAX = 2
+
 
 class Log(Protocol):
     """One readable line per event, and the same as a row in the journal."""
@@ -35,6 +37,9 @@ class Records:
         self._pulses: dict[TradeId, asyncio.Event] = {}
         self.on_late_news: Callable[[TradeId], None] = lambda _trade_id: None
         """Called when an order of a trade that nobody drives has changed."""
+        self.on_stream_silent: Callable[[], None] = lambda: None
+        """Called when executions had to be fetched again and again that the user stream should have brought."""
+        self._missed_by_stream = 0
 
     @property
     def broken(self) -> bool:
@@ -128,6 +133,16 @@ class Records:
             purpose=intent.purpose,
         )
         await self._establish_for(intent.trade_id, entry)
+
+    def fills_came_by(self, source: str) -> None:
+        """Notice a user stream whose socket is open and which tells nothing."""
+        if source == "stream":
+            self._missed_by_stream = 0
+            return
+        self._missed_by_stream += 1
+        if self._missed_by_stream >= STREAM_MISSES_MAX:
+            self._missed_by_stream = 0
+            self.on_stream_silent()
 
     async def _establish_for(self, trade_id: TradeId, entry: AnyEntry) -> None:
         driven = trade_id in self._pulses

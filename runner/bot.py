@@ -1,0 +1,314 @@
+"""TradingBot: composes the live runner, starts it in order, and stops it in order.
+
+There is one way to start: replay the journal, ask the exchange, go on.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from domain.entries import RunStarted, RunStopped
+from domain.errors import ConfigError, JournalBroken, OutcomeUnknown, Refused, TandemError, Unreachable
+from domain.orders import LegName
+from domain.pairs import PairConfig
+from domain.symbols import PairId
+from domain.trades import Book, TradeState
+from runner.clock import SystemClock
+from runner.components import Components, build
+from runner.config import Settings, load_settings
+from runner.control import ControlServer
+from runner.execution.desk import held_of
+from runner.logs import Log
+from runner.pairs_file import load_pairs, read_document, sha256_of
+from runner.pairs_watch import PairsWatch
+from runner.statistics import Statistics
+from runner.status import health_of, status_of
+from runner.warmup import keep_sampling
+from storage.journal import Journal
+
+KEYS_REFUSED = frozenset({-2014, -2015, -1022, -1002, -2017})
+FIRST_ANSWER_SECONDS = 30.0
+RETRY_SECONDS = (0.3, 0.6, 1.2, 2.5, 5.0)
+DISCONNECT_SECONDS = 15.0
+STATUS_SECONDS = 5.0
+
+
+class TradingBot:
+    """One account's live runner. `run` returns the final statistics; it is used once."""
+
+    def __init__(
+        self,
+        config_path: Path,
+        pairs_path: Path,
+        on_status: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> None:
+        self._config_path = config_path
+        self._pairs_path = pairs_path
+        self._on_status = on_status
+        self._clock = SystemClock()
+        self._stop = asyncio.Event()
+        self._fatal: str | None = None
+        self._beside: list[asyncio.Task[Any]] = []
+        self._run_id = uuid.uuid4().hex[:12]
+        self._started_ns = self._clock.monotonic_ns()
+        self.settings: Settings
+        self.pairs: dict[PairId, PairConfig] = {}
+        self._journal: Journal
+        self._parts: Components
+        self._log: Log
+        self._watch: PairsWatch
+
+    # The five steps, in order
+
+    def load_configuration(self) -> None:
+        """Read both files. Raises: ConfigError; nothing has started."""
+        self.settings = load_settings(self._config_path)
+        self.pairs = {pair.pair_id: pair for pair in load_pairs(self._pairs_path, self.settings.signal)}
+
+    async def initialize_components(self) -> None:
+        """Open the journal, replay it, connect to the exchange. Raises: AccountBusy, ConfigError, ExchangeError."""
+        settings = self.settings
+        settings.storage.journal.parent.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal.open(settings.storage.journal, on_broken=lambda error: self._halt(f"journal: {error}"))
+        self._log = Log(self._journal.note, self._clock)
+        book = Book(settings.execution.hedge_error_max)
+        for _, entry in self._journal.replay():
+            book.apply(entry)
+        await self._journal.append(
+            RunStarted(
+                at_ms=self._clock.now_ms(),
+                run_id=self._run_id,
+                trading_mode=settings.trading_mode,
+                dry_run=settings.dry_run,
+                version=version("tandem"),
+                config_sha256=settings.sha256,
+                pairs_sha256=sha256_of(read_document(self._pairs_path).pairs),
+            )
+        )
+        self._parts = build(
+            settings,
+            clock=self._clock,
+            journal=self._journal,
+            book=book,
+            log=self._log,
+            pairs=self.pairs,
+            halt=self._halt,
+        )
+        self._watch = PairsWatch(self._pairs_path, settings, self._parts, self.pairs, self._log)
+        self._log.info(
+            "starting",
+            mode=settings.trading_mode,
+            dry_run=settings.dry_run,
+            pairs=len(self.pairs),
+            open_trades=len(book.open_by_pair),
+        )
+        await self._first_answers(book)
+
+    async def _first_answers(self, book: Book) -> None:
+        """Rules, account, balance. With trades open we wait for the exchange for ever; without, we say so and end."""
+        deadline_ns = self._clock.monotonic_ns() + int(FIRST_ANSWER_SECONDS * 1e9)
+        tries = 0
+        while not self._stop.is_set():
+            try:
+                await self._ask_everything(book)
+            except (OutcomeUnknown, Refused) as error:
+                if error.code in KEYS_REFUSED:
+                    raise ConfigError(
+                        f"the exchange does not accept the API key ({error.code});"
+                        " check BINANCE_API_KEY and BINANCE_API_SECRET, their permissions and allowed addresses"
+                    ) from None
+                failure: TandemError = error
+            except Unreachable as error:
+                failure = error
+            else:
+                return
+            if not book.open_by_pair and self._clock.monotonic_ns() > deadline_ns:
+                raise failure
+            self._log.warning("waiting_for_exchange", why=str(failure))
+            await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+            tries += 1
+
+    async def _ask_everything(self, book: Book) -> None:
+        parts = self._parts
+        held = {symbol for trade in book.live_trades() for symbol in trade.symbols}
+        configured = {symbol for pair in self.pairs.values() for symbol in pair.symbols}
+        symbols = sorted(held | configured)
+        await parts.exchange.synchronise_clock()
+        await parts.rules.load(symbols)
+        await parts.exchange.prepare(symbols, self.settings.risk.leverage)
+        await parts.rules.load_funding()
+        await parts.watcher.sample_equity()
+
+    async def start_monitoring(self, tasks: asyncio.TaskGroup) -> None:
+        """Quotes, history, the account's events; then take up what the journal left, then accept signals."""
+        parts = self._parts
+        for trade in parts.records.book.live_trades():
+            parts.generator.adopt(self._pair_of(trade), held_of(trade))
+        self._background(tasks, parts.user_stream.run(), "user-stream")
+        await parts.watch_quotes()
+        await parts.windows.warm_up()
+        await parts.user_stream.connected.wait()
+        await parts.engine.connect()
+        parts.generator.register_signal_callback(parts.engine.submit)
+        self._background(tasks, parts.watcher.run(), "account")
+        self._background(tasks, self._watch.run(), "pairs-file")
+        self._background(tasks, parts.windows.run(), "window-repair")
+        self._background(
+            tasks,
+            keep_sampling(parts.generator, self._clock, every_seconds=self.settings.signal.spread_sample_seconds),
+            "samples",
+        )
+        self._background(tasks, self._tell_status(), "status")
+        self._log.info("trading", pairs=len(self.pairs), symbols=len(parts.generator.symbols))
+
+    def _pair_of(self, trade: TradeState) -> PairConfig:
+        """The pair as configured if its legs are still the same, else as the trade was opened, to close only."""
+        configured = self.pairs.get(trade.pair_id)
+        if configured is not None and configured.symbols == trade.symbols:
+            return configured
+        plan = trade.plan
+        return PairConfig(
+            pair_id=trade.pair_id,
+            leg_a=trade.symbol_of(LegName.A),
+            leg_b=trade.symbol_of(LegName.B),
+            hedge_ratio=plan.hedge_ratio,
+            entry_z=(plan.exit_threshold + plan.stop_z) / 2,
+            exit_z=plan.exit_threshold,
+            stop_z=plan.stop_z,
+            half_life_bars=None,
+            half_life_bar_seconds=self.settings.signal.bar_seconds,
+            enabled=False,
+        )
+
+    async def shutdown_gracefully(self, reason: str) -> Statistics:
+        """No new entries, trades in flight to hedged or flat, the journal drained."""
+        parts = self._parts
+        parts.switches.paused_because = "shutting down"
+        self._log.info("stopping", why=reason, in_flight=parts.engine.in_flight)
+        if self.settings.execution.on_shutdown == "flatten" and not self._journal.broken:
+            await parts.engine.flatten(list(parts.records.book.open_by_pair))
+        await parts.engine.disconnect(DISCONNECT_SECONDS)
+        return self._statistics(reason)
+
+    async def run(self, stop: asyncio.Event) -> Statistics:
+        """Trade until `stop` is set. Raises: ConfigError, AccountBusy, ExchangeError (never answered), JournalBroken."""
+        self._stop = stop
+        self.load_configuration()
+        try:
+            await self.initialize_components()
+        except BaseException:
+            await self._close()
+            raise
+        statistics: Statistics | None = None
+        try:
+            async with ControlServer(self.settings, self, self), asyncio.TaskGroup() as tasks:
+                starting = self._background(tasks, self.start_monitoring(tasks), "start")
+                await self._until_stopped(starting)
+                statistics = await self.shutdown_gracefully(self._fatal or "asked to stop")
+                for task in self._beside:
+                    task.cancel()
+        except* TandemError as group:
+            raise group.exceptions[0] from None
+        finally:
+            await self._close(statistics)
+        if self._fatal is not None:
+            raise JournalBroken(self._fatal)
+        assert statistics is not None
+        return statistics
+
+    async def _until_stopped(self, starting: asyncio.Task[Any]) -> None:
+        await self._stop.wait()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+
+    def _background(self, tasks: asyncio.TaskGroup, work: Any, name: str) -> asyncio.Task[Any]:
+        task = tasks.create_task(work, name=name)
+        self._beside.append(task)
+        return task
+
+    async def _close(self, statistics: Statistics | None = None) -> None:
+        parts = getattr(self, "_parts", None)
+        if parts is not None:
+            await parts.engine.disconnect(DISCONNECT_SECONDS if statistics is None else 0.0)
+            await parts.close()
+        journal = getattr(self, "_journal", None)
+        if journal is None:
+            return
+        if statistics is not None and not journal.broken:
+            with contextlib.suppress(JournalBroken):
+                await journal.append(
+                    RunStopped(
+                        at_ms=self._clock.now_ms(),
+                        run_id=self._run_id,
+                        reason=statistics.reason,
+                        uptime_seconds=statistics.uptime_seconds,
+                        signals_processed=statistics.signals_processed,
+                        trades_executed=statistics.trades_executed,
+                        success_rate=statistics.success_rate,
+                    )
+                )
+        await journal.close()
+
+    def _halt(self, reason: str) -> None:
+        """Going on would be unsafe for every pair: stop, loudly; the next start replays the journal."""
+        if self._fatal is None:
+            self._fatal = reason
+            self._log.error("halting", why=reason)
+        self._stop.set()
+
+    def _statistics(self, reason: str) -> Statistics:
+        counters = self._parts.engine.counters
+        sent = counters.executed + counters.rolled_back
+        return Statistics(
+            uptime_seconds=(self._clock.monotonic_ns() - self._started_ns) / 1e9,
+            signals_processed=counters.signals,
+            trades_executed=counters.executed,
+            trades_closed=counters.closed,
+            trades_rolled_back=counters.rolled_back,
+            signals_denied=sum(counters.denied.values()),
+            open_trades=len(self._parts.records.book.open_by_pair),
+            success_rate=counters.executed / sent if sent else 1.0,
+            reason=reason,
+        )
+
+    # Beside the trading
+
+    async def _tell_status(self) -> None:
+        while True:
+            if self._on_status is not None:
+                self._on_status(self.status())
+            await asyncio.sleep(STATUS_SECONDS)
+
+    def status(self) -> Mapping[str, Any]:
+        """Everything a person asks first, as JSON-able values."""
+        return status_of(self._parts, self.settings, uptime_ns=self._clock.monotonic_ns() - self._started_ns)
+
+    def health(self) -> tuple[bool, Mapping[str, Any]]:
+        """True with no reasons, or False and why."""
+        return health_of(self._parts, fatal=self._fatal)
+
+    # The operator
+
+    async def pause(self, reason: str) -> None:
+        self._parts.switches.paused_because = reason
+        self._log.warning("paused", why=reason)
+
+    async def resume(self) -> None:
+        self._parts.switches.paused_because = None
+        self._log.warning("resumed_by_operator")
+
+    async def flatten(self, pair_id: str | None) -> Mapping[str, str]:
+        """Close one pair's trade, or all of them. Entries go on; pause first to stay flat."""
+        book = self._parts.records.book
+        wanted = [PairId(pair_id)] if pair_id is not None else list(book.open_by_pair)
+        self._log.warning("flatten_by_operator", pairs=len(wanted))
+        return await self._parts.engine.flatten(wanted)
+
+    async def reload(self) -> Mapping[str, Any]:
+        """Read the pairs file again now. Raises: ConfigError; then nothing has changed."""
+        return await self._watch.reload()

@@ -1,0 +1,191 @@
+"""The parts of a live runner and how they are joined: the one place that knows them all."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from domain.entries import PairFrozen
+from domain.pairs import PairConfig
+from domain.symbols import PairId, Symbol
+from domain.trades import Book
+from runner.config import Settings
+from runner.exchange.budget import Budget
+from runner.exchange.client import Client, make_client, stream_url
+from runner.exchange.rules import ContractRules
+from runner.exchange.user_stream import UserStream
+from runner.exchange.venue import BinanceExchange
+from runner.execution.account import AccountWatcher
+from runner.execution.engine import ExecutionEngine
+from runner.execution.records import Records
+from runner.execution.situation import Assessor, Switches
+from runner.logs import Log
+from runner.ports import Clock
+from runner.signals import SignalGenerator
+from runner.stream.provider import BinanceWebSocketProvider
+from runner.stream.settings import feed_settings
+from runner.warmup import WindowKeeper
+from storage.journal import Journal
+
+PAIR_FAILED_FREEZE_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Components:
+    """Everything between the configuration and the sockets."""
+
+    client: Client
+    budget: Budget
+    rules: ContractRules
+    exchange: BinanceExchange
+    records: Records
+    journal: Journal
+    switches: Switches
+    engine: ExecutionEngine
+    generator: SignalGenerator
+    provider: BinanceWebSocketProvider
+    user_stream: UserStream
+    watcher: AccountWatcher
+    windows: WindowKeeper
+
+    async def watch_quotes(self) -> None:
+        """Subscribe what the generator wants, drop what it no longer wants."""
+        wanted = self.generator.symbols
+        await self.provider.watch_ticker(sorted(wanted))
+        await self.provider.unwatch_ticker(self.provider.symbols - wanted)
+
+    async def close(self) -> None:
+        """Every socket; the journal is the bot's."""
+        await self.provider.close()
+        await self.client.close()
+
+
+def build(
+    settings: Settings,
+    *,
+    clock: Clock,
+    journal: Journal,
+    book: Book,
+    log: Log,
+    pairs: dict[PairId, PairConfig],
+    halt: Callable[[str], None],
+) -> Components:
+    """Join the parts. Nothing connects yet."""
+    budget = Budget(clock)
+    client = make_client(settings, budget)
+    timeout_seconds = settings.data.request_timeout_seconds
+    rules = ContractRules(client, timeout_seconds=timeout_seconds, taker_fee_bps=settings.risk.taker_fee_bps)
+    exchange = BinanceExchange(
+        client,
+        rules,
+        budget,
+        request_timeout_seconds=timeout_seconds,
+        order_timeout_seconds=settings.execution.order_timeout_seconds,
+        batch=settings.execution.batch_orders,
+    )
+    records = Records(journal, book, clock, log)
+    switches = Switches()
+
+    def tell(level: str, event: str, facts: Mapping[str, Any]) -> None:
+        log.at(level, event, **facts)
+
+    def pair_failed(pair_id: PairId, error: Exception) -> None:
+        log.error("pair_failed", pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
+        now_ms = clock.now_ms()
+        records.note(
+            PairFrozen(at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + PAIR_FAILED_FREEZE_MS, reason="signal failed")
+        )
+
+    generator = SignalGenerator(
+        pairs.values(),
+        settings.signal,
+        position_usd=float(settings.risk.pair_notional_usd),
+        on_sample=records.note,
+        on_pair_failed=pair_failed,
+    )
+    assessor = Assessor(
+        book=book,
+        rules=rules,
+        exchange=exchange,
+        clock=clock,
+        quote_of=generator.quote_of,
+        switches=switches,
+        execution=settings.execution,
+        risk=settings.risk,
+        quote_age_ms_max=settings.data.quote_age_ms_max,
+        dry_run=settings.dry_run,
+    )
+    engine = ExecutionEngine(
+        exchange=exchange,
+        records=records,
+        rules=rules,
+        assessor=assessor,
+        switches=switches,
+        pairs=pairs,
+        desk=generator,
+        settings=settings.execution,
+        quote_of=generator.quote_of,
+        halt=halt,
+    )
+    watcher = AccountWatcher(
+        exchange=exchange,
+        rules=rules,
+        budget=budget,
+        records=records,
+        switches=switches,
+        symbols=lambda: generator.symbols,
+        started_ms=clock.now_ms(),
+    )
+
+    def user_stream_event(event: str, facts: Mapping[str, Any]) -> None:
+        if event == "user_stream_up":
+            switches.user_stream_down = False
+        elif event == "user_stream_down":
+            switches.user_stream_down = True
+        log.at("info" if event == "user_stream_up" else "warning", event, **facts)
+
+    user_stream = UserStream(
+        client,
+        stream_url(settings),
+        rules.symbol_of,
+        on_news=engine.on_news,
+        on_gap=engine.on_gap,
+        on_funding=watcher.funding_settled,
+        on_event=user_stream_event,
+        request_timeout_seconds=timeout_seconds,
+    )
+    records.on_stream_silent = user_stream.mistrust
+
+    def stale(symbol: Symbol, is_stale: bool, age_seconds: float | None) -> None:
+        generator.mark_stale(symbol, stale=is_stale)
+        age = None if age_seconds is None else round(age_seconds, 1)
+        log.at(
+            "warning" if is_stale else "info",
+            "quotes_stale" if is_stale else "quotes_fresh",
+            symbol=symbol,
+            age_seconds=age,
+        )
+
+    provider = BinanceWebSocketProvider(
+        feed_settings(settings.data),
+        on_quote=generator.update,
+        on_stale=stale,
+        on_interrupted=generator.interrupt,
+        on_event=tell,
+        on_failed=lambda error: halt(f"quotes: {error!r}"),
+    )
+    windows = WindowKeeper(generator, exchange, bar_seconds=settings.signal.bar_seconds, clock=clock, on_event=tell)
+    return Components(
+        client=client,
+        budget=budget,
+        rules=rules,
+        exchange=exchange,
+        records=records,
+        journal=journal,
+        switches=switches,
+        engine=engine,
+        generator=generator,
+        provider=provider,
+        user_stream=user_stream,
+        watcher=watcher,
+        windows=windows,
+    )

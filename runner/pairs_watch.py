@@ -1,0 +1,79 @@
+"""Hot reload: `pairs_config.json` is re-read when it changes, strictly; a bad file is refused whole and the old one stays."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from domain.errors import ConfigError, ExchangeError
+from domain.pairs import PairConfig
+from domain.symbols import PairId
+from runner.components import Components
+from runner.config import Settings
+from runner.logs import Log
+from runner.pairs_file import load_pairs
+
+LOOK_SECONDS = 1.0
+
+
+class PairsWatch:
+    """Brings a changed file into the running bot."""
+
+    def __init__(
+        self, path: Path, settings: Settings, parts: Components, pairs: dict[PairId, PairConfig], log: Log
+    ) -> None:
+        self._path = path
+        self._settings = settings
+        self._parts = parts
+        self._pairs = pairs  # The engine looks pairs up in this very dict.
+        self._log = log
+        self._seen = self._signature()
+        self._gate = asyncio.Lock()
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        """Changes whenever the file is replaced or rewritten."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            signature = self._signature()
+            if signature is None or signature == self._seen:
+                continue
+            try:
+                await self.reload()
+            except ConfigError as error:
+                self._log.error("pairs_refused", why=str(error))
+            except ExchangeError as error:
+                # Not the file's fault: look again at the next turn.
+                self._log.warning("pairs_wait", why=str(error))
+                continue
+            self._seen = signature
+
+    async def reload(self) -> Mapping[str, Any]:
+        """Raises: ConfigError, ExchangeError; then nothing has changed."""
+        async with self._gate:
+            fresh = {pair.pair_id: pair for pair in load_pairs(self._path, self._settings.signal)}
+            before = dict(self._pairs)
+            new_symbols = {s for pair in fresh.values() for s in pair.symbols} - self._parts.generator.symbols
+            if new_symbols:
+                await self._parts.rules.load(sorted(new_symbols))
+                await self._parts.exchange.prepare(sorted(new_symbols), self._settings.risk.leverage)
+            self._pairs.clear()
+            self._pairs.update(fresh)
+            self._parts.generator.reconfigure(fresh.values())
+            await self._parts.watch_quotes()
+            told = {
+                "added": sorted(fresh.keys() - before.keys()),
+                "removed": sorted(before.keys() - fresh.keys()),
+                "changed": sorted(
+                    pair_id for pair_id in fresh.keys() & before.keys() if fresh[pair_id] != before[pair_id]
+                ),
+            }
+            self._log.info("pairs_reloaded", **told)
+            return told

@@ -1,0 +1,76 @@
+"""What a person asks first: how it stands, as JSON-able values; and whether it is healthy, with the reasons if not."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from domain.orders import LegName
+from domain.trades import TradeState
+from runner.components import Components
+from runner.config import Settings
+
+
+def trade_row(trade: TradeState, now_ms: int) -> Mapping[str, Any]:
+    """One open trade."""
+    return {
+        "trade_id": trade.trade_id,
+        "pair_id": trade.pair_id,
+        "side": str(trade.plan.side),
+        "status": str(trade.status),
+        "entry_z": round(trade.plan.entry_z, 3),
+        "quantity_a": str(trade.held[LegName.A]),
+        "quantity_b": str(trade.held[LegName.B]),
+        "age_seconds": round((now_ms - trade.plan.at_ms) / 1000, 1),
+        "naked_seconds": trade.naked_seconds(now_ms),
+    }
+
+
+def status_of(parts: Components, settings: Settings, *, uptime_ns: int) -> Mapping[str, Any]:
+    """The whole picture."""
+    now_ms = parts.records.clock.now_ms()
+    switches, counters = parts.switches, parts.engine.counters
+    balance = switches.balance
+    return {
+        "mode": settings.trading_mode,
+        "dry_run": settings.dry_run,
+        "uptime_seconds": round(uptime_ns / 1e9, 1),
+        "paused_because": switches.paused_because,
+        "recovering": switches.recovering,
+        "pairs": {str(pair_id): dict(row) for pair_id, row in parts.generator.status().items()},
+        "open_trades": [trade_row(trade, now_ms) for trade in parts.records.book.live_trades()],
+        "signals": counters.signals,
+        "executed": counters.executed,
+        "closed": counters.closed,
+        "rolled_back": counters.rolled_back,
+        "denied": dict(counters.denied),
+        "wallet_usd": None if balance is None else str(balance.wallet_usd),
+        "unrealized_usd": None if balance is None else str(balance.unrealized_usd),
+        "exchange_blocked_ms": parts.exchange.blocked_ms(),
+        "used_weight": parts.budget.used_weight,
+        "user_stream_down": switches.user_stream_down,
+        "foreign_orders": switches.foreign_orders,
+        "feed": asdict(parts.provider.statistics),
+        "journal": {
+            "broken": parts.journal.broken,
+            "last_seq": parts.journal.last_seq,
+            "dropped_notes": parts.journal.dropped_notes,
+        },
+    }
+
+
+def health_of(parts: Components, *, fatal: str | None) -> tuple[bool, Mapping[str, Any]]:
+    """Healthy, or every reason why not."""
+    feed = parts.provider.statistics
+    reasons = {
+        "fatal": fatal,
+        "journal": "broken" if parts.journal.broken else None,
+        "recovering": "waiting for the exchange" if parts.switches.recovering else None,
+        "user_stream": "down" if parts.switches.user_stream_down else None,
+        "quotes": f"{feed.symbols_stale} of {feed.symbols} symbols stale" if feed.symbols_stale else None,
+        "feed": "no connection open" if feed.connections and not feed.connections_open else None,
+        "exchange": f"blocked for {parts.exchange.blocked_ms()} ms" if parts.exchange.blocked_ms() else None,
+        "foreign_orders": f"{parts.switches.foreign_orders} seen" if parts.switches.foreign_orders else None,
+        "attention": ", ".join(t.trade_id for t in parts.records.book.live_trades() if t.status == "attention") or None,
+    }
+    bad = {name: reason for name, reason in reasons.items() if reason is not None}
+    return (not bad, {"ok": not bad, "reasons": bad})
