@@ -159,7 +159,8 @@ class Opener:
                 return True
             leg, excess = (LegName.A, gap.excess_a) if gap.excess_a > 0 else (LegName.B, gap.excess_b)
             instrument = self._rules.instrument(trade.symbol_of(leg))
-            quantity = round_quantity(excess, instrument.quantity_step(OrderType.MARKET))
+            largest = min(instrument.quantity_max, instrument.market_quantity_max)
+            quantity = round_quantity(min(excess, largest), instrument.quantity_step(OrderType.MARKET))
             smallest = max(instrument.quantity_min, instrument.market_quantity_min)
             if attempt == TRIMS_MAX or quantity < smallest or quantity >= trade.held[leg]:
                 return False
