@@ -73,15 +73,15 @@ def _run_name() -> str:
 
 @flow(name="live", flow_run_name=_run_name, retries=0, persist_result=False)
 async def live(
-    config_file: Annotated[
-        str, Field(description="The configuration, relative to the project folder.", min_length=1)
-    ] = "config.json",
-    pairs_file: Annotated[
-        str,
-        Field(description="The pairs to trade, relative to the project folder; re-read when it changes.", min_length=1),
-    ] = "pairs_config.json",
+    config_file: Annotated[str, Field(min_length=1)] = "config.json",
+    pairs_file: Annotated[str, Field(min_length=1)] = "pairs_config.json",
 ) -> State[Any]:
-    """Trade the configured pairs until cancelled. A cancel stops it gracefully; an outage of the server does not."""
+    """Trade the configured pairs until cancelled. A cancel stops it gracefully; an outage of the server does not.
+
+    Args:
+        config_file: The configuration, relative to the project folder.
+        pairs_file: The pairs to trade, relative to the project folder. The runner reads it again when it changes.
+    """
     stop, latest, signals = asyncio.Event(), _Latest(), list[str]()
     loop = asyncio.get_running_loop()
 

@@ -37,6 +37,7 @@ def make_plan(layout: Layout, environment: Mapping[str, str]) -> tuple[Plan, Set
         exchange_port=ports.choose(EXCHANGE_PORT) if needs_exchange else None,
         control_port=settings.control.port,
         journal=settings.storage.journal,
+        flows_journal=settings.flows_journal,
         ledger=settings.storage.ledger,
         inherited=environment,
     )

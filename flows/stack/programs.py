@@ -12,9 +12,6 @@ from flows.stack.layout import Layout
 from flows.stack.ports import LOOPBACK
 from flows.stack.processes import Program
 
-SEED = 20_260_101
-"""Of the paper exchange's synthetic market: everybody's first run looks the same."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -26,6 +23,7 @@ class Plan:
     exchange_port: int | None
     control_port: int
     journal: Path
+    flows_journal: Path
     ledger: Path
     inherited: Mapping[str, str]
 
@@ -66,14 +64,15 @@ class Plan:
         port = str(self.exchange_port)
         return self._program(
             "paper exchange",
-            *("-m", "runner", "exchange", "--port", port, "--state", state, "--seed", str(SEED)),
+            *("-m", "paper", "--port", port, "--state", state),
             stop_within_s=10.0,
         )
 
     def recorder(self) -> Program:
         return self._program(
             "recorder",
-            *("-m", "storage.recorder", "--journal", str(self.journal), "--ledger", str(self.ledger)),
+            *("-m", "storage.recorder", "--journal", str(self.journal)),
+            *("--flows-journal", str(self.flows_journal), "--ledger", str(self.ledger)),
             stop_within_s=30.0,  # It drains the journal and publishes before it leaves.
         )
 

@@ -13,7 +13,7 @@ def render(title: str, status: Mapping[str, Any]) -> str:
     facts = {name: value for name, value in status.items() if not _is_nested(value)}
     parts = [f"# {title}"]
     if facts:
-        parts.append(_table(("fact", "value"), list(facts.items())))
+        parts.append(_facts(facts))
     for name, value in status.items():
         if _is_nested(value) and value:
             parts += [f"## {_words(name)}", _nested(value)]
@@ -28,10 +28,14 @@ def _nested(value: Mapping[str, Any] | Sequence[Any]) -> str:
     if isinstance(value, Mapping):
         if all(isinstance(row, Mapping) for row in value.values()):
             return _rows([{"name": name, **row} for name, row in value.items()])
-        return _table(("fact", "value"), list(value.items()))
+        return _facts(value)
     if all(isinstance(row, Mapping) for row in value):
         return _rows(value)
     return "\n".join(f"- {_cell(item)}" for item in value[:ROWS_MAX])
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    return _table(("fact", "value"), [(_words(name), value) for name, value in facts.items()])
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> str:

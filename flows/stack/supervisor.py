@@ -73,7 +73,7 @@ class Supervisor:
         worker.keep()
         with self.steps.step("live run") as facts:
             run = await live_run.start_once(self.api, once=f"up-{plan.mark}")
-            facts.append(run.name)
+            facts.append(f"{run.deployment} {run.run_id}")
         return run
 
     async def _spawn(self, program: Program, *, on_restart: Callable[[], Awaitable[None]] | None = None) -> Child:
@@ -104,12 +104,12 @@ class Supervisor:
 
     async def _recorder(self) -> None:
         with self.steps.step("recorder") as facts:
-            log = self.plan.layout.log("recorder")
-            before = log.stat().st_size if log.exists() else 0
+            said = Follower(self.plan.layout.log("recorder"), show=lambda _: None)
             child = await self._spawn(self.plan.recorder())
-            while not log.exists() or log.stat().st_size <= before:
+            while not said.lines:  # Its first line says ready, or why not.
                 child.check()
                 await asyncio.sleep(0.1)
+                said.catch_up()
             child.keep()
             facts.append(str(self.plan.ledger))
 

@@ -6,20 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-from rig import ROOT, Stack
+from rig import Stack, make_clone
 
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that looks like a clone, deploying the live flow alone."""
-    home = tmp_path_factory.mktemp("clone")
-    document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    document["deployments"] = [row for row in document["deployments"] if row["name"] == "live"]
-    (home / "prefect.yaml").write_text(yaml.safe_dump(document))
-    (home / "config.json").write_text('{"trading_mode": "paper", "control": {"port": 0}}')
-    (home / "pairs_config.json").write_text('{"pairs": []}')
-    return home
+    """A folder that looks like a clone and deploys the live flow alone."""
+    return make_clone(tmp_path_factory.mktemp("clone"))
 
 
 @pytest.fixture(scope="session")

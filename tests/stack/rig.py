@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 from flows.stack import identity, ports
 from flows.stack.layout import Layout
 from flows.stack.prefect_api import FlowRun, PrefectApi
@@ -32,6 +34,28 @@ def wait_for(what: Callable[[], T], *, within_s: float, why: str) -> T:
     raise AssertionError(f"not within {within_s} s: {why}")
 
 
+def make_clone(home: Path, *, control_port: int = 0) -> Path:
+    """Turn a folder into something that looks like a clone and deploys the live flow alone."""
+    document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    document["deployments"] = [row for row in document["deployments"] if row["name"] == "live"]
+    (home / "prefect.yaml").write_text(yaml.safe_dump(document))
+    (home / "config.json").write_text(json.dumps({"trading_mode": "paper", "control": {"port": control_port}}))
+    pair = {"pair_id": "1000CAT_1MBABYDOGE", "leg_a": "1000CAT/USDT", "leg_b": "1MBABYDOGE/USDT", "hedge_ratio": 0.7387}
+    (home / "pairs_config.json").write_text(json.dumps({"pairs": [pair]}))
+    return home
+
+
+def with_standin_bot() -> dict[str, str]:
+    """Return our environment with the stand-in where the live flow looks for its bot."""
+    return {**os.environ, "TANDEM_BOT": "standin_bot:StandinBot", "PYTHONPATH": str(Path(__file__).parent)}
+
+
+def ticks_in(home: Path) -> list[dict[str, Any]]:
+    """Return what the stand-in bot wrote, oldest first."""
+    path = home / "ticks.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 class Stack:
     """Server and worker started as `tandem up` starts them, but one by one and without a supervisor."""
 
@@ -46,8 +70,9 @@ class Stack:
             exchange_port=None,
             control_port=0,
             journal=home / "var" / "journal.sqlite",
+            flows_journal=home / "var" / "flows.sqlite",
             ledger=home / "var" / "ledger.duckdb",
-            inherited={**os.environ, "TANDEM_BOT": "standin_bot:StandinBot", "PYTHONPATH": str(Path(__file__).parent)},
+            inherited=with_standin_bot(),
         )
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -92,8 +117,7 @@ class Stack:
         return run
 
     def ticks(self) -> list[dict[str, Any]]:
-        path = self.home / "ticks.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return ticks_in(self.home)
 
     def live_pid(self) -> int:
         return int(self.ticks()[-1]["pid"])

@@ -36,9 +36,7 @@ class StandinBot:
     async def _tick(self, stop: asyncio.Event) -> Mapping[str, Any]:
         ticks = 0
         self._write("started")
-        if log := os.environ.get("TANDEM_LOG_FILE"):
-            with open(log, "a", encoding="utf-8") as file:
-                file.write("runner_started\ntrade_opened trade_id=1\n")
+        self._log("runner_started\ntrade_opened trade_id=1\n")
         while not stop.is_set():
             ticks += 1
             self._write("tick")
@@ -51,4 +49,9 @@ class StandinBot:
 
     def _write(self, what: str) -> None:
         with (self._folder / "ticks.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"at_s": time.time(), "pid": os.getpid(), "what": what}) + "\n")
+            file.write(json.dumps({"at_s": time.time_ns() / 1e9, "pid": os.getpid(), "what": what}) + "\n")
+
+    def _log(self, lines: str) -> None:
+        if path := os.environ.get("TANDEM_LOG_FILE"):
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(lines)

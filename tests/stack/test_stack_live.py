@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -56,9 +57,9 @@ def test_outage_leaves_it_running_and_a_cancel_after_it_arrives(stack: Stack) ->
     time.sleep(70)
     stack.start_server()
     ticks = [tick["at_s"] for tick in stack.ticks() if tick["pid"] == pid]
-    gap_s_max = max(b - a for a, b in zip(ticks, ticks[1:], strict=False))
+    gap_s_max = max(b - a for a, b in itertools.pairwise(ticks))
     assert gap_s_max < 5.0, "the loop stood still"
-    assert time.time() - ticks[-1] < 5.0, "it does not tick any more"
+    assert time.time_ns() / 1e9 - ticks[-1] < 5.0, "it does not tick any more"
     stack.cancel(run)
     stack.until_left_in_order(pid)
     assert stack.until_over(run).state_name == "Cancelled"
