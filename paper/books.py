@@ -55,6 +55,7 @@ class Books:
         self.resting: dict[str, dict[int, Order]] = {}
         self.changes = Changes()
         self.outbox: list[tuple[str, events.Event]] = []
+        self.liquidations: list[Order] = []  # For the public forceOrder stream.
 
     def open_account(self, key: str, secret: str, balance_usdt: Decimal, now_ms: int) -> Portfolio:
         """Create an account. Raises: VenueError -4000 when the key is taken."""
@@ -94,6 +95,11 @@ class Books:
         """User events since the last call, in order, by account."""
         outbox, self.outbox = self.outbox, []
         return outbox
+
+    def drain_liquidations(self) -> list[Order]:
+        """Liquidation orders since the last call."""
+        liquidations, self.liquidations = self.liquidations, []
+        return liquidations
 
     def tell(self, portfolio: Portfolio, event: events.Event) -> None:
         """Queue a user event."""

@@ -12,6 +12,7 @@ from paper.events import Event
 from paper.faults import FaultBoard, FaultSpec
 from paper.limits import Limits
 from paper.options import ExchangeOptions
+from paper.orders import Order
 from paper.portfolio import Portfolio
 from paper.venue import Venue
 
@@ -50,6 +51,7 @@ class Desk:
         self.orders_log: deque[OrderArrival] = deque(maxlen=ORDERS_LOGGED_MAX)
         self.store: Callable[[Changes, Counters], None] | None = None
         self.publish: Callable[[str, Event], None] | None = None
+        self.publish_liquidation: Callable[[Order], None] | None = None
         self.on_store_failure: Callable[[Exception], None] | None = None
         self._hidden_until_ms: dict[int, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -75,6 +77,9 @@ class Desk:
         for key, event in self.books.drain_outbox():
             if self.publish is not None:
                 self.publish(key, event)
+        for order in self.books.drain_liquidations():
+            if self.publish_liquidation is not None:
+                self.publish_liquidation(order)
 
     def hide(self, order_id: int, duration_ms: int) -> None:
         """Deny an order to queries for a while, as a lagging read replica does."""

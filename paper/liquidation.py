@@ -79,6 +79,7 @@ def liquidate(books: Books, portfolio: Portfolio, now_ms: int) -> list[Order]:
     ]
     if not closed:
         return []
+    books.liquidations.extend(closed)
     notional = sum((order.quote_filled for order in closed), ZERO)
     wallet = portfolio.account.wallet
     clearance = -wallet if wallet < 0 else -min(wallet, q8(notional * books.options.liquidation_fee_rate))

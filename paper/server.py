@@ -16,6 +16,7 @@ from paper.faults import FaultBoard
 from paper.gateway import BODY_BYTES_MAX, Gateway
 from paper.market import Book, FundingSettlement, Market
 from paper.options import ExchangeOptions
+from paper.orders import Order
 from paper.private_orders import OrderDesk
 from paper.private_rest import AccountDesk
 from paper.private_ws import UserStreams
@@ -64,7 +65,15 @@ class PaperExchange:
             books.touch(known, self.clock.now_ms())
         self.desk.commit()
         self.user_streams = UserStreams(self.desk)
-        self.public_streams = PublicStreams(market, self.board.public)
+        streams = self.options.streams
+        self.public_streams = PublicStreams(
+            market,
+            self.board.public,
+            ping_seconds=streams.ping_every_seconds,
+            pong_seconds=streams.pong_wait_seconds_max,
+            lifetime_seconds=streams.connection_life_seconds,
+        )
+        self.desk.publish_liquidation = self._on_liquidation
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -164,6 +173,15 @@ class PaperExchange:
         self.venue.on_book(book, self.clock.now_ms())
         self.desk.commit()
         self.public_streams.publish(book)
+
+    def _on_liquidation(self, order: Order) -> None:
+        self.public_streams.publish_liquidation(
+            symbol=order.symbol,
+            side=order.side,
+            quantity=order.quantity,
+            price=order.price,
+            average_price=order.average_price,
+        )
 
     def _on_funding(self, settlement: FundingSettlement) -> None:
         self.venue.on_funding(settlement, self.clock.now_ms())

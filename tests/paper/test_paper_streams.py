@@ -205,3 +205,27 @@ async def test_control_messages_are_answered_and_chatter_is_cut(stream: Any) -> 
 
     with pytest.raises(websockets.ConnectionClosed):
         await chatter()
+
+
+async def test_a_liquidation_is_public(exchange: PaperExchange) -> None:
+    async with websockets.connect(f"{exchange.stream_url}/market/ws/btcusdt@forceOrder") as socket:
+        await eventually(lambda: exchange.public_streams.connections)
+        await ask(exchange, "POST", "/paper/position", symbol="BTCUSDT", quantity="0.1")
+        await ask(exchange, "POST", "/paper/liquidate")
+        (event,) = await read(socket, 1)
+    assert (event["e"], event["o"]["s"], event["o"]["S"], event["o"]["q"]) == ("forceOrder", "BTCUSDT", "SELL", "0.1")
+
+
+async def test_public_streams_obey_the_board(exchange: PaperExchange, market: ScriptedMarket) -> None:
+    async with websockets.connect(f"{exchange.stream_url}/public/ws/btcusdt@bookTicker") as socket:
+        await eventually(lambda: exchange.public_streams.connections)
+        market.set_book("BTCUSDT", [(82000, 1)], [(82001, 1)])
+        assert (await read(socket, 1))[0]["b"] == "82000"
+        await ask(exchange, "POST", "/paper/faults", kind="public-frozen")
+        market.set_book("BTCUSDT", [(82002, 1)], [(82003, 1)])
+        await ask(exchange, "DELETE", "/paper/faults")
+        await ask(exchange, "POST", "/paper/faults", kind="public-garbage", parameters={"text": "<html>"})
+        assert await asyncio.wait_for(socket.recv(), 10) == "<html>"
+        await ask(exchange, "POST", "/paper/faults", kind="public-dropped")
+        with pytest.raises(websockets.ConnectionClosedError):
+            await read(socket, 1)
