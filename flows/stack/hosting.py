@@ -85,11 +85,16 @@ async def host(make_bot: Callable[[], Bot], stop: asyncio.Event, patience: Patie
 
 
 async def _one_run(bot: Bot, stop: asyncio.Event, patience: Patience) -> Any:
-    """Run one bot to its end. Once `stop` is set it has `shutdown_s` to leave; then its task is cancelled."""
-    running = asyncio.create_task(bot.run(stop), name="live bot")
+    """Run one bot to its end. Once `stop` is set it has `shutdown_s` to leave; then its task is cancelled.
+
+    The bot gets an event of its own: one that halts by setting it must not look like somebody's wish to stop.
+    """
+    leave = asyncio.Event()
+    running = asyncio.create_task(bot.run(leave), name="live bot")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        leave.set()
         if not running.done():
             await asyncio.wait({running}, timeout=patience.shutdown_s)
         if not running.done():

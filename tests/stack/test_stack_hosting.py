@@ -57,12 +57,18 @@ async def will_not_leave(_: asyncio.Event) -> object:
     return None
 
 
+async def halts(stop: asyncio.Event) -> object:
+    stop.set()
+    raise RuntimeError("halted by itself")
+
+
 # What the bot does run by run, how the host ends, and how often the bot was started.
 STORIES = [
     ("stopped", [trades], "statistics", 1),
     ("ends by itself", [ends], "statistics", 1),
     ("crashes twice, then trades", [crashes, times_out, trades], "statistics", 3),
     ("crashes for ever", [crashes], CrashLoop, 3),
+    ("halts by setting its stop", [halts, trades], "statistics", 2),
     ("bad configuration", [is_misconfigured, trades], ConfigError, 1),
     ("busy, then free", [is_busy, is_busy, trades], "statistics", 3),
     ("busy for ever", [is_busy], AccountBusy, None),
