@@ -120,6 +120,16 @@ def test_a_signal_is_not_repeated_for_thirty_seconds_of_market_time() -> None:
     assert rig.types == [SignalType.BUY, SignalType.BUY]
 
 
+def test_a_pair_outside_its_band_is_looked_at_whichever_leg_ticks() -> None:
+    rig = Rig()
+    rig.tick(A, 10.0)
+    rig.tick(B, 10.0)
+    rig.tick(A, 10.0)
+    rig.tick(B, 14.05)  # Beyond the stop: nothing is said.
+    rig.tick(A, 10.2)
+    assert rig.types == [SignalType.BUY]
+
+
 def test_a_pair_that_is_busy_says_nothing() -> None:
     rig = Rig()
     rig.tick(A, 10.0)
