@@ -12,7 +12,7 @@ import msgspec
 from paper.market import Book, FundingSettlement, Kline, Listing, Mark
 from paper.markets.bars import BarSeries
 from paper.markets.books import BookMaker
-from paper.markets.clock import MarketClock
+from paper.markets.clock import MarketClock, wall_ms
 from paper.markets.funding import FundingSchedule
 from paper.markets.history import Past, Stretch
 from paper.markets.listings import Quotation, known_quotations, made_up_quotations
@@ -73,11 +73,9 @@ class SyntheticMarket:
         if not ticks_per_second > 0:
             raise ValueError(f"ticks per second must be positive, not {ticks_per_second}")
         saved = read_snapshot(snapshot) if snapshot else None
-        self._clock = MarketClock(speed=speed)
-        if saved is not None and saved.at_ms > self._clock.now_ms():
-            # A market that ran faster than the wall is ahead of it; its time must not jump back.
-            self._clock = MarketClock(speed=speed, start_ms=saved.at_ms)
-        started_ms = self._clock.now_ms()
+        # A market that ran faster than the wall is ahead of it; its time must not jump back.
+        ahead = saved is not None and saved.at_ms > wall_ms()
+        started_ms = saved.at_ms if saved is not None and ahead else wall_ms()
         self._seed = seed if saved is None else saved.seed
         self._rng = random.Random(f"{self._seed}:{started_ms if saved else 0}")  # noqa: S311 - reproducible.
         self._tick_seconds = 1.0 / ticks_per_second
@@ -102,6 +100,8 @@ class SyntheticMarket:
         self._books: dict[str, Book] = {}
         for symbol, price in self._world.prices().items():
             self._quote(symbol, price, started_ms, 0.0)
+        # Last, because a fast market would already move while its past is drawn.
+        self._clock = MarketClock(speed=speed, start_ms=None if speed == 1.0 and not ahead else started_ms)
 
     def _draw_past(self, quotations: Sequence[Quotation], now_ms: int, days: int) -> dict[str, BarSeries]:
         known = {quotation.listing.symbol for quotation in known_quotations()}

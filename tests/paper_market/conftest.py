@@ -74,7 +74,13 @@ def serving() -> Serve:
     return serve
 
 
+@pytest.fixture(scope="session")
+def market() -> SyntheticMarket:
+    """One market with a whole past for all tests that only look at it or let it run on."""
+    return SyntheticMarket(seed=7)
+
+
 @pytest.fixture
-async def exchange() -> AsyncIterator[BareExchange]:
-    async with serve(SyntheticMarket(seed=7)) as running:
+async def exchange(market: SyntheticMarket) -> AsyncIterator[BareExchange]:
+    async with serve(market) as running:
         yield running

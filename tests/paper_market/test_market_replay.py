@@ -59,9 +59,11 @@ def closes_of(books: list[Book], symbol: str) -> dict[int, float]:
 async def test_bars_rebuilt_from_ticks_equal_the_file(small: Path) -> None:
     market = ReplayMarket(small, speed=math.inf)
     books = await play(market)
-    rows = duckdb.connect().execute(
-        f"select symbol, epoch_ms(ts), open, high, low, close from '{small}' order by 1, 2"
-    ).fetchall()
+    rows = (
+        duckdb.connect()
+        .execute(f"select symbol, epoch_ms(ts), open, high, low, close from '{small}' order by 1, 2")
+        .fetchall()
+    )
     start_ms = rows[0][1] + 60 * MINUTE_MS
     for symbol in ("AAAUSDT", "BBBUSDT"):
         expected = {row[1]: row[2:] for row in rows if row[0] == symbol and row[1] >= start_ms}
@@ -171,10 +173,14 @@ async def test_real_klines() -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     for symbol in ("BTCUSDT", "LAYERUSDT"):
-        rows = duckdb.connect().execute(
-            f"select epoch_ms(ts), close from '{KLINES}' where symbol = ? and epoch_ms(ts) >= ? order by ts limit 1440",
-            [symbol, started_ms],
-        ).fetchall()
+        rows = (
+            duckdb.connect()
+            .execute(
+                f"select epoch_ms(ts), close from '{KLINES}' where symbol = ? and epoch_ms(ts) >= ? order by ts limit 1440",
+                [symbol, started_ms],
+            )
+            .fetchall()
+        )
         closes = closes_of(books, symbol)
         assert [pytest.approx(close) for _, close in rows] == [closes[at] for at, _ in rows]
 
@@ -185,11 +191,15 @@ async def test_real_quotes() -> None:
     market = ReplayMarket(QUOTES, speed=math.inf)
     started_ms = market.now_ms()
     books = await play(market)
-    recorded = duckdb.connect().execute(
-        f"select update_id, bid, bid_qty, ask, ask_qty from '{QUOTES}' "
-        "where symbol = 'BTCUSDT' and E_ms >= ? order by update_id",
-        [started_ms],
-    ).fetchall()
+    recorded = (
+        duckdb.connect()
+        .execute(
+            f"select update_id, bid, bid_qty, ask, ask_qty from '{QUOTES}' "
+            "where symbol = 'BTCUSDT' and E_ms >= ? order by update_id",
+            [started_ms],
+        )
+        .fetchall()
+    )
     played = [
         (book.update_id, *(float(number) for level in (book.bids[0], book.asks[0]) for number in level))
         for book in books

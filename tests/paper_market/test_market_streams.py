@@ -9,6 +9,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from paper.markets import SyntheticMarket
 from paper.stream_names import parse_stream
 
 
@@ -133,10 +134,8 @@ async def test_depth_events_chain(exchange) -> None:
 
 async def test_kline_closes_once(serving) -> None:
     """At sixty times the speed every minute's bar is final exactly once, and equals what REST says."""
-    from paper.markets import SyntheticMarket
-
     async with (
-        serving(SyntheticMarket(seed=1, speed=60.0)) as exchange,
+        serving(SyntheticMarket(seed=1, speed=60.0, history_days=1)) as exchange,
         websockets.connect(f"{exchange.stream_url}/market/ws/btcusdt@kline_1m") as socket,
     ):
         closed = []
@@ -156,15 +155,14 @@ async def test_status_change_is_announced(exchange) -> None:
     async with websockets.connect(f"{exchange.stream_url}/market/ws/!contractInfo") as socket:
         exchange.market.set_status("WIFUSDT", "SETTLING")
         event = await receive(socket)
+        exchange.market.set_status("WIFUSDT", "TRADING")
     assert (event["s"], event["cs"]) == ("WIFUSDT", "SETTLING")
 
 
 async def test_pings_and_lifetime(serving) -> None:
     """The server pings, and closes every connection at the end of its life."""
-    from paper.markets import SyntheticMarket
-
     async with (
-        serving(SyntheticMarket(seed=1), ping_seconds=0.1, lifetime_seconds=0.8) as exchange,
+        serving(SyntheticMarket(seed=1, history_days=1), ping_seconds=0.1, lifetime_seconds=0.8) as exchange,
         websockets.connect(f"{exchange.stream_url}/public/ws") as socket,
     ):
         with pytest.raises(websockets.ConnectionClosed) as closed:
@@ -213,9 +211,7 @@ async def test_frozen_garbage_drop(exchange) -> None:
 
 async def test_a_listener_that_does_not_read_is_dropped(serving) -> None:
     """It must neither hold up the market nor another listener."""
-    from paper.markets import SyntheticMarket
-
-    market = SyntheticMarket(seed=1, ticks_per_second=40.0)
+    market = SyntheticMarket(seed=1, ticks_per_second=40.0, history_days=1)
     async with serving(market, buffer_bytes_max=20_000) as exchange:
         names = [f"{symbol.lower()}@bookTicker" for symbol in market.listings]
         path = f"/public/ws/{'/'.join(names)}"
