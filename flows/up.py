@@ -111,7 +111,7 @@ async def _start(supervisor: Supervisor, settings: Settings) -> None:
     await supervisor.until_trading(run)
     for line in closing_lines(supervisor.plan, settings, run.run_id):
         click.echo(line)
-    supervisor.begin_first_runs()
+    supervisor.begin_first_runs(run)
 
 
 def closing_lines(plan: Plan, settings: Settings, run_id: str) -> list[str]:

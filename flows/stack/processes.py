@@ -113,7 +113,13 @@ class Child:
                 f"{self.name} ended with {_exit_text(code)}; starting it again in {pause_s:g} s ({self.program.log})"
             )
             await asyncio.sleep(pause_s)
-            await self.start()
+            try:
+                await self.start()
+            except (
+                OSError
+            ) as error:  # No memory or no process to be had: the old one stays dead, so we come round again.
+                self._steps.warn(f"{self.name} could not be started: {error}")
+                continue
             self._steps.warn(f"{self.name} is back (pid {self._process.pid})")
             if self._on_restart is not None:
                 await self._on_restart()

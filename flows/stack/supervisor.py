@@ -22,6 +22,9 @@ from flows.stack.steps import Steps
 
 FIRST_RUNS = ("health", "reconcile", "recalibrate", "scan", "backtest")
 FIRST_RUN_WITHIN_S = 300.0
+START_WITHIN_S = 180.0
+PATIENCE_S = 30.0
+WATCH_S = 10.0
 TRADED = re.compile(r"trade_opened|trade_executed|trade executed|trade opened", re.IGNORECASE)
 
 
@@ -98,8 +101,16 @@ class Supervisor:
 
     async def _serve(self, program: Program, url: str) -> None:
         child = await self._spawn(program)
-        await ports.until_answers(url, give_up=lambda: not child.is_running)
-        child.check()
+        deadline_s = time.monotonic() + START_WITHIN_S
+
+        def give_up() -> bool:
+            return not child.is_running or time.monotonic() > deadline_s
+
+        if not await ports.until_answers(url, give_up=give_up):
+            child.check()
+            raise ChildDied(
+                f"{program.name} does not answer at {url}; the end of {program.log}:\n{tail_of(program.log)}"
+            )
         child.keep()
 
     async def _recorder(self) -> None:
@@ -147,12 +158,16 @@ class Supervisor:
         """
         self._begin(self.follower.run())
         with self.steps.step("live trading"):
-            looked_at_s = time.monotonic()
+            looked_at_s = warned_at_s = time.monotonic()
             while not self.follower.lines:
                 await asyncio.sleep(0.1)
-                if time.monotonic() - looked_at_s > 2.0:
-                    looked_at_s = time.monotonic()
+                now_s = time.monotonic()
+                if now_s - looked_at_s > 2.0:
+                    looked_at_s = now_s
                     await self._require_going(run)
+                if now_s - warned_at_s > PATIENCE_S:
+                    warned_at_s = now_s
+                    self.steps.warn(f"the runner has not said a word yet; see {self.plan.layout.log('prefect-worker')}")
 
     async def _require_going(self, run: FlowRun) -> None:
         with contextlib.suppress(ServerSilent):
@@ -162,9 +177,30 @@ class Supervisor:
                     f"the live run is {now.state_name}: {now.message}\n{tail_of(self.plan.layout.log('prefect-worker'))}"
                 )
 
-    def begin_first_runs(self) -> None:
-        """Run every other flow once, one after the other, so that the UI shows what each of them does."""
+    def begin_first_runs(self, run: FlowRun) -> None:
+        """Run every other flow once, one after the other, so that the UI shows what each does; watch the live run."""
         self._begin(self._first_runs())
+        self._begin(self._watch_live(run))
+
+    async def _watch_live(self, run: FlowRun) -> None:
+        """Say what becomes of the live run: a terminal that merely falls silent tells nobody."""
+        last = run
+        while True:
+            await asyncio.sleep(WATCH_S)
+            with contextlib.suppress(ServerSilent):
+                going = await self.api.runs(deployment=LIVE)
+                if going and going[0].run_id != last.run_id:
+                    self.steps.warn(
+                        f"live goes on as a new run: {self.plan.prefect_url}/runs/flow-run/{going[0].run_id}"
+                    )
+                    last = going[0]
+                if not going and not last.is_over:
+                    last = await self.api.read(last.run_id)
+                    self.steps.warn(f"the live run is {last.state_name}: {last.message}")
+                    if last.state_type != "CRASHED":
+                        self.steps.warn(
+                            f"nothing trades now; start it again in the UI: {self.plan.prefect_url}/deployments"
+                        )
 
     async def _first_runs(self) -> None:
         with contextlib.suppress(TimeoutError):
