@@ -50,6 +50,12 @@ class BacktestRules(BaseModel):
     fetch: bool = Field(default=True, description="Bring the stored bars up to date first; off: use what is stored.")
 
 
+_HOW_IT_WAS_RECKONED = (
+    "Decided on a bar's close by the statistics of the closed bars before it; filled at the next bar's open for a taker fee and"
+    " half a spread on each leg. The daily loss limit and limits across pairs are not simulated."
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSummary:
     """One pair's result, or the total's. USD; net = gross − fees + funding. Drawdown is of realised profit, positive."""
@@ -310,3 +316,25 @@ def as_json(result: Backtest) -> bytes:
     trades = [{**msgspec.to_builtins(one), "net_usd": one.net_usd} for one in result.trades]
     body = {"window": result.window, "notes": result.notes, "pairs": pairs[:-1], "total": pairs[-1], "trades": trades}
     return msgspec.json.encode(body)
+
+
+def report_of(result: Backtest, *, trades_max: int = 200) -> str:
+    """Markdown: the outcome, how it was reckoned, and the latest trades."""
+    lines = [
+        "## Backtest",
+        summary_of(result),
+        "",
+        _HOW_IT_WAS_RECKONED,
+        "",
+        f"### Latest {min(trades_max, len(result.trades))} of {len(result.trades)} trades",
+        "",
+        "| pair | side | opened | closed | entry z | exit z | why | gross | fees | funding | net |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {trade.pair_id} | {trade.side} | {facts.iso(trade.opened_ms)} | {facts.iso(trade.closed_ms)} |"
+        f" {trade.entry_z:.2f} | {trade.exit_z:.2f} | {trade.exit_reason} | {trade.gross_usd:.3f} | {trade.fees_usd:.3f} |"
+        f" {trade.funding_usd:.3f} | {trade.net_usd:.3f} |"
+        for trade in result.trades[-trades_max:]
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,34 @@
+"""The `backtest` flow: ad hoc, the live decisions over stored bars, with fees and funding."""
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+from pydantic import Field
+
+from flows.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
+from flows.work import backtest as work
+from flows.work.backtest import BacktestRules
+from runner.config import load_settings
+
+ARTIFACT_KEY, REPORT_KEY = "backtest", "backtest-report"
+
+
+@flow(name="backtest", retries=0, persist_result=False)
+def backtest(
+    rules: Annotated[
+        BacktestRules, Field(description="What is replayed, and at what cost.", title="Rules")
+    ] = BacktestRules(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults.
+    pairs: PairNames = [],  # noqa: B006 - never changed; Prefect needs a plain default.
+    config_file: ConfigFile = "config.json",
+    pairs_file: PairsFile = "pairs_config.json",
+) -> State[Any]:
+    """Replay the configured pairs: decided on a bar's close, filled at the next open, fees, spread and funding paid."""
+    config, pairs_path = files(config_file, pairs_file)
+    result = work.backtest(load_settings(config), pairs_path, rules, only=pairs, run_id=run_id(), say=sayer())
+    summary = work.summary_of(result)
+    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(result), description=summary)
+    create_markdown_artifact(key=REPORT_KEY, markdown=work.report_of(result), description=summary)
+    return Completed(message=summary)

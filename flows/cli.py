@@ -1,0 +1,323 @@
+"""`tandem recalibrate | scan | health | reconcile | backtest`: the flows' work by hand, without Prefect. And `tandem up`.
+
+The work is imported when a command runs, so that `--help` answers at once and no command loads what it does not need.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from domain.errors import ConfigError, TandemError
+
+DONE, FAILED, BAD_USAGE = 0, 1, 2
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_Rules = TypeVar("_Rules", bound=BaseModel)
+
+
+def __getattr__(name: str) -> Any:
+    """`up` lives with the stack it starts; it is imported only when somebody asks for it."""
+    if name == "up":
+        from flows.up import command  # noqa: PLC0415
+
+        return command
+    raise AttributeError(name)
+
+
+def _say(line: str) -> None:
+    """Progress goes to stderr: stdout is for the answer."""
+    click.echo(line, err=True)
+
+
+def _speaking(function: _Command) -> _Command:
+    """One clear line for everything we raise on purpose, and the contract's exit codes."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> None:
+        name = click.get_current_context().command.name
+        try:
+            code = function(*args, **kwargs)
+        except ConfigError as problem:
+            click.echo(f"tandem {name}: {problem}", err=True)
+            code = BAD_USAGE
+        except TandemError as problem:
+            click.echo(f"tandem {name}: {problem}", err=True)
+            code = FAILED
+        except KeyboardInterrupt:
+            click.echo(f"tandem {name}: interrupted; what was recorded stays", err=True)
+            code = FAILED
+        sys.exit(code)
+
+    return run  # type: ignore[return-value]  # wraps keeps the signature that click reads.
+
+
+def _with_config(*, pairs: bool = True) -> Callable[[_Command], _Command]:
+    """--config and --pairs, the same everywhere."""
+
+    def add(function: _Command) -> _Command:
+        if pairs:
+            function = click.option(
+                "--pairs",
+                "pairs_path",
+                type=click.Path(path_type=Path, dir_okay=False),
+                default=Path("pairs_config.json"),
+                show_default=True,
+                help="The pairs.",
+            )(function)
+        return click.option(
+            "--config",
+            "config_path",
+            type=click.Path(path_type=Path, dir_okay=False),
+            default=Path("config.json"),
+            show_default=True,
+            help="The configuration.",
+        )(function)
+
+    return add
+
+
+def _rules(model: type[_Rules], **given: Any) -> _Rules:
+    """The command's options as the flow's own rules; what was not given keeps its default. Raises: ConfigError."""
+    try:
+        return model(**{key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
+        raise ConfigError(f"{option}: {first['msg']}") from None
+
+
+def _show(rows: Sequence[dict[str, Any]], *, title: str, as_json: bool, summary: str) -> None:
+    if as_json:
+        click.echo(json.dumps({"summary": summary, "rows": list(rows)}, default=str))
+        return
+    # Not on a terminal (a pipe, a file): wide enough that nothing is cut off.
+    console = Console(width=None if sys.stdout.isatty() else 240)
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    if rows:
+        console.print(table)
+    console.print(summary, highlight=False, markup=False, soft_wrap=True)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value).replace("[", "\\[")
+
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
+_ONLY = click.option("--only", multiple=True, metavar="PAIR", help="Only this pair; may be given several times.")
+
+
+@click.command()
+@_with_config()
+@_ONLY
+@click.option("--timeframe", default=None, help="The candle of the test.  [default: 1h]")
+@click.option("--window-days", type=float, default=None, help="How far back the test looks.  [default: 60]")
+@click.option("--p-value-max", type=float, default=None, help="Above it a pair is unfit.  [default: 0.05]")
+@click.option("--half-life-candles-min", type=float, default=None, help="Shortest half-life believed.  [default: 0.1]")
+@click.option("--half-life-candles-max", type=float, default=None, help="Longest half-life accepted.  [default: 120]")
+@click.option("--hedge-drift-max", type=float, default=None, help="Largest change of a hedge ratio.  [default: 0.25]")
+@click.option("--observations-min", type=int, default=None, help="Fewest common candles.  [default: 200]")
+@click.option("--gap-share-max", type=float, default=None, help="Largest share of missing candles.  [default: 0.02]")
+@click.option("--keep-unfit-open", is_flag=True, help="Do not close unfit pairs for entries.")
+@click.option("--dry-run", is_flag=True, help="Decide and show, write nothing.")
+@_JSON
+@_speaking
+def recalibrate(
+    *,
+    config_path: Path,
+    pairs_path: Path,
+    only: tuple[str, ...],
+    keep_unfit_open: bool,
+    dry_run: bool,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Test the configured pairs anew and rewrite the pairs file, whole or not at all.
+
+    A pair that no longer cointegrates keeps its numbers but opens no new trades; previous versions of the file are kept
+    beside it.
+    """
+    from flows.work import facts  # noqa: PLC0415
+    from flows.work import recalibrate as work  # noqa: PLC0415
+    from flows.work.calibration import CalibrationRules  # noqa: PLC0415
+    from runner.config import load_settings  # noqa: PLC0415
+
+    settings = load_settings(config_path)
+    rules = _rules(CalibrationRules, **given, disable_unfit=not keep_unfit_open)
+    result = work.recalibrate(
+        settings, pairs_path, rules, only=only, dry_run=dry_run, run_id=facts.new_run_id(), say=_say
+    )
+    if not dry_run:
+        facts.publish(settings)
+    _show(work.table_of(result), title="Calibration", as_json=as_json, summary=work.summary_of(result))
+    return FAILED if result.learnt_nothing else DONE
+
+
+@click.command()
+@_with_config(pairs=False)
+@click.option("--symbol", "symbols", multiple=True, metavar="BASE/USDT", help="A contract to pair up; several times.")
+@click.option("--symbols-max", type=int, default=None, help="Cap on the universe.  [default: 30]")
+@click.option("--timeframe", default=None, help="The candle of the test.  [default: 1h]")
+@click.option("--window-days", type=float, default=None, help="How far back the test looks.  [default: 60]")
+@click.option("--observations-min", type=int, default=None, help="Fewest common candles.  [default: 200]")
+@click.option("--gap-share-max", type=float, default=None, help="Largest share of missing candles.  [default: 0.02]")
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Scan this table instead of the exchange: .parquet or .csv, long (symbol, ts, close) or wide.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="All rows to this .csv or .json file.",
+)
+@click.option("--top", type=click.IntRange(min=1), default=25, show_default=True, help="Rows to show.")
+@_JSON
+@_speaking
+def scan(
+    *,
+    config_path: Path,
+    symbols: tuple[str, ...],
+    prices: Path | None,
+    output: Path | None,
+    top: int,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """Look for cointegrated pairs among all symbols, both directions, corrected for the number of tests.
+
+    Never writes the pairs file: what it finds is a candidate, not a trade.
+    """
+    from flows.work import scan as work  # noqa: PLC0415
+    from runner.config import load_settings  # noqa: PLC0415
+
+    rules = _rules(work.ScanRules, symbols=list(symbols), **given)
+    _check_output(output)
+    universe = (
+        work.read_prices(prices) if prices is not None else work.gather(load_settings(config_path), rules, say=_say)
+    )
+    result = work.scan(universe, rules.fitness, say=_say)
+    if output is not None:
+        _write_rows(output, work.table_of(result))
+    rows = work.table_of(result, rows_max=top)
+    _show(rows, title="Best pairs", as_json=as_json, summary=work.summary_of(result))
+    return DONE if result.candidates else FAILED
+
+
+def _check_output(output: Path | None) -> None:
+    if output is not None and output.suffix.lower() not in {".csv", ".json"}:
+        raise ConfigError(f"--output {output}: need a name that ends in .csv or .json")
+    if output is not None and not output.parent.is_dir():
+        raise ConfigError(f"--output {output}: there is no folder {output.parent}; create it")
+
+
+def _write_rows(output: Path, rows: Sequence[dict[str, Any]]) -> None:
+    if output.suffix.lower() == ".json":
+        text = json.dumps(list(rows))
+    else:
+        columns = list(rows[0]) if rows else []
+        lines = [",".join("" if row[name] is None else str(row[name]) for name in columns) for row in rows]
+        text = "\n".join([",".join(columns), *lines]) + "\n"
+    try:
+        output.write_text(text)
+    except OSError as problem:
+        raise ConfigError(f"--output {output}: cannot be written ({problem.strerror})") from None
+
+
+@click.command()
+@_with_config()
+@click.option("--ledger-lag-rows-max", type=int, default=None, help="Rows the ledger may lag.  [default: 1000]")
+@click.option("--ledger-lag-seconds-max", type=float, default=None, help="… and for how long.  [default: 30]")
+@click.option(
+    "--clock-skew-ms-max", type=float, default=None, help="Distance to the exchange's clock.  [default: 1000]"
+)
+@click.option("--disk-free-gib-min", type=float, default=None, help="Free disk space.  [default: 1]")
+@click.option("--stopped-is-fine", is_flag=True, help="The runner need not run.")
+@_JSON
+@_speaking
+def health(*, config_path: Path, pairs_path: Path, stopped_is_fine: bool, as_json: bool, **given: Any) -> int:
+    """Probe runner, journal, ledger, recorder, exchange, pairs file and disk. Exit code 1 when something failed."""
+    from flows.work import facts  # noqa: PLC0415
+    from flows.work import health as work  # noqa: PLC0415
+    from runner.config import load_settings  # noqa: PLC0415
+
+    settings = load_settings(config_path)
+    rules = _rules(work.HealthRules, **given)
+    result = work.check(
+        settings, pairs_path, rules, run_id=facts.new_run_id(), say=_nothing, is_wanted=not stopped_is_fine
+    )
+    facts.publish(settings)
+    _show(work.table_of(result), title="Health", as_json=as_json, summary=work.summary_of(result))
+    return FAILED if result.has_failed else DONE
+
+
+def _nothing(_: str) -> None:
+    """For work whose result says it all."""
+
+
+@click.command()
+@_with_config()
+@click.option("--tolerance", type=float, default=None, help="Difference let pass, as a share.  [default: 0]")
+@click.option("--settle-seconds", type=float, default=None, help="Pause between the two looks.  [default: 3]")
+@_JSON
+@_speaking
+def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: Any) -> int:
+    """Compare the exchange's positions and open orders with our books. Reads only. Exit code 1 unless all is explained."""
+    from flows.work import facts  # noqa: PLC0415
+    from flows.work import reconcile as work  # noqa: PLC0415
+    from runner.config import load_settings  # noqa: PLC0415
+
+    settings = load_settings(config_path)
+    rules = _rules(work.ReconciliationRules, **given)
+    facts.publish(settings)
+    result = work.reconcile(settings, pairs_path, rules, run_id=facts.new_run_id(), say=_say)
+    facts.publish(settings)
+    _show(work.table_of(result), title="Reconciliation", as_json=as_json, summary=work.summary_of(result))
+    return DONE if result.is_good else FAILED
+
+
+@click.command()
+@_with_config()
+@_ONLY
+@click.option("--timeframe", default=None, help="The bar.  [default: signal.bar_seconds]")
+@click.option("--days", type=float, default=None, help="How far back.  [default: 3]")
+@click.option(
+    "--lookback-bars", type=int, default=None, help="Bars behind mean and deviation.  [default: as configured]"
+)
+@click.option("--half-spread-bps", type=float, default=None, help="Half the spread, on every fill.  [default: 0.5]")
+@click.option("--taker-fee-bps", type=float, default=None, help="Fee on every fill.  [default: as configured]")
+@click.option("--min-edge-ratio", type=float, default=None, help="Reversion over costs.  [default: as configured]")
+@click.option("--fetch/--no-fetch", default=True, show_default=True, help="Bring the stored bars up to date first.")
+@_JSON
+@_speaking
+def backtest(
+    *, config_path: Path, pairs_path: Path, only: tuple[str, ...], fetch: bool, as_json: bool, **given: Any
+) -> int:
+    """Replay the live decisions over stored bars: decided on a close, filled at the next open, fees and funding paid."""
+    from flows.work import backtest as work  # noqa: PLC0415
+    from flows.work import facts  # noqa: PLC0415
+    from runner.config import load_settings  # noqa: PLC0415
+
+    settings = load_settings(config_path)
+    rules = _rules(work.BacktestRules, fetch=fetch, **given)
+    result = work.backtest(settings, pairs_path, rules, only=only, run_id=facts.new_run_id(), say=_say)
+    facts.publish(settings)
+    if as_json:
+        click.echo(work.as_json(result))
+    else:
+        _show(work.table_of(result), title="Backtest", as_json=False, summary=work.summary_of(result))
+    return DONE

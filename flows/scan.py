@@ -1,0 +1,35 @@
+"""The `scan` flow: ad hoc, cointegrated pairs among all symbols. It proposes; it never writes the pairs file."""
+
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from flows.parameters import ConfigFile, files, sayer
+from flows.work import scan as work
+from flows.work.scan import ScanRules
+from runner.config import load_settings
+
+ARTIFACT_KEY = "scan"
+
+
+@flow(name="scan", retries=0, persist_result=False)
+def scan(
+    rules: Annotated[
+        ScanRules, Field(description="What is looked at, and for how long back.", title="Rules")
+    ] = ScanRules(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults.
+    rows: Annotated[int, Field(ge=1, le=5000, description="Rows of the artifact, best first.", title="Rows")] = 200,
+    config_file: ConfigFile = "config.json",
+) -> State[Any]:
+    """Test every pair of a universe in both directions, correct for the number of tests, list the best first."""
+    config, _ = files(config_file, "")
+    say = sayer()
+    result = work.scan(work.gather(load_settings(config), rules, say=say), rules.fitness, say=say)
+    summary = work.summary_of(result)
+    if not result.candidates:
+        return Failed(message=f"no pair could be tested: {summary}")
+    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(result, rows_max=rows), description=summary)
+    return Completed(message=summary)
