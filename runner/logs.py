@@ -1,0 +1,165 @@
+"""One line per event on the terminal, the same as a row in the journal; no secret in either.
+
+Everything of ours goes to the standard logger `runner`, which Prefect forwards when told to. Without `configure_logging` the
+lines go wherever the host's logging sends them.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+
+from domain.entries import EventLogged
+from domain.symbols import PairId, TradeId
+from runner.ports import Clock
+
+LOGGER_NAME = "runner"
+HIDDEN = "[hidden]"
+SECRET_LENGTH_MIN = 6  # Shorter values would blank out innocent text.
+LEVELS: Mapping[str, int] = logging.getLevelNamesMapping()
+
+Note = Callable[[EventLogged], None]
+
+_secrets: set[str] = set()
+_SECRET_PARAMETER = re.compile(
+    r"(?i)(signature|listenkey|api_?key|api_?secret|x-mbx-apikey|authorization)(['\"]?\s*[=:]\s*['\"]?)(?:bearer\s+)?[\w+/%.=-]{6,}"
+)
+
+
+def keep_secret(*values: str | None) -> None:
+    """From now on these values are replaced wherever they would be logged."""
+    _secrets.update(value for value in values if value and len(value) >= SECRET_LENGTH_MIN)
+
+
+def redacted(text: str) -> str:
+    """The text without known secrets, and without values of parameters that are secret by name."""
+    for secret in _secrets:
+        text = text.replace(secret, HIDDEN)
+    return _SECRET_PARAMETER.sub(rf"\1\2{HIDDEN}", text)
+
+
+def plain(fact: object) -> Any:
+    """A fact as JSON can hold it, without secrets."""
+    if fact is None or isinstance(fact, bool | int | float):
+        return fact
+    if isinstance(fact, str):
+        return redacted(str(fact))
+    if isinstance(fact, Decimal):
+        return format(fact, "f")
+    if isinstance(fact, Mapping):
+        return {redacted(str(key)): plain(value) for key, value in fact.items()}
+    if isinstance(fact, list | tuple | set | frozenset):
+        return [plain(value) for value in fact]
+    return redacted(str(fact))
+
+
+class Log:
+    """Says an event with its facts: to people and, from level info on, to the journal."""
+
+    def __init__(self, note: Note, clock: Clock) -> None:
+        keep_secret(os.environ.get("BINANCE_API_KEY"), os.environ.get("BINANCE_API_SECRET"))
+        self._note = note
+        self._clock = clock
+        self._logger = logging.getLogger(LOGGER_NAME)
+
+    def at(
+        self, level: str, event: str, *, pair_id: PairId | None = None, trade_id: TradeId | None = None, **facts: object
+    ) -> None:
+        """`level` is a name of the logging module, in small letters."""
+        number = LEVELS[level.upper()]
+        shown = {name: plain(value) for name, value in facts.items()}
+        if number >= logging.INFO:
+            self._note(
+                EventLogged(
+                    at_ms=self._clock.now_ms(),
+                    level=level,
+                    event=event,
+                    pair_id=pair_id,
+                    trade_id=trade_id,
+                    facts=shown,
+                )
+            )
+        if self._logger.isEnabledFor(number):
+            who = {"pair_id": pair_id, "trade_id": trade_id}
+            everything = {name: value for name, value in who.items() if value is not None} | shown
+            words = " ".join(f"{name}={_brief(value)}" for name, value in everything.items())
+            self._logger.log(number, "%s", f"{event} {words}".rstrip(), extra={"event": event, "facts": everything})
+
+    def debug(self, event: str, **facts: Any) -> None:
+        self.at("debug", event, **facts)
+
+    def info(self, event: str, **facts: Any) -> None:
+        self.at("info", event, **facts)
+
+    def warning(self, event: str, **facts: Any) -> None:
+        self.at("warning", event, **facts)
+
+    def error(self, event: str, **facts: Any) -> None:
+        self.at("error", event, **facts)
+
+    def critical(self, event: str, **facts: Any) -> None:
+        self.at("critical", event, **facts)
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = value if isinstance(value, str) else repr(value)
+    return repr(text) if not text or any(c.isspace() or not c.isprintable() for c in text) else text
+
+
+class LineFormatter(logging.Formatter):
+    """One line: UTC time to the millisecond, level, event, facts. Redacts the whole of it, whoever wrote it."""
+
+    def __init__(self, *, colours: bool) -> None:
+        super().__init__()
+        self._render = structlog.dev.ConsoleRenderer(
+            colors=colours, pad_event_to=24, repr_native_str=False, sort_keys=False, pad_level=False
+        )
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+        facts: Mapping[str, Any] | None = getattr(record, "facts", None)
+        if self._colours and facts is not None:
+            shown = {name: _brief(value) for name, value in facts.items()}
+            event = {"timestamp": at, "level": record.levelname.lower(), "event": record.__dict__["event"], **shown}
+            line = str(self._render(None, "", event))
+        else:
+            line = f"{at} {record.levelname.lower():<8} {record.getMessage()}"
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return redacted(line)
+
+
+def configure_logging(
+    *, stream: TextIO | None = None, log_file: Path | None = None, level: str = "info", colours: bool | None = None
+) -> None:
+    """Send our lines to a terminal (default: stderr; colours only on a TTY) and, plain, to a file.
+
+    Raises: OSError when the file cannot be opened.
+    """
+    stream = sys.stderr if stream is None else stream
+    if colours is None:
+        colours = stream.isatty() and "NO_COLOR" not in os.environ
+    handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
+    handlers[0].setFormatter(LineFormatter(colours=colours))
+    if log_file is not None:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
+        handlers[1].setFormatter(LineFormatter(colours=False))
+    logger = logging.getLogger(LOGGER_NAME)
+    for old in logger.handlers[:]:
+        logger.removeHandler(old)
+        old.close()
+    for handler in handlers:
+        logger.addHandler(handler)
+    logger.setLevel(level.upper())
+    logger.propagate = False
