@@ -22,7 +22,7 @@ from runner.components import Components, build
 from runner.config import Settings, load_settings
 from runner.control import ControlServer
 from runner.execution.desk import held_of
-from runner.logs import Log
+from runner.logs import Log, keep_secret
 from runner.pairs_file import load_pairs, read_document, sha256_of
 from runner.pairs_watch import PairsWatch
 from runner.statistics import Statistics
@@ -70,10 +70,12 @@ class TradingBot:
         self.pairs = {pair.pair_id: pair for pair in load_pairs(self._pairs_path, self.settings.signal)}
 
     async def initialize_components(self) -> None:
-        """Open the journal, replay it, connect to the exchange. Raises: AccountBusy, ConfigError, ExchangeError."""
+        """Open the journal, replay it, join the parts. Raises: AccountBusy, ConfigError."""
         settings = self.settings
         settings.storage.journal.parent.mkdir(parents=True, exist_ok=True)
         self._journal = Journal.open(settings.storage.journal, on_broken=lambda error: self._halt(f"journal: {error}"))
+        for secret in (settings.binance_api_key, settings.binance_api_secret):
+            keep_secret(secret.get_secret_value() if secret is not None else None)
         self._log = Log(self._journal.note, self._clock)
         book = Book(settings.execution.hedge_error_max)
         for _, entry in self._journal.replay():
@@ -106,7 +108,6 @@ class TradingBot:
             pairs=len(self.pairs),
             open_trades=len(book.open_by_pair),
         )
-        await self._first_answers(book)
 
     async def _first_answers(self, book: Book) -> None:
         """Rules, account, balance. With trades open we wait for the exchange for ever; without, we say so and end."""
@@ -144,8 +145,12 @@ class TradingBot:
         await parts.watcher.sample_equity()
 
     async def start_monitoring(self, tasks: asyncio.TaskGroup) -> None:
-        """Quotes, history, the account's events; then take up what the journal left, then accept signals."""
+        """Rules, quotes, history, the account's events; take up what the journal left; then accept signals.
+
+        Raises: ConfigError (keys, symbols, position mode), ExchangeError (it never answered).
+        """
         parts = self._parts
+        await self._first_answers(parts.records.book)
         for trade in parts.records.book.live_trades():
             parts.generator.adopt(self._pair_of(trade), held_of(trade))
         self._background(tasks, parts.user_stream.run(), "user-stream")
@@ -204,6 +209,7 @@ class TradingBot:
             await self._close()
             raise
         statistics: Statistics | None = None
+        failure: TandemError | None = None
         try:
             async with ControlServer(self.settings, self, self), asyncio.TaskGroup() as tasks:
                 starting = self._background(tasks, self.start_monitoring(tasks), "start")
@@ -212,9 +218,11 @@ class TradingBot:
                 for task in self._beside:
                     task.cancel()
         except* TandemError as group:
-            raise group.exceptions[0] from None
+            failure = _first_of(group)
         finally:
             await self._close(statistics)
+        if failure is not None:
+            raise failure
         if self._fatal is not None:
             raise JournalBroken(self._fatal)
         assert statistics is not None
@@ -312,3 +320,12 @@ class TradingBot:
     async def reload(self) -> Mapping[str, Any]:
         """Read the pairs file again now. Raises: ConfigError; then nothing has changed."""
         return await self._watch.reload()
+
+
+def _first_of(group: BaseExceptionGroup[TandemError]) -> TandemError:
+    """The cause of the others: the first leaf of the tree."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    assert isinstance(first, TandemError)
+    return first

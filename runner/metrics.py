@@ -14,9 +14,6 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 ORDER_SECONDS = Histogram(
     "tandem_order_seconds", "From an order request leaving to its answer.", buckets=_BUCKETS, registry=_LATENCIES
 )
-SIGNAL_SECONDS = Histogram(
-    "tandem_signal_seconds", "From a signal to both legs terminal.", buckets=_BUCKETS, registry=_LATENCIES
-)
 NAKED_SECONDS = Histogram(
     "tandem_naked_seconds", "How long one leg stood without the other.", buckets=_BUCKETS, registry=_LATENCIES
 )

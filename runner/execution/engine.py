@@ -18,6 +18,7 @@ from domain.orders import LegName
 from domain.pairs import EXIT_REASON_OF, ExitReason, PairSide, SignalOutcome, SignalType, TradeStatus, TradingSignal
 from domain.symbols import PairId, Symbol, TradeId
 from domain.trades import TradeState
+from runner import metrics
 from runner.config import ExecutionSettings
 from runner.exchange.user_stream import UserNews
 from runner.execution.closing import Closer
@@ -102,11 +103,11 @@ class ExecutionEngine:
         self._spawn(self._inbox.run(), "inbox")
         book = self._records.book
         for trade in list(book.live_trades()):
-            self._desk.trade_opening(trade.pair_id)
+            self._tell(self._desk.trade_opening, trade.pair_id)
         orphans = await self._recovery.survey()
         for trade in list(book.live_trades()):
             if trade.status is TradeStatus.OPEN and not trade.unsettled():
-                self._desk.trade_opened(trade.pair_id, held_of(trade))
+                self._tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
             else:
                 self._spawn(self._resume(trade), f"resume-{trade.trade_id}")
         self._switches.foreign_orders = orphans
@@ -219,7 +220,7 @@ class ExecutionEngine:
                 return self._deny(signal, verdict)
             plan, intents = self._assessor.plan(verdict, pair)
             self._switches.reserved[pair.pair_id] = situation.order_notional_usd
-            self._desk.trade_opening(pair.pair_id)
+            self._tell(self._desk.trade_opening, pair.pair_id)
             try:
                 opened = await self._opener.open(plan, intents)
             except DuplicateEntry:
@@ -242,7 +243,7 @@ class ExecutionEngine:
             expected_edge_usd=str(round(plan.expected_edge_usd, 4)),
             naked_seconds=trade.naked_seconds(),
         )
-        self._desk.trade_opened(trade.pair_id, held_of(trade))
+        self._tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
         return Outcome(executed=True)
 
     async def _rolled_back(self, signal: TradingSignal, trade: TradeState, refusal: str) -> Outcome:
@@ -258,7 +259,7 @@ class ExecutionEngine:
             **facts,
         )
         await self._freeze_if_repeated(trade.pair_id)
-        self._desk.trade_failed(trade.pair_id)
+        self._tell(self._desk.trade_failed, trade.pair_id)
         return Outcome(executed=False, denial=code)
 
     async def _freeze_if_repeated(self, pair_id: PairId) -> None:
@@ -281,7 +282,8 @@ class ExecutionEngine:
         self.counters.denied[denied.code] = self.counters.denied.get(denied.code, 0) + 1
         self._resolve(signal, SignalOutcome.DENIED, denied.code, denied.facts)
         self._records.log.info("denied", pair_id=signal.pair_id, code=str(denied.code), **denied.facts)
-        self._desk.denied(signal.pair_id)
+        if signal.pair_id not in self._records.book.open_by_pair:
+            self._tell(self._desk.denied, signal.pair_id)
         return Outcome(executed=False, denial=denied.code)
 
     def _resolve(
@@ -331,7 +333,7 @@ class ExecutionEngine:
 
     async def _close(self, trade: TradeState, reason: ExitReason, exit_z: float | None) -> None:
         """One exit from lock to flat. Failing here halts the pair, never the others."""
-        self._desk.trade_closing(trade.pair_id)
+        self._tell(self._desk.trade_closing, trade.pair_id)
         try:
             async with self._symbols(trade.symbols):
                 if trade.status.is_over and trade.is_flat:
@@ -346,6 +348,7 @@ class ExecutionEngine:
             await self._halt_pair(trade.pair_id, error)
             return
         self.counters.closed += 1
+        metrics.NAKED_SECONDS.observe(trade.naked_seconds())
         self._records.log.info(
             "trade_closed",
             pair_id=trade.pair_id,
@@ -356,7 +359,7 @@ class ExecutionEngine:
             naked_seconds=trade.naked_seconds(),
         )
         stopped = (-1 if trade.plan.side is PairSide.SELL else 1) if reason is ExitReason.STOPPED else 0
-        self._desk.trade_closed(trade.pair_id, stopped)
+        self._tell(self._desk.trade_closed, trade.pair_id, stopped)
         now_ms = self._records.clock.now_ms()
         self._records.book.forget_ended_before(now_ms - FORGET_AFTER_MS)
 
@@ -369,15 +372,15 @@ class ExecutionEngine:
                     opened = await self._opener.settle(trade)
                 self._records.log.info("resumed", pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged)
                 if opened.hedged:
-                    self._desk.trade_opened(trade.pair_id, held_of(trade))
+                    self._tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
                 else:
-                    self._desk.trade_failed(trade.pair_id)
+                    self._tell(self._desk.trade_failed, trade.pair_id)
                 return
             if trade.status is TradeStatus.OPEN:
                 self._records.drive(trade.trade_id)
                 await self._driver.conclude(trade.unsettled())
                 self._records.release(trade.trade_id)
-                self._desk.trade_opened(trade.pair_id, held_of(trade))
+                self._tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
                 return
         except JournalBroken as error:
             self._halt(f"journal broken: {error}")
@@ -393,7 +396,7 @@ class ExecutionEngine:
         """A bug or a world we do not model: this pair stops, a human is paged, everything it holds stays known."""
         kind = "invariant_broken" if isinstance(error, InvariantBroken) else "pair_failed"
         self._records.log.error(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
-        self._desk.trade_failed(pair_id)
+        self._tell(self._desk.trade_failed, pair_id)
         now_ms = self._records.clock.now_ms()
         frozen = PairFrozen(
             at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + max(REPEAT_MS_MIN, 86_400_000), reason=type(error).__name__
@@ -402,6 +405,13 @@ class ExecutionEngine:
             await self._records.establish(frozen)
         except JournalBroken as broken:
             self._halt(f"journal broken: {broken}")
+
+    def _tell(self, what: Callable[..., None], *facts: Any) -> None:
+        """A pair that the desk has dropped must not keep a leg of it from being closed."""
+        try:
+            what(*facts)
+        except InvariantBroken as error:
+            self._records.log.warning("not_on_the_desk", why=str(error))
 
     # Locks
 

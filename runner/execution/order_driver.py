@@ -10,6 +10,7 @@ from domain.entries import AnyEntry, OrderIntended
 from domain.errors import ExchangeError, OutcomeUnknown, Unreachable
 from domain.orders import OrderIntent, OrderReport, OrderStatus
 from domain.trades import OrderState
+from runner import metrics
 from runner.execution.records import Records
 from runner.ports import Exchange
 
@@ -53,7 +54,8 @@ class OrderDriver:
         await records.intend(*journaled_with, *(OrderIntended(at_ms=now_ms, intent=intent) for intent in intents))
         orders = [records.book.orders[intent.client_order_id] for intent in intents]
         try:
-            answers = await self._exchange.place(intents)
+            with metrics.ORDER_SECONDS.time():
+                answers = await self._exchange.place(intents)
         finally:
             left_by_ms = records.clock.now_ms()
             for intent in intents:
