@@ -72,6 +72,8 @@ class ControlServer:
         self._commands = commands
         self._token = secrets.token_urlsafe(32)
         keep_secret(self._token)
+        for secret in (settings.binance_api_key, settings.binance_api_secret):
+            keep_secret(None if secret is None else secret.get_secret_value())
         self._runner: web.AppRunner | None = None
         self.address = ""
 

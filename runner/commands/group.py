@@ -1,0 +1,74 @@
+"""The list of commands. Those of flows and paper are found by their entry points, so that the runner never imports them."""
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points, version
+from types import MappingProxyType
+from typing import Any
+
+import click
+
+from domain.errors import ConfigError
+
+ENTRY_POINTS = "tandem.commands"
+
+OURS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "run": ("runner.commands.run:run", "The live runner alone, in the foreground, without Prefect."),
+        "status": ("runner.commands.talk:status", "What the running runner holds, sees and waits for."),
+        "pause": ("runner.commands.talk:pause", "No new entries; exits go on."),
+        "resume": ("runner.commands.talk:resume", "Entries again."),
+        "flatten": ("runner.commands.talk:flatten", "Close one pair's trade, or all of them."),
+        "reload": ("runner.commands.talk:reload", "Read the pairs file again, now."),
+        "query": ("runner.commands.query:query", "One SQL statement against the published ledger."),
+    }
+)
+THEIRS: Mapping[str, str] = MappingProxyType(
+    {
+        "up": "Everything: paper exchange, recorder, Prefect, worker, deployments, live runner.",
+        "exchange": "The paper exchange alone: Binance USD-M's dialect on loopback.",
+        "recalibrate": "Test the configured pairs again and write their hedge ratios.",
+        "scan": "Look for cointegrated pairs.",
+        "backtest": "The live decisions over stored klines, with fees.",
+        "health": "Probe every part once.",
+        "reconcile": "Compare the ledger with the exchange.",
+    }
+)
+
+
+class LazyGroup(click.Group):
+    """Knows every command's name and one line about it; imports a command only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (Click's signature.)
+        known = [*OURS, *THEIRS]
+        found = {point.name for point in entry_points(group=ENTRY_POINTS)}
+        return [name for name in known if name in OURS or name in found] + sorted(found.difference(known))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name in OURS:
+            module, _, name = OURS[cmd_name][0].partition(":")
+            command: Any = getattr(importlib.import_module(module), name)
+            return command if isinstance(command, click.Command) else None
+        for point in entry_points(group=ENTRY_POINTS, name=cmd_name):
+            try:
+                found = point.load()
+            except ImportError as error:
+                raise ConfigError(f"{cmd_name}: cannot be loaded ({error}); install the project again") from None
+            return found if isinstance(found, click.Command) else None
+        return None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of one-liners; nothing is imported for it."""
+        helps = {**{name: text for name, (_, text) in OURS.items()}, **THEIRS}
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, helps.get(name, "")) for name in self.list_commands(ctx)])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 done, 1 failed, 2 bad usage or configuration. 'tandem COMMAND --help' says more.",
+)
+@click.version_option(version("tandem"), message="tandem %(version)s")
+def tandem() -> None:
+    """Pairs trading for Binance USD-M perpetual futures: two legs, ridden together."""
