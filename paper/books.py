@@ -247,7 +247,7 @@ class Books:
         """Resting reduce-only orders expire once there is nothing left for them to reduce."""
         if not portfolio.open:
             return
-        for order in portfolio.reduce_only_resting(position.symbol, position.side):
+        for order in portfolio.reducing_orders(position.symbol, position.side):
             if position.amount * order.sign >= 0:
                 self.end(portfolio, order, "EXPIRED", now_ms, expiry_reason=4)
 

@@ -16,6 +16,7 @@ ALGO_TYPES = frozenset({"STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKE
 TIMES_IN_FORCE = frozenset({"GTC", "IOC", "FOK", "GTX", "GTD", "RPI"})
 STP_MODES = frozenset({"NONE", "EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"})
 DECIMAL = re.compile(r"^-?\d{1,20}(\.\d{1,20})?$")
+HEDGE_CLOSERS = frozenset({("LONG", "SELL"), ("SHORT", "BUY")})
 OPEN_STATUSES = frozenset({"NEW", "PARTIALLY_FILLED"})
 GTD_MS_MIN = 600_000
 
@@ -35,6 +36,11 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     stp_mode: str
     good_till_ms: int
     result: bool  # RESULT instead of ACK.
+
+    @property
+    def reduces(self) -> bool:
+        """True when it may only make a position smaller: by its flag, or by its side in hedge mode."""
+        return self.reduce_only or (self.position_side, self.side) in HEDGE_CLOSERS
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -75,6 +81,11 @@ class Order(msgspec.Struct, kw_only=True):
     def average_price(self) -> Decimal:
         """Volume-weighted fill price; zero before the first fill."""
         return self.quote_filled / self.filled if self.filled else ZERO
+
+    @property
+    def reduces(self) -> bool:
+        """True when it may only make a position smaller: by its flag, or by its side in hedge mode."""
+        return self.reduce_only or (self.position_side, self.side) in HEDGE_CLOSERS
 
     @property
     def sign(self) -> int:

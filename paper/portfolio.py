@@ -78,12 +78,12 @@ class Portfolio:
             ZERO,
         )
 
-    def reduce_only_resting(self, symbol: str, position_side: str) -> list[Order]:
-        """Open reduce-only orders of one position."""
+    def reducing_orders(self, symbol: str, position_side: str) -> list[Order]:
+        """Open orders that may only reduce this position."""
         return [
             order
             for order in self.open.values()
-            if order.symbol == symbol and order.reduce_only and order.position_side == position_side
+            if order.symbol == symbol and order.reduces and order.position_side == position_side
         ]
 
     def load(self, orders: Iterable[Order], trades: Iterable[Trade], incomes: Iterable[Income]) -> None:

@@ -64,7 +64,9 @@ class Venue:
         if request.type == "MARKET" and best_price is not None:
             filters.check_counterparty(listing, request.side, best_price, mark_price)
         self._check_margin(portfolio, listing, request, mark_price, best_price)
-        fills = self._plan(listing, request, quantity, mark_price, fill_quantity_max)
+        held = abs(portfolio.account.amount(request.symbol, request.position_side))
+        reachable = min(quantity, held) if request.reduces else quantity
+        fills = self._plan(listing, request, reachable, mark_price, fill_quantity_max)
         if request.time_in_force == "FOK" and sum((part for _, part in fills), ZERO) < quantity:
             raise refused(-5021)
         if request.time_in_force in ("GTX", "RPI") and best_price is not None and _crosses(request, best_price):
@@ -117,17 +119,16 @@ class Venue:
 
     def _check_reduce_only(self, portfolio: Portfolio, request: OrderRequest) -> Decimal:
         """The quantity that may trade: a reduce-only order that takes is cut to the position it reduces."""
-        closes_hedge = (request.position_side, request.side) in (("LONG", "SELL"), ("SHORT", "BUY"))
-        if not request.reduce_only and not closes_hedge:
+        if not request.reduces:
             return request.quantity
         held = portfolio.account.amount(request.symbol, request.position_side)
         direction = 1 if request.side == "BUY" else -1
-        if held * direction >= 0 or (closes_hedge and request.quantity > abs(held)):
+        if held * direction >= 0 or (not request.reduce_only and request.quantity > abs(held)):
             raise refused(-2022)
         if request.type == "MARKET" or request.time_in_force in ("IOC", "FOK"):
             return min(request.quantity, abs(held))
         promised = sum(
-            (order.remaining for order in portfolio.reduce_only_resting(request.symbol, request.position_side)), ZERO
+            (order.remaining for order in portfolio.reducing_orders(request.symbol, request.position_side)), ZERO
         )
         if promised and promised + request.quantity > abs(held):
             raise refused(-4118)
@@ -141,7 +142,7 @@ class Venue:
         mark_price: Decimal,
         best_price: Decimal | None,
     ) -> None:
-        if request.reduce_only or (request.position_side, request.side) in (("LONG", "SELL"), ("SHORT", "BUY")):
+        if request.reduces:
             return
         price = request.price if request.type == "LIMIT" else (best_price or mark_price)
         notional = request.quantity * price
@@ -251,7 +252,7 @@ class Venue:
 
     def _match_resting(self, portfolio: Portfolio, order: Order, depth: Depth, now_ms: int, *, maker: bool) -> None:
         quantity = order.remaining
-        if order.reduce_only:
+        if order.reduces:
             quantity = min(quantity, abs(portfolio.account.amount(order.symbol, order.position_side)))
         for price, part in depth.plan(order.side, quantity, order.price):
             if not order.open:

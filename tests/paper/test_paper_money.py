@@ -117,7 +117,7 @@ class World:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.one_of(order_acts, other_acts), max_size=40))
+@given(st.lists(st.one_of(order_acts, other_acts), max_size=30))
 def test_everything_adds_up_after_every_act(acts: list[tuple[str, str, str, str, int, int, bool]]) -> None:
     world = World()
     for act in acts:

@@ -192,6 +192,22 @@ def test_reduce_only_orders_are_cut_refused_and_expired(desk: Desk) -> None:
     assert (resting.status, resting.expiry_reason) == ("EXPIRED", 4)
 
 
+def test_a_reduce_only_limit_larger_than_the_position_stops_at_flat(desk: Desk) -> None:
+    desk.send(quantity="0.01")
+    order = desk.send(side="SELL", type="LIMIT", quantity="0.05", price="82000", reduceOnly="true")
+    assert (order.status, order.expiry_reason, order.filled, desk.amount()) == ("EXPIRED", 4, D("0.01"), 0)
+
+
+def test_hedge_closers_never_open_the_other_way(desk: Desk) -> None:
+    desk.me.account.hedge_mode = True
+    desk.send(quantity="0.02", positionSide="LONG")
+    resting = desk.send(side="SELL", type="LIMIT", quantity="0.02", price="83000", positionSide="LONG")
+    desk.send(side="SELL", quantity="0.015", positionSide="LONG")
+    desk.venue.on_book(desk.market.set_book("BTCUSDT", [(83100, 1)], [(83200, 1)]), NOW_MS)
+    assert (resting.status, resting.expiry_reason, resting.filled) == ("EXPIRED", 4, D("0.005"))
+    assert desk.amount(side="LONG") == 0
+
+
 def test_hedge_mode_keeps_two_positions(desk: Desk) -> None:
     desk.me.account.hedge_mode = True
     desk.send(quantity="0.02", positionSide="LONG")
