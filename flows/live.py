@@ -12,9 +12,10 @@ import contextlib
 import dataclasses
 import importlib
 import json
+import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -27,6 +28,7 @@ from domain.errors import AccountBusy
 from flows.stack.hosting import Bot, Status, host
 from flows.stack.identity import registered
 from flows.stack.run_watch import RunWatch
+from runner.logs import LOGGER_NAME, LineFormatter
 
 RUNS = Path("var/run")
 """Relative to the project folder, which is a flow run's working directory. `tandem up` looks there."""
@@ -48,6 +50,25 @@ def _make_bot(config_path: Path, pairs_path: Path, latest: _Latest) -> Bot:
     module_name, _, name = os.environ.get("TANDEM_BOT", "runner.bot:TradingBot").partition(":")
     make = getattr(importlib.import_module(module_name), name)
     return cast(Bot, make(config_path, pairs_path, on_status=latest))
+
+
+@contextlib.contextmanager
+def _logging_to_file() -> Iterator[None]:
+    """Write the runner's lines to TANDEM_LOG_FILE too; Prefect's own handlers on that logger stay."""
+    path, logger = os.environ.get("TANDEM_LOG_FILE"), logging.getLogger(LOGGER_NAME)
+    logger.setLevel(logging.INFO)
+    if not path:
+        yield
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(LineFormatter(colours=False))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def _facts(statistics: object) -> Mapping[str, Any]:
@@ -95,7 +116,7 @@ async def live(
 
     run_id = runtime.flow_run.id
     config, pairs = Path(config_file), Path(pairs_file)
-    with registered(RUNS, str(run_id)):
+    with registered(RUNS, str(run_id)), _logging_to_file():
         async with RunWatch(run_id) as watch:
             tasks = [
                 asyncio.create_task(watch.until_cancelled(stop)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self
 
 import aiohttp
@@ -77,6 +78,14 @@ class PrefectApi:
     async def deployment_id(self, deployment: str) -> str:
         """Return the id of `flow/deployment`."""
         return str((await self._ask("GET", f"/deployments/name/{deployment}"))["id"])
+
+    async def deployed_since(self, deployment: str, moment: datetime) -> bool:
+        """Return whether `flow/deployment` was deployed after the moment, not only by an earlier stack."""
+        try:
+            row = await self._ask("GET", f"/deployments/name/{deployment}")
+        except ServerSilent:
+            return False
+        return datetime.fromisoformat(str(row["updated"])) >= moment
 
     async def start(self, deployment: str, *, once: str, parameters: Mapping[str, Any] | None = None) -> FlowRun:
         """Create a run of `flow/deployment`; the same `once` never creates a second one."""

@@ -25,7 +25,8 @@ FIRST_RUN_WITHIN_S = 300.0
 START_WITHIN_S = 180.0
 PATIENCE_S = 30.0
 WATCH_S = 10.0
-TRADED = re.compile(r"trade_opened|trade_executed|trade executed|trade opened", re.IGNORECASE)
+FOLLOW = "follow the runner's log"
+TRADED = re.compile(r"\b(trade_)?(opened|executed)\b")
 
 
 class Supervisor:
@@ -37,6 +38,8 @@ class Supervisor:
         self.children: dict[str, Child] = {}
         self.hurry = hurry
         self.first_trade = asyncio.Event()
+        self.deployed = asyncio.Event()
+        self._began_at = _utc_now()
         self.api = PrefectApi(f"{plan.prefect_url}/api")
         self.follower = Follower(plan.layout.runner_log, show=self._show)
         self._tasks: list[asyncio.Task[None]] = []
@@ -71,7 +74,8 @@ class Supervisor:
             worker = await self._spawn(plan.worker(), on_restart=self._after_worker_death)
             await server_up
             await self._bury()
-            await self._deployed(deploy)
+            await self._live_deployed(deploy)
+        self._begin(self._all_deployed(deploy))
         worker.check()
         worker.keep()
         with self.steps.step("live run") as facts:
@@ -127,17 +131,26 @@ class Supervisor:
     async def _bury(self) -> None:
         """Nothing of an earlier stack is alive: what the server still calls running is dead, what was due is past."""
         dead = await live_run.bury_dead(self.api, self.plan.layout.runs, state_name="Abandoned", everything=True)
-        overdue = await self.api.forget_overdue((datetime.now(UTC) - timedelta(seconds=1)).isoformat())  # noqa: TID251
+        overdue = await self.api.forget_overdue((_utc_now() - timedelta(seconds=1)).isoformat())
         if dead or overdue:
             self.steps.say(f"buried {len(dead)} runs of an earlier stack, dropped {overdue} that were due meanwhile")
 
-    async def _deployed(self, deploy: Child) -> None:
-        with self.steps.step("six deployments") as facts:
+    async def _live_deployed(self, deploy: Child) -> None:
+        with self.steps.step("deployment live"):
+            while not await self.api.deployed_since(f"{LIVE}/{LIVE}", self._began_at):
+                deploy.check()
+                await asyncio.sleep(0.2)
+
+    async def _all_deployed(self, deploy: Child) -> None:
+        """Trading does not wait for the other five; they come while it starts, and at a lower priority."""
+        with self.steps.step("all deployments") as facts:
             code = await deploy.wait()
-            if code != 0:
-                raise ChildDied(f"prefect deploy failed:\n{tail_of(deploy.program.log)}")
-            del self.children[deploy.name]
             facts.append("prefect.yaml")
+        if code != 0:
+            self.steps.warn(
+                f"not everything is deployed: {deploy.name} failed; live trades on:\n{tail_of(deploy.program.log)}"
+            )
+        self.deployed.set()
 
     async def _after_worker_death(self) -> None:
         """A worker that dies takes flows with it, and nobody reports them: do it, and the trigger restarts live."""
@@ -156,7 +169,7 @@ class Supervisor:
 
         Raises: ChildDied if the live run ends first.
         """
-        self._begin(self.follower.run())
+        self._begin(self.follower.run(), name=FOLLOW)
         with self.steps.step("live trading"):
             looked_at_s = warned_at_s = time.monotonic()
             while not self.follower.lines:
@@ -203,6 +216,7 @@ class Supervisor:
                         )
 
     async def _first_runs(self) -> None:
+        await self.deployed.wait()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.first_trade.wait(), 45.0)
         for name in FIRST_RUNS:
@@ -226,19 +240,20 @@ class Supervisor:
                 run = await self.api.read(run.run_id)
         return run
 
-    def _begin(self, work: Awaitable[None]) -> None:
+    def _begin(self, work: Awaitable[None], *, name: str | None = None) -> None:
         async def run() -> None:
             await work
 
-        self._tasks.append(asyncio.create_task(run()))
+        self._tasks.append(asyncio.create_task(run(), name=name))
 
     # --- down ---
 
     async def stop(self) -> None:
         """Stop the live run first, then worker, server, recorder and exchange; leave nothing behind."""
         self.steps.say("stopping: the live run first, then everything else")
-        for task in self._tasks[1:]:
-            task.cancel()
+        for task in self._tasks:
+            if task.get_name() != FOLLOW:
+                task.cancel()
         if "prefect worker" in self.children:
             await self._stop_live()
         for name in leftovers.ORDER:
@@ -275,3 +290,8 @@ class Supervisor:
             while runs and time.monotonic() < deadline_s and not self.hurry.is_set():
                 await asyncio.sleep(0.25)
                 runs = await self.api.runs(states=("PENDING", "RUNNING", "CANCELLING"))
+
+
+def _utc_now() -> datetime:
+    """Return this machine's clock, which is the Prefect server's too."""
+    return datetime.now(UTC)  # noqa: TID251 - no market time: it is compared with the server's own stamps.

@@ -9,18 +9,23 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import prefect.cli.deploy
 import prefect.cli.work_pool
 import prefect.cli.worker
 import prefect.workers.process  # noqa: F401 - imported ahead of need; that is what this module is for.
+import yaml
 from prefect.cli import app
 
 from flows import automations
 from flows.stack import ports
 
 POOL = "tandem"
-DEPLOY = ("--no-prompt", "deploy", "--all")
+LIVE = "live"
+DEPLOY = ("--no-prompt", "deploy")
+NICE = 10
+"""Of everything that trading does not wait for: two cores are busy enough while the runner starts."""
 CREATE_POOL = ("--no-prompt", "work-pool", "create", POOL, "--type", "process", "--overwrite")
 WORKER = (
     "--no-prompt",
@@ -46,13 +51,24 @@ def _run(command: tuple[str, ...]) -> None:
             raise
 
 
+def _deploy_live_first() -> None:
+    """Deploy what `prefect deploy --all` deploys, with the flow that trading waits for in front of the others."""
+    rows = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    names = [str(row["name"]) for row in rows]
+    _run((*DEPLOY, "--name", LIVE))
+    os.nice(NICE)
+    others = [part for name in names if name != LIVE for part in ("--name", name)]
+    if others:
+        _run((*DEPLOY, *others))
+
+
 def main() -> None:
     """Wait for the server, then do what the first argument says."""
     api = os.environ["PREFECT_API_URL"]
     asyncio.run(ports.until_answers(f"{api}/ready"))
     if sys.argv[1] == "deploy":
         _run(CREATE_POOL)
-        _run(DEPLOY)
+        _deploy_live_first()
         automations.set_up()
     else:
         asyncio.run(ports.until_answers(f"{api}/work_pools/{POOL}"))
