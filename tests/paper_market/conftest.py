@@ -1,71 +1,11 @@
-"""A bare exchange: market, unsigned REST and public streams on a free port, nothing else."""
+"""One synthetic market for the whole session, and a bare exchange around it for each test that asks."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import web
+from bare_exchange import BareExchange, Serve, serve
 
-from paper.clock import ServerClock
-from paper.faults import StreamFaults
-from paper.market import Book, FundingSettlement, Market
 from paper.markets import SyntheticMarket
-from paper.public_rest import routes
-from paper.public_ws import PublicStreams
-
-
-@dataclass
-class BareExchange:
-    """What a test may touch of a running exchange."""
-
-    market: Market
-    faults: StreamFaults
-    streams: PublicStreams
-    port: int
-    books: list[Book] = field(default_factory=list)
-    fundings: list[FundingSettlement] = field(default_factory=list)
-
-    @property
-    def rest_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def stream_url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
-
-
-@contextlib.asynccontextmanager
-async def serve(market: Market, **stream_options: float) -> AsyncIterator[BareExchange]:
-    """Run a market behind real sockets."""
-    clock = ServerClock()
-    faults = StreamFaults(clock)
-    streams = PublicStreams(market, faults, **stream_options)  # type: ignore[arg-type]
-    app = web.Application()
-    app.add_routes([*routes(market, clock), *streams.routes()])
-    runner = web.AppRunner(app, shutdown_timeout=1.0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    exchange = BareExchange(market, faults, streams, runner.addresses[0][1])
-
-    def on_book(book: Book) -> None:
-        exchange.books.append(book)
-        streams.publish(book)
-
-    running = asyncio.create_task(market.run(on_book, exchange.fundings.append))
-    try:
-        yield exchange
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-        await streams.close()
-        await runner.cleanup()
-
-
-Serve = Callable[..., contextlib.AbstractAsyncContextManager[BareExchange]]
 
 
 @pytest.fixture

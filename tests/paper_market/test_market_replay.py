@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from bare_exchange import until
 
 from paper.market import Book
 from paper.markets import open_market
@@ -38,9 +39,7 @@ async def play(market: ReplayMarket) -> list[Book]:
     """Play to the end."""
     books: list[Book] = []
     running = asyncio.create_task(market.run(books.append, lambda _: None))
-    async with asyncio.timeout(60):
-        while not market.ended:
-            await asyncio.sleep(0.01)
+    await until(lambda: market.ended)
     await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -107,8 +106,7 @@ async def test_market_time_is_paced(small: Path) -> None:
 async def test_restart_goes_on_where_it_was(small: Path) -> None:
     first = ReplayMarket(small, speed=math.inf)
     running = asyncio.create_task(first.run(lambda _: None, lambda _: None))
-    while first.now_ms() < 1747612800000 + 70 * MINUTE_MS:
-        await asyncio.sleep(0)
+    await until(lambda: first.now_ms() >= 1747612800000 + 70 * MINUTE_MS)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     second = ReplayMarket(small, speed=1.0, snapshot=first.snapshot())
@@ -168,8 +166,7 @@ async def test_real_klines() -> None:
     assert len(hourly) > 300
     books: list[Book] = []
     running = asyncio.create_task(market.run(books.append, lambda _: None))
-    while market.now_ms() < started_ms + 1_440 * MINUTE_MS:
-        await asyncio.sleep(0)
+    await until(lambda: market.now_ms() >= started_ms + 1_440 * MINUTE_MS)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     for symbol in ("BTCUSDT", "LAYERUSDT"):

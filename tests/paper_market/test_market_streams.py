@@ -3,10 +3,13 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
+from itertools import pairwise
 
 import ccxt.pro
 import pytest
 import websockets
+from bare_exchange import BareExchange, Serve
 from websockets.asyncio.client import ClientConnection
 
 from paper.markets import SyntheticMarket
@@ -17,7 +20,7 @@ async def receive(socket: ClientConnection, seconds: float = 5.0) -> dict:
     return json.loads(await asyncio.wait_for(socket.recv(), seconds))
 
 
-async def receive_until(socket: ClientConnection, wanted, seconds: float = 10.0):
+async def receive_until(socket: ClientConnection, wanted: Callable[[dict], bool], seconds: float = 10.0) -> dict:
     async with asyncio.timeout(seconds):
         while True:
             message = json.loads(await socket.recv())
@@ -25,12 +28,23 @@ async def receive_until(socket: ClientConnection, wanted, seconds: float = 10.0)
                 return message
 
 
-async def ask(socket: ClientConnection, **request) -> dict:
+async def listen(socket: ClientConnection, seconds: float = 5.0) -> None:
+    while True:
+        await receive(socket, seconds)
+
+
+async def nag(socket: ClientConnection) -> None:
+    for number in range(40):
+        await socket.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
+    await listen(socket)
+
+
+async def ask(socket: ClientConnection, **request: object) -> dict:
     await socket.send(json.dumps(request))
     return await receive_until(socket, lambda message: "result" in message or "error" in message)
 
 
-async def test_book_ticker_raw(exchange) -> None:
+async def test_book_ticker_raw(exchange: BareExchange) -> None:
     """Mode 1: the bare payload, update ids rising, field names and order as documented."""
     async with websockets.connect(f"{exchange.stream_url}/public/ws/ethusdt@bookTicker") as socket:
         tickers = [await receive(socket) for _ in range(5)]
@@ -41,7 +55,7 @@ async def test_book_ticker_raw(exchange) -> None:
     assert all(float(ticker["b"]) < float(ticker["a"]) for ticker in tickers)
 
 
-async def test_combined_and_control_replies(exchange) -> None:
+async def test_combined_and_control_replies(exchange: BareExchange) -> None:
     """Payloads are wrapped, control replies never are."""
     url = f"{exchange.stream_url}/public/stream?streams=ethusdt@bookTicker/solusdt@bookTicker"
     async with websockets.connect(url) as socket:
@@ -72,14 +86,14 @@ async def test_combined_and_control_replies(exchange) -> None:
         ('{"method":"SET_PROPERTY","params":["colour",true],"id":1}', 2),
     ],
 )
-async def test_bad_requests(exchange, text: str, code: int) -> None:
+async def test_bad_requests(exchange: BareExchange, text: str, code: int) -> None:
     async with websockets.connect(f"{exchange.stream_url}/public/ws") as socket:
         await socket.send(text)
         assert (await receive(socket))["error"]["code"] == code
 
 
 @pytest.mark.parametrize("path", ["/public/ws", "/ws", "/public/stream", "/stream"])
-async def test_wrong_route_is_acknowledged_and_silent(exchange, path: str) -> None:
+async def test_wrong_route_is_acknowledged_and_silent(exchange: BareExchange, path: str) -> None:
     """aggTrade belongs to /market: subscribed elsewhere it is acknowledged and says nothing."""
     async with websockets.connect(exchange.stream_url + path) as socket:
         assert (await ask(socket, method="SUBSCRIBE", params=["btcusdt@aggTrade"], id=1))["result"] is None
@@ -104,35 +118,35 @@ async def test_wrong_route_is_acknowledged_and_silent(exchange, path: str) -> No
         ("market", "btcusdt@ticker", "24hrTicker"),
     ],
 )
-async def test_every_stream_speaks(exchange, route: str, stream: str, event: str) -> None:
+async def test_every_stream_speaks(exchange: BareExchange, route: str, stream: str, event: str) -> None:
     async with websockets.connect(f"{exchange.stream_url}/{route}/ws/{stream}") as socket:
         assert (await receive(socket))["e"] == event
 
 
 @pytest.mark.parametrize("stream", ["!markPrice@arr@1s", "!ticker@arr", "!miniTicker@arr"])
-async def test_all_market_arrays_carry_coin_margined_rows(exchange, stream: str) -> None:
+async def test_all_market_arrays_carry_coin_margined_rows(exchange: BareExchange, stream: str) -> None:
     async with websockets.connect(f"{exchange.stream_url}/market/ws/{stream}") as socket:
         rows = json.loads(await asyncio.wait_for(socket.recv(), 5))
     assert {row["st"] for row in rows} == {1, 2}
     assert {row["s"] for row in rows if row["st"] == 1} == set(exchange.market.listings)
 
 
-async def test_all_books_are_polluted(exchange) -> None:
+async def test_all_books_are_polluted(exchange: BareExchange) -> None:
     async with websockets.connect(f"{exchange.stream_url}/public/ws/!bookTicker") as socket:
         rows = [await receive(socket) for _ in range(len(exchange.market.listings) + 2)]
     assert {row["s"] for row in rows if row["st"] == 2} == {"BTCUSD_PERP", "ETHUSD_PERP"}
 
 
-async def test_depth_events_chain(exchange) -> None:
+async def test_depth_events_chain(exchange: BareExchange) -> None:
     """pu equals the previous u, and U follows it."""
     async with websockets.connect(f"{exchange.stream_url}/public/ws/btcusdt@depth@100ms") as socket:
         events = [await receive(socket) for _ in range(4)]
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in pairwise(events):
         assert after["pu"] == before["u"]
         assert after["U"] == before["u"] + 1
 
 
-async def test_kline_closes_once(serving) -> None:
+async def test_kline_closes_once(serving: Serve) -> None:
     """At sixty times the speed every minute's bar is final exactly once, and equals what REST says."""
     async with (
         serving(SyntheticMarket(seed=1, speed=60.0, history_days=1)) as exchange,
@@ -151,7 +165,7 @@ async def test_kline_closes_once(serving) -> None:
         ]
 
 
-async def test_status_change_is_announced(exchange) -> None:
+async def test_status_change_is_announced(exchange: BareExchange) -> None:
     async with websockets.connect(f"{exchange.stream_url}/market/ws/!contractInfo") as socket:
         exchange.market.set_status("WIFUSDT", "SETTLING")
         event = await receive(socket)
@@ -159,7 +173,7 @@ async def test_status_change_is_announced(exchange) -> None:
     assert (event["s"], event["cs"]) == ("WIFUSDT", "SETTLING")
 
 
-async def test_pings_and_lifetime(serving) -> None:
+async def test_pings_and_lifetime(serving: Serve) -> None:
     """The server pings, and closes every connection at the end of its life."""
     async with (
         serving(SyntheticMarket(seed=1, history_days=1), ping_seconds=0.1, lifetime_seconds=0.8) as exchange,
@@ -171,32 +185,28 @@ async def test_pings_and_lifetime(serving) -> None:
         assert closed.value.rcvd.code == 1001
 
 
-async def test_too_many_messages(exchange) -> None:
+async def test_too_many_messages(exchange: BareExchange) -> None:
     async with websockets.connect(f"{exchange.stream_url}/public/ws") as socket:
         with pytest.raises(websockets.ConnectionClosed) as closed:
-            for number in range(40):
-                await socket.send(json.dumps({"method": "LIST_SUBSCRIPTIONS", "id": number}))
-            while True:
-                await receive(socket)
+            await nag(socket)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
 
 
-async def test_too_many_streams(exchange) -> None:
+async def test_too_many_streams(exchange: BareExchange) -> None:
     async with websockets.connect(f"{exchange.stream_url}/public/ws") as socket:
         many = [f"x{number}@bookTicker" for number in range(1_025)]
         assert (await ask(socket, method="SUBSCRIBE", params=many, id=1))["error"]["code"] == 2
         assert (await ask(socket, method="SUBSCRIBE", params=many[:-1], id=2))["result"] is None
 
 
-async def test_frozen_garbage_drop(exchange) -> None:
+async def test_frozen_garbage_drop(exchange: BareExchange) -> None:
     """The three stream faults: silence on an open socket, a garbled frame, an abrupt end."""
     async with websockets.connect(f"{exchange.stream_url}/public/ws/btcusdt@bookTicker") as socket:
         await receive(socket)
         exchange.faults.freeze(None)
         with pytest.raises(TimeoutError):
-            while True:
-                await receive(socket, 0.5)
+            await listen(socket, 0.5)
         exchange.faults.thaw()
         await receive(socket)
         exchange.faults.fire("garbage", '{"e":"garb')
@@ -205,11 +215,10 @@ async def test_frozen_garbage_drop(exchange) -> None:
                 pass
         exchange.faults.fire("drop")
         with pytest.raises(websockets.ConnectionClosedError):
-            while True:
-                await receive(socket)
+            await listen(socket)
 
 
-async def test_a_listener_that_does_not_read_is_dropped(serving) -> None:
+async def test_a_listener_that_does_not_read_is_dropped(serving: Serve) -> None:
     """It must neither hold up the market nor another listener."""
     market = SyntheticMarket(seed=1, ticks_per_second=40.0, history_days=1)
     async with serving(market, buffer_bytes_max=20_000) as exchange:
@@ -234,7 +243,7 @@ async def test_a_listener_that_does_not_read_is_dropped(serving) -> None:
         writer.close()
 
 
-async def test_ccxt_pro_watches(exchange) -> None:
+async def test_ccxt_pro_watches(exchange: BareExchange) -> None:
     """Unmodified ccxt.pro, only its URLs replaced."""
     client = ccxt.pro.binanceusdm({"options": {"fetchCurrencies": False}})
     api = client.urls["api"]
@@ -283,6 +292,6 @@ async def test_ccxt_pro_watches(exchange) -> None:
         ("0", None),
     ],
 )
-def test_stream_names(name: str, expected) -> None:
+def test_stream_names(name: str, expected: tuple | None) -> None:
     stream = parse_stream(name)
     assert (stream and (stream.kind, stream.route, stream.period_ms)) == expected
