@@ -42,7 +42,9 @@ def sample(at_ms: int, z_score: float | None = None) -> e.SpreadSampled:
     return e.SpreadSampled(at_ms=at_ms, pair_id=PAIR, price_a=1.5, price_b=0.5, spread=0.1, z_score=z_score)
 
 
-def trade(trade_id: str, *, at_ms: int = 1_000, side: PairSide = PairSide.BUY, pair_id: PairId = PAIR) -> e.TradeIntended:
+def trade(
+    trade_id: str, *, at_ms: int = 1_000, side: PairSide = PairSide.BUY, pair_id: PairId = PAIR
+) -> e.TradeIntended:
     return e.TradeIntended(
         at_ms=at_ms,
         trade_id=TradeId(trade_id),
