@@ -14,6 +14,8 @@ CALM_MOVE = Decimal("0.001")
 """Share of the price by which past closes alternate; their deviation is what z is measured in."""
 JUMP = Decimal("0.0031")
 """About three deviations."""
+HOME = Decimal("0.0004")
+"""Just past the mean, so that coming home is an exit whatever the rounding."""
 DEPTH = Decimal(10_000_000)
 
 
@@ -65,7 +67,7 @@ class TwoPriceMarket:
 
     def _book(self, symbol: str) -> Book:
         self._update_id += 1
-        move = -JUMP if symbol == B and self._away else Decimal(0)
+        move = Decimal(0) if symbol == A else -JUMP if self._away else HOME
         tick = TICK[symbol]
         middle = (PRICE[symbol] * (1 + move) / tick).to_integral_value() * tick
 
