@@ -94,14 +94,16 @@ def read_klines(
     root: Path, symbol: Symbol, timeframe: str, start_ms: int, end_ms: int
 ) -> dict[str, npt.NDArray[np.float64 | np.int64]]:
     """Columns of the bars that opened in [start_ms, end_ms), in order; empty when there are none."""
-    return _columns(
-        _files(_folder(root, "klines", symbol, timeframe), start_ms, end_ms), _KLINE_COLUMNS, start_ms, end_ms
-    )
+    files = _files(_folder(root, "klines", symbol, timeframe), start_ms, end_ms)
+    with _engine() as connection:
+        return _columns(connection, files, _KLINE_COLUMNS, start_ms, end_ms)
 
 
 def read_funding(root: Path, symbol: Symbol, start_ms: int, end_ms: int) -> list[FundingRate]:
     """The settlements in [start_ms, end_ms), in order."""
-    found = _columns(_files(_folder(root, "funding", symbol), start_ms, end_ms), _FUNDING_COLUMNS, start_ms, end_ms)
+    files = _files(_folder(root, "funding", symbol), start_ms, end_ms)
+    with _engine() as connection:
+        found = _columns(connection, files, _FUNDING_COLUMNS, start_ms, end_ms)
     return [FundingRate(*row) for row in zip(found["at_ms"].tolist(), found["rate"].tolist(), strict=True)]
 
 
@@ -112,12 +114,9 @@ def read_closes(root: Path, symbols: Sequence[Symbol], timeframe: str, start_ms:
     """
     step_ms = timeframe_ms(timeframe)
     names = tuple(symbols)
-    series = [
-        _columns(
-            _files(_folder(root, "klines", name, timeframe), start_ms, end_ms), ("open_ms", "close"), start_ms, end_ms
-        )
-        for name in names
-    ]
+    files = [_files(_folder(root, "klines", name, timeframe), start_ms, end_ms) for name in names]
+    with _engine() as connection:
+        series = [_columns(connection, months, ("open_ms", "close"), start_ms, end_ms) for months in files]
     opened = [found["open_ms"] for found in series if found["open_ms"].size]
     if not opened:
         return Closes(np.empty(0, dtype=np.int64), np.empty((0, len(names))), names)
@@ -134,16 +133,17 @@ def last_open_ms(root: Path, symbol: Symbol, timeframe: str) -> int | None:
     files = _files(_folder(root, "klines", symbol, timeframe))
     if not files:
         return None
-    times = _columns(files[-1:], ("open_ms",))["open_ms"]
+    with _engine() as connection:
+        times = _columns(connection, files[-1:], ("open_ms",))["open_ms"]
     return int(times[-1]) if times.size else None
 
 
 def gaps(root: Path, symbol: Symbol, timeframe: str, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
     """The holes in [start_ms, end_ms): (opening of the first missing bar, opening of the next bar that is there)."""
     step_ms = timeframe_ms(timeframe)
-    times = _columns(
-        _files(_folder(root, "klines", symbol, timeframe), start_ms, end_ms), ("open_ms",), start_ms, end_ms
-    )
+    files = _files(_folder(root, "klines", symbol, timeframe), start_ms, end_ms)
+    with _engine() as connection:
+        times = _columns(connection, files, ("open_ms",), start_ms, end_ms)
     first = -(-start_ms // step_ms) * step_ms
     end = -(-end_ms // step_ms) * step_ms
     if end <= first:
@@ -189,14 +189,19 @@ def _upsert(folder: Path, columns: tuple[str, ...], rows: Sequence[tuple[Any, ..
         by_month[_month_of(row[0])][row[0]] = row
     if not by_month:
         return
-    with _alone_in(folder):
+    with _alone_in(folder), _engine() as connection:
         for month, fresh in by_month.items():
             target = folder / f"{month}.parquet"
-            stored = _columns([target] if target.exists() else [], columns)
+            stored = _columns(connection, [target] if target.exists() else [], columns)
             merged = {
                 int(row[0]): row for row in zip(*(stored[name].tolist() for name in columns), strict=True)
             } | fresh
-            _write_whole(target, columns, [merged[time_ms] for time_ms in sorted(merged)])
+            _write_whole(connection, target, columns, [merged[time_ms] for time_ms in sorted(merged)])
+
+
+def _engine() -> duckdb.DuckDBPyConnection:
+    """One per call, not per file: starting it costs more than reading a month."""
+    return duckdb.connect(config={"threads": 1})
 
 
 @contextlib.contextmanager
@@ -214,7 +219,9 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write_whole(target: Path, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+def _write_whole(
+    connection: duckdb.DuckDBPyConnection, target: Path, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+) -> None:
     """Beside it, fsynced, renamed: a reader sees the old file or the new one."""
     batch = {
         name: np.array([row[index] for row in rows], dtype=np.float64 if index else np.int64)
@@ -224,11 +231,10 @@ def _write_whole(target: Path, columns: tuple[str, ...], rows: Sequence[tuple[An
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
         temporary = Path(name)
         try:
-            with duckdb.connect(config={"threads": 1}) as connection:
-                connection.register("batch", batch)
-                connection.execute(
-                    f"COPY (FROM batch) TO {_quoted(temporary)} (FORMAT parquet, COMPRESSION zstd)"
-                ).fetchall()
+            connection.register("batch", batch)
+            connection.execute(
+                f"COPY (FROM batch) TO {_quoted(temporary)} (FORMAT parquet, COMPRESSION zstd)"
+            ).fetchall()
             temporary.chmod(0o644)
             os.fsync(descriptor)
             temporary.replace(target)
@@ -240,7 +246,11 @@ def _write_whole(target: Path, columns: tuple[str, ...], rows: Sequence[tuple[An
 
 
 def _columns(
-    files: Sequence[Path], columns: tuple[str, ...], start_ms: int | None = None, end_ms: int | None = None
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[Path],
+    columns: tuple[str, ...],
+    start_ms: int | None = None,
+    end_ms: int | None = None,
 ) -> dict[str, npt.NDArray[Any]]:
     """The columns of these files, the first one being the time, in order of time. Raises: ConfigError."""
     if not files:
@@ -250,8 +260,7 @@ def _columns(
     if start_ms is not None and end_ms is not None:
         query += f" WHERE {time} >= {int(start_ms)} AND {time} < {int(end_ms)}"
     try:
-        with duckdb.connect(config={"threads": 1}) as connection:
-            found: dict[str, npt.NDArray[Any]] = connection.execute(f"{query} ORDER BY {time}").fetchnumpy()
+        found: dict[str, npt.NDArray[Any]] = connection.execute(f"{query} ORDER BY {time}").fetchnumpy()
     except duckdb.Error as problem:
         raise ConfigError(
             f"{files[0].parent}: cannot be read: {problem}; delete the damaged file, it is downloaded again"

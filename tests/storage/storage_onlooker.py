@@ -16,4 +16,4 @@ while not select.select([sys.stdin], [], [], 0.1)[0]:
     assert rows >= newest, "the ledger went back"
     newest = rows
     opened += 1
-print(opened, newest)
+sys.stdout.write(f"{opened} {newest}\n")

@@ -135,7 +135,7 @@ class Onlookers(contextlib.AbstractContextManager["Onlookers"]):
         while not self._stop.wait(0.1):
             try:
                 ledger.read(self._path, "SELECT count(*) FROM signals")
-            except BaseException as failure:
+            except BaseException as failure:  # noqa: BLE001 - told by the test's own thread
                 self._failures.append(failure)
                 return
 
@@ -145,7 +145,7 @@ def test_the_runner_is_killed(stage: Stage) -> None:
     recorder = stage.recorder()
     recorder.first_line()
     for seed in range(TRIALS):
-        dice = random.Random(seed)
+        dice = random.Random(seed)  # noqa: S311
         writer = stage.writer(seed)
         writer.first_line()
         writer.run_for(dice.random() * 0.3)
@@ -161,7 +161,7 @@ def test_the_recorder_is_killed(stage: Stage) -> None:
     writer = stage.writer(0)
     writer.first_line()
     for seed in range(TRIALS):
-        dice = random.Random(seed)
+        dice = random.Random(seed)  # noqa: S311
         recorder = stage.recorder()
         if seed % 6:  # Every sixth dies while it starts.
             recorder.first_line()
@@ -177,7 +177,7 @@ def test_the_recorder_is_killed(stage: Stage) -> None:
 @pytest.mark.slow
 def test_both_are_killed(stage: Stage) -> None:
     for seed in range(TRIALS):
-        dice = random.Random(1_000 + seed)
+        dice = random.Random(1_000 + seed)  # noqa: S311
         recorder, writer = stage.recorder(), stage.writer(seed)
         writer.first_line()
         if seed % 6:

@@ -94,7 +94,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("rows", [row[1] for row in BAD], ids=[row[0] for row in BAD])
-def test_what_is_not_a_bar_is_refused_before_anything_is_written(rows, tmp_path: Path) -> None:
+def test_what_is_not_a_bar_is_refused_before_anything_is_written(rows: list[tuple[float, ...]], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="1000CAT"):
         market.write_klines(tmp_path, CAT, "1h", [bar(0), *rows])
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -33,9 +33,8 @@ def paths(tmp_path: Path) -> Paths:
 
 
 @pytest.fixture
-def root_on_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def root_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    yield
 
 
 def drain(paths: Paths) -> bool:
@@ -165,7 +164,9 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize("damage", [row[1] for row in DAMAGE], ids=[row[0] for row in DAMAGE])
-def test_a_damaged_working_file_is_kept_and_rebuilt(damage, paths: Paths, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_working_file_is_kept_and_rebuilt(
+    damage: Callable[[Path], object], paths: Paths, capfd: pytest.CaptureFixture[str]
+) -> None:
     fill_journal(paths.journal, [signal(str(number)) for number in range(100)])
     assert drain(paths)
     damage(hot.hot_file_of(paths.ledger))

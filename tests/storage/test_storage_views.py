@@ -50,17 +50,14 @@ maybe_z = st.none() | st.floats(-10, 10)
 @st.composite
 def histories(draw: st.DrawFn) -> list[e.Entry]:
     """Any entries in any order, except that what must be unique is."""
-    number = 0
-    entries: list[e.Entry] = []
-    intended: list[e.OrderIntended] = []
-    for trade_id in draw(st.lists(st.sampled_from(TRADES), unique=True)):
-        entries.append(trade(trade_id, at_ms=draw(moments), side=draw(st.sampled_from(PairSide))))
-    for trade_id in draw(st.lists(st.sampled_from(TRADES), unique=True)):
-        intended.append(order(trade_id, draw(st.sampled_from(LegName))))
+    some_trades = st.lists(st.sampled_from(TRADES), unique=True)
+    entries: list[e.Entry] = [
+        trade(trade_id, at_ms=draw(moments), side=draw(st.sampled_from(PairSide))) for trade_id in draw(some_trades)
+    ]
+    intended = [order(trade_id, draw(st.sampled_from(LegName))) for trade_id in draw(some_trades)]
     signals = draw(st.lists(st.sampled_from("xyz"), unique=True))
     entries += intended + [signal(signal_id, at_ms=draw(moments)) for signal_id in signals]
-    for _ in range(draw(st.integers(0, 25))):
-        number += 1
+    for number in range(draw(st.integers(0, 25))):
         what = draw(st.sampled_from(["fill", "fill", "fill", "step", "funding", "order", "resolved"]))
         trade_id = draw(st.sampled_from(TRADES))
         if what == "fill":
@@ -173,7 +170,7 @@ def close_to(value: Any) -> Any:
 
 # An example takes 0.2 s, on a busy machine more: shrinking one would take minutes.
 @given(entries=histories())
-@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_the_views_equal_a_naive_fold(entries: list[e.Entry]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = recorded(Path(folder), entries)
