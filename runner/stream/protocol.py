@@ -7,6 +7,7 @@ anything the wire may say.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 
@@ -15,6 +16,7 @@ from domain.symbols import Symbol, exchange_id
 
 EVENT_MS_MAX = 4_102_444_800_000  # The year 2100: later is garbage, not a time.
 COIN_MARGINED = 2  # `st` of COIN-M rows, which share some streams since 2026-06-30.
+INFINITE = math.inf
 EXCERPT_LENGTH = 120
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
@@ -25,16 +27,17 @@ RefusalCallback = Callable[[str, str], None]
 class _Ticker(msgspec.Struct, gc=False):
     """A bookTicker payload. Every field has a default: fields come and go, and control replies have none of them."""
 
+    # In the order of the wire, which is how msgspec looks for them.
+    e: Literal["bookTicker"] = "bookTicker"
     u: int = 0
-    E: int = 0
-    T: int = 0
     s: str = ""
     b: float = math.nan
     B: float = math.nan
     a: float = math.nan
     A: float = math.nan
+    T: int = 0
+    E: int = 0
     st: int = 1
-    e: str = "bookTicker"
 
 
 class _Combined(msgspec.Struct, gc=False):
@@ -68,7 +71,7 @@ class ControlReply(msgspec.Struct, frozen=True):
 class SymbolFeed:
     """One symbol's newest quote, and how it got here."""
 
-    __slots__ = ("quote", "received_ns", "symbol", "update_id")
+    __slots__ = ("quote", "symbol", "update_id")
 
     def __init__(self, symbol: Symbol) -> None:
         self.symbol = symbol
@@ -76,8 +79,12 @@ class SymbolFeed:
 
     def reset(self) -> None:
         self.update_id = 0
-        self.received_ns = 0  # 0: no quote since the connection opened.
         self.quote: Quote | None = None
+
+    @property
+    def received_ns(self) -> int:
+        """When the newest quote came; 0 without a quote since the connection opened."""
+        return 0 if self.quote is None else self.quote.received_ns
 
 
 class FeedProtocol:
@@ -85,6 +92,7 @@ class FeedProtocol:
 
     def __init__(self, *, on_refusal: RefusalCallback | None = None) -> None:
         self._feeds: dict[str, SymbolFeed] = {}
+        self._find = self._feeds.get
         self._decode = msgspec.json.Decoder(_Ticker, strict=False).decode
         self._decode_combined = msgspec.json.Decoder(_Combined, strict=False).decode
         self._decode_envelope = msgspec.json.Decoder(_Envelope).decode
@@ -119,27 +127,26 @@ class FeedProtocol:
             ticker = self._decode(message)
         except _UNDECODABLE:
             return self._other(message)
-        feed = self._feeds.get(ticker.s)
+        feed = self._find(ticker.s)
         if feed is None:
             ticker = self._unwrap(message, ticker)
-            feed = self._feeds.get(ticker.s)
+            feed = self._find(ticker.s)
             if feed is None:
                 return self._unfamiliar(message, ticker)
         # The rest is written out here, not in helpers: this runs for every tick of every symbol.
         bid, ask, event_ms, update_id = ticker.b, ticker.a, ticker.E or ticker.T, ticker.u
+        bid_quantity, ask_quantity = ticker.B, ticker.A
         if (
             # NaN, infinity, zero, a negative and a crossed book all come out false.
-            0.0 < bid <= ask < math.inf
-            and 0.0 <= ticker.B < math.inf
-            and 0.0 <= ticker.A < math.inf
+            0.0 < bid <= ask < INFINITE
+            and 0.0 <= bid_quantity < INFINITE
+            and 0.0 <= ask_quantity < INFINITE
             and 0 < event_ms < EVENT_MS_MAX
             and update_id > feed.update_id
-            and ticker.e == "bookTicker"
             and ticker.st != COIN_MARGINED
         ):
             feed.update_id = update_id
-            feed.received_ns = received_ns
-            feed.quote = Quote(bid, ask, ticker.B, ticker.A, event_ms, received_ns)
+            feed.quote = Quote(bid, ask, bid_quantity, ask_quantity, event_ms, received_ns)
             return feed
         self._rejected(message, ticker, feed)
         return None
@@ -156,15 +163,12 @@ class FeedProtocol:
     def _unfamiliar(self, message: bytes | str, ticker: _Ticker) -> ControlReply | None:
         if not ticker.s:
             return self._other(message)
-        kind = "unexpected_symbol" if ticker.e == "bookTicker" else "other_event"
-        self.ignored["coin_margined" if ticker.st == COIN_MARGINED else kind] += 1
+        self.ignored["coin_margined" if ticker.st == COIN_MARGINED else "unexpected_symbol"] += 1
         return None
 
     def _rejected(self, message: bytes | str, ticker: _Ticker, feed: SymbolFeed) -> None:
         """Say why a message about a symbol of ours did not become a quote."""
-        if ticker.e != "bookTicker":
-            self.ignored["other_event"] += 1
-        elif ticker.st == COIN_MARGINED:
+        if ticker.st == COIN_MARGINED:
             self.ignored["coin_margined"] += 1
         elif ticker.u <= 0 or math.isnan(ticker.b) or math.isnan(ticker.a):
             self._refuse("incomplete", message)
