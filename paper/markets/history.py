@@ -5,6 +5,7 @@ a past that ends exactly at today's prices. The anchor (the first start) keeps i
 between the anchor and now is a bridge that meets both ends.
 """
 
+import functools
 import math
 import zlib
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from paper.markets.bars import MINUTE_MS, BarColumns
 Floats = npt.NDArray[np.float64]
 
 _MINUTE_SECONDS = 60.0
-_BLOCK = 128
+_BLOCK = 32
 _SATURATION = 3.5
 SATURATION_SD = 0.9307  # Standard deviation of _SATURATION · tanh(N / _SATURATION) for a standard normal N.
 
@@ -51,14 +52,20 @@ def saturated_array(values: Floats) -> Floats:
     return bent
 
 
+@functools.lru_cache(maxsize=64)
+def _weights(keep: float) -> Floats:
+    """What is left of each earlier shock, within a block."""
+    lags = np.subtract.outer(np.arange(_BLOCK), np.arange(_BLOCK))
+    weights: Floats = np.tril(keep ** np.maximum(lags, 0))
+    return weights
+
+
 def autoregress(shocks: Floats, keep: float, start: float) -> Floats:
     """y[i] = keep · y[i-1] + shocks[i] with y[-1] = start, a block of rows at a time."""
     blocks = -(-len(shocks) // _BLOCK)
     padded = np.zeros(blocks * _BLOCK)
     padded[: len(shocks)] = shocks
-    lags = np.subtract.outer(np.arange(_BLOCK), np.arange(_BLOCK))
-    weights = np.tril(keep ** np.maximum(lags, 0))
-    inside = padded.reshape(blocks, _BLOCK) @ weights.T
+    inside = padded.reshape(blocks, _BLOCK) @ _weights(keep).T
     carried = np.empty(blocks)
     fade = keep**_BLOCK
     for block, last in enumerate(inside[:, -1].tolist()):
@@ -118,10 +125,10 @@ class Past:
         weight = np.exp(-rate * minutes) * np.expm1(-2 * rate * left) / math.expm1(-2 * rate * stretch.since)
         return np.concatenate((older, newer + (at_anchor - newer[0]) * weight))
 
-    def normals(self, name: str) -> Floats:
-        """Independent standard normals, one a bar, oldest first."""
-        older = self.rng(name, since_anchor=False).standard_normal(self._stretch.before)[::-1]
-        newer = self.rng(name, since_anchor=True).standard_normal(self._stretch.since)[::-1]
+    def normals(self, name: str) -> npt.NDArray[np.float32]:
+        """Independent standard normals, one a bar, oldest first; single precision is plenty for wicks and volumes."""
+        older = self.rng(name, since_anchor=False).standard_normal(self._stretch.before, np.float32)[::-1]
+        newer = self.rng(name, since_anchor=True).standard_normal(self._stretch.since, np.float32)[::-1]
         return np.concatenate((older, newer))
 
     def _backward(self, disturbance: Disturbance, end: float, count: int, *, since_anchor: bool) -> Floats:

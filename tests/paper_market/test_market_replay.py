@@ -156,6 +156,7 @@ async def test_csv_and_start_option(small: Path, tmp_path: Path) -> None:
     assert set(market.listings) == {"AAAUSDT", "BBBUSDT"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not KLINES.is_file(), reason="the real klines are not on this machine")
 async def test_real_klines() -> None:
     """16 real perpetuals: two weeks of past, then a day's closes tick for tick."""
@@ -182,6 +183,7 @@ async def test_real_klines() -> None:
         assert [pytest.approx(close) for _, close in rows] == [closes[at] for at, _ in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not QUOTES.is_file(), reason="the real quotes are not on this machine")
 async def test_real_quotes() -> None:
     """Every quote of eight real minutes after the first full minute comes out as it was recorded."""

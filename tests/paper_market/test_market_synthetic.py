@@ -177,7 +177,7 @@ def test_ten_pairs_trade_within_two_minutes_and_earn_their_fees() -> None:
 
 async def test_live_goes_on_from_the_past() -> None:
     """The first ticks are where the past ended, bars close by market time, ids rise, and mids are bars."""
-    market = SyntheticMarket(seed=5, speed=30.0, history_days=2)
+    market = SyntheticMarket(seed=5, speed=60.0, history_days=2)
     last = {
         symbol: float(market.klines(symbol, MINUTE_MS, start_ms=None, end_ms=None, limit=2)[0].close)
         for symbol in market.listings
@@ -185,7 +185,7 @@ async def test_live_goes_on_from_the_past() -> None:
     started_ms = market.now_ms()
     books: list[Book] = []
     running = asyncio.create_task(market.run(books.append, lambda _: None))
-    await asyncio.sleep(7)
+    await until(lambda: market.now_ms() > started_ms + 200_000)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     for symbol in ("BTCUSDT", "ETHUSDT", "1MBABYDOGEUSDT"):
