@@ -1,0 +1,75 @@
+"""A paper exchange on a thread of its own, and a project folder that points at it."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paper.markets import SyntheticMarket
+from paper.server import PaperExchange
+
+
+class ExchangeThread:
+    """Serves a synthetic market until stopped; counts nothing, changes nothing."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self.rest_url = ""
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(30), "the paper exchange did not start"
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with PaperExchange(SyntheticMarket(seed=self._seed)) as exchange:
+            self.rest_url = exchange.rest_url
+            self._ready.set()
+            await self._stop.wait()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(30)
+
+
+def _served(seed: int) -> Iterator[str]:
+    thread = ExchangeThread(seed)
+    thread.start()
+    yield thread.rest_url
+    thread.stop()
+
+
+@pytest.fixture(scope="session")
+def exchange_url() -> Iterator[str]:
+    yield from _served(7)
+
+
+@pytest.fixture(scope="session")
+def other_exchange_url() -> Iterator[str]:
+    """Another market behind the same dialect: same symbols, other prices."""
+    yield from _served(8)
+
+
+PAIRS: list[dict[str, Any]] = [
+    {"pair_id": "LTC_BCH", "leg_a": "LTC/USDT", "leg_b": "BCH/USDT", "hedge_ratio": 4.1},
+    {"pair_id": "DECOY", "leg_a": "NEAR/USDT", "leg_b": "AVAX/USDT", "hedge_ratio": 3.0},
+]
+
+
+def write_project(folder: Path, rest_url: str, pairs: list[dict[str, Any]] | None = None) -> tuple[Path, Path]:
+    """config.json and pairs_config.json of a new project in this folder."""
+    config, pairs_path = folder / "config.json", folder / "pairs_config.json"
+    config.write_text(json.dumps({"data": {"rest_url": rest_url}, "control": {"port": 0}}))
+    pairs_path.write_text(json.dumps({"pairs": PAIRS if pairs is None else pairs}))
+    return config, pairs_path
+
+
+@pytest.fixture
+def project(tmp_path: Path, exchange_url: str) -> tuple[Path, Path]:
+    return write_project(tmp_path, exchange_url)
