@@ -145,6 +145,7 @@ class Supervisor:
         """Trading does not wait for the other five; they come while it starts, and at a lower priority."""
         with self.steps.step("all deployments") as facts:
             code = await deploy.wait()
+            self.children.pop(deploy.name, None)
             facts.append("prefect.yaml")
         if code != 0:
             self.steps.warn(
