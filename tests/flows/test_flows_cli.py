@@ -1,0 +1,172 @@
+"""The commands: what they print, what they write, and their exit codes. No Prefect anywhere near."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from flows_project import write_project
+
+import flows.cli as commands
+from runner.config import load_settings
+from storage import ledger
+
+
+def _tandem(command: str, *arguments: str) -> Result:
+    return CliRunner().invoke(getattr(commands, command), [*arguments])
+
+
+def _at(project: tuple[Path, Path]) -> list[str]:
+    return ["--config", str(project[0]), "--pairs", str(project[1])]
+
+
+def test_recalibrate_prints_a_row_a_pair_and_fills_the_ledger(project: tuple[Path, Path]) -> None:
+    result = _tandem("recalibrate", *_at(project), "--window-days", "20", "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert [row["decision"] for row in answer["rows"]] == ["updated", "refused"]
+    table = ledger.read(load_settings(project[0]).storage.ledger, "SELECT count(*) FROM calibrations")
+    assert table.rows == [(2,)]
+
+
+def test_reconcile_of_an_untouched_account_matches(project: tuple[Path, Path]) -> None:
+    result = _tandem("reconcile", *_at(project), "--settle-seconds", "0")
+    assert result.exit_code == 0, result.output
+    assert "match" in result.stdout
+    table = ledger.read(load_settings(project[0]).storage.ledger, "SELECT verdict FROM reconciliations")
+    assert table.rows == [("match",)]
+
+
+def test_reconcile_without_an_exchange_is_incomplete_never_a_match(tmp_path: Path) -> None:
+    project = write_project(tmp_path, "http://127.0.0.1:1")
+    result = _tandem("reconcile", *_at(project), "--settle-seconds", "0")
+    assert result.exit_code == 1
+    assert "incomplete: the exchange cannot be read" in result.stdout
+
+
+def test_health_is_red_without_a_runner_and_green_when_it_need_not_run(project: tuple[Path, Path]) -> None:
+    red = _tandem("health", *_at(project))
+    assert red.exit_code == 1
+    assert "failed: runner" in red.stdout
+    fine = _tandem("health", *_at(project), "--stopped-is-fine", "--json")
+    statuses = {row["probe"]: row["status"] for row in json.loads(fine.stdout)["rows"]}
+    assert statuses["runner"] == statuses["exchange"] == statuses["pairs file"] == "ok"
+    table = ledger.read(load_settings(project[0]).storage.ledger, "SELECT count(DISTINCT run_id) FROM health_checks")
+    assert table.rows == [(2,)]
+
+
+def test_backtest_trades_the_cointegrated_pair(project: tuple[Path, Path]) -> None:
+    result = _tandem("backtest", *_at(project), "--days", "0.3", "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    by_name = {row["name"]: row for row in answer["pairs"]}
+    assert by_name["LTC_BCH"]["trades"] > 0
+    assert answer["total"]["net_usd"] == pytest.approx(
+        answer["total"]["gross_usd"] - answer["total"]["fees_usd"] + answer["total"]["funding_usd"]
+    )
+    again = _tandem("backtest", *_at(project), "--days", "0.2", "--no-fetch")
+    assert again.exit_code == 0
+    assert "not rounded" in again.stdout
+
+
+def test_scan_finds_the_true_pair_among_decoys(project: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "found.csv"
+    names = ("LTC/USDT", "BCH/USDT", "NEAR/USDT", "AVAX/USDT")
+    options = [part for name in names for part in ("--symbol", name)]
+    before = project[1].read_bytes()
+    result = _tandem(
+        "scan", "--config", str(project[0]), *options, "--window-days", "20", "--output", str(out), "--json"
+    )
+    assert result.exit_code == 0, result.output
+    best = json.loads(result.stdout)["rows"][0]
+    assert {best["leg_a"], best["leg_b"]} == {"LTC/USDT:USDT", "BCH/USDT:USDT"}
+    assert best["q"] < 0.05
+    assert len(out.read_text().splitlines()) == 1 + 6
+    assert project[1].read_bytes() == before
+
+
+def _prices(folder: Path) -> Path:
+    rng = np.random.default_rng(3)
+    a = 100 + np.cumsum(rng.normal(0, 0.3, 300))
+    rows = ["ts,AAA,BBB,HALTED,GAPPY"]
+    for index in range(300):
+        gappy = "" if index % 3 == 0 else f"{a[index]:.6f}"
+        rows.append(f"{index},{a[index]:.6f},{2 * a[index] + rng.normal(0, 0.3):.6f},5.0,{gappy}")
+    path = folder / "prices.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_scan_of_a_table_never_ranks_what_is_unfit(tmp_path: Path) -> None:
+    result = _tandem("scan", "--prices", str(_prices(tmp_path)), "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert [{row["leg_a"], row["leg_b"]} for row in answer["rows"]] == [{"AAA", "BBB"}]
+    assert "constant" in answer["summary"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("prices.txt", b"x"),
+        ("prices.csv", b""),
+        ("prices.csv", b"\x00\xff\x00garbage"),
+        ("prices.csv", b"ts,A,B\n1,one,two\n2,three,four\n"),
+        ("prices.parquet", b"PAR1 not really"),
+        ("prices.csv", None),
+    ],
+)
+def test_garbage_prices_get_one_line_and_code_2(tmp_path: Path, name: str, content: bytes | None) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    result = _tandem("scan", "--prices", str(path))
+    assert result.exit_code == 2, result.output
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert str(path) in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("recalibrate", ["--p-value-max", "7"], "--p-value-max"),
+        ("recalibrate", ["--timeframe", "hourly"], "--timeframe"),
+        ("recalibrate", ["--window-days", "nan"], "--window-days"),
+        ("reconcile", ["--tolerance", "-1"], "--tolerance"),
+        ("backtest", ["--days", "0"], "--days"),
+        ("backtest", ["--only", "NOPE"], "no pair is called NOPE"),
+        ("scan", ["--symbol", "BTC"], "BTC"),
+        ("scan", ["--output", "x.exe"], "--output"),
+        ("health", ["--config", "missing.json"], "no such file"),
+    ],
+)
+def test_bad_usage_is_one_line_and_code_2(
+    project: tuple[Path, Path], command: str, arguments: list[str], message: str
+) -> None:
+    where = _at(project) if command != "scan" else ["--config", str(project[0])]
+    result = _tandem(command, *where, *arguments)
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+
+
+def test_commands_never_load_prefect(project: tuple[Path, Path]) -> None:
+    """The heaviest import of all, and a server's settings with it."""
+    script = (
+        "import sys; from flows.cli import health\n"
+        "try: health.main(sys.argv[1:], prog_name='health')\n"
+        "except SystemExit: pass\n"
+        "import flows.cli, flows.work.backtest, flows.work.recalibrate, flows.work.scan, flows.work.reconcile\n"
+        "assert 'prefect' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *_at(project)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
