@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,9 @@ class TradingBot:
         if self.settings.execution.on_shutdown == "flatten" and not self._journal.broken:
             await parts.engine.flatten(list(parts.records.book.open_by_pair))
         await parts.engine.disconnect(DISCONNECT_SECONDS)
-        return self._statistics(reason)
+        statistics = self._statistics(reason)
+        self._log.info("stopped", **asdict(statistics))
+        return statistics
 
     async def run(self, stop: asyncio.Event) -> Statistics:
         """Trade until `stop` is set. Raises: ConfigError, AccountBusy, ExchangeError (never answered), JournalBroken."""
