@@ -31,7 +31,12 @@ CANNOT_START = 2
 @click.option("--seed", type=int, default=7, show_default=True, help="Seed of the synthetic market.")
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
 @click.option(
-    "--data", type=click.Path(path_type=Path, exists=True), default=None, help="What to replay: Parquet or CSV."
+    "--data",
+    type=click.Path(path_type=Path),  # Not `exists`: the name may end in ?start=…; the market checks it.
+    default=None,
+    metavar="FILE[?start=TIME]",
+    help="What to replay: Parquet or CSV of one-minute klines, or of quotes. TIME is where the past ends and playing"
+    " begins, as 2025-05-19T00:00Z; without it two weeks are past.",
 )
 @click.option("--upstream-rest", default=None, help="REST base of the exchange to take prices from.")
 @click.option("--upstream-stream", default=None, help="Its websocket base.")
