@@ -21,6 +21,7 @@ from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 
 ZERO = Decimal(0)
+DAY_MS = 86_400_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,8 +131,9 @@ class TradeState:
     def absorb(self, fill: Fill, leg: LegName, purpose: Purpose) -> None:
         """Book one execution and run the clock of naked seconds."""
         if self.naked_since_ms is not None:
-            self.naked_ms += max(0, fill.at_ms - self.naked_since_ms)
-            self.naked_since_ms = fill.at_ms
+            until_ms = max(fill.at_ms, self.naked_since_ms)  # Executions of two legs may be told out of order.
+            self.naked_ms += until_ms - self.naked_since_ms
+            self.naked_since_ms = until_ms
         opens = fill.side is self.plan.side.side_of(leg)
         self.held[leg] += fill.quantity if opens else -fill.quantity
         if purpose is Purpose.ENTRY:
@@ -153,13 +155,15 @@ class Book:
         self._hedge_tolerance = hedge_tolerance
         self.trades: dict[TradeId, TradeState] = {}
         self.open_by_pair: dict[PairId, TradeState] = {}
+        """The one trade each pair's signals are about; an older one that a late fill re-opened may live beside it."""
         self.orders: dict[ClientOrderId, OrderState] = {}
         self.frozen_until_ms: dict[PairId, int] = {}
         self.rollbacks: dict[PairId, list[int]] = {}
         self.executed = 0
+        self._live: dict[TradeId, TradeState] = {}
         self._fills: set[tuple[Symbol, str]] = set()
         self._fundings: set[str] = set()
-        self._closed: list[tuple[int, Decimal]] = []
+        self._closed: dict[TradeId, tuple[int, Decimal]] = {}
 
     def knows_fill(self, fill: Fill) -> bool:
         return (fill.symbol, fill.exchange_trade_id) in self._fills
@@ -191,7 +195,7 @@ class Book:
         if entry.pair_id in self.open_by_pair:
             raise InvariantBroken(f"{entry.pair_id} has an open trade already")
         trade = TradeState(plan=entry, hedge_tolerance=self._hedge_tolerance)
-        self.trades[entry.trade_id] = trade
+        self.trades[entry.trade_id] = self._live[entry.trade_id] = trade
         self.open_by_pair[entry.pair_id] = trade
 
     def _intend(self, entry: OrderIntended) -> None:
@@ -230,20 +234,35 @@ class Book:
         if entry.status is TradeStatus.OPEN:
             self.executed += 1
         if entry.status.is_over and not was_over:
-            trade.ended_ms = entry.at_ms
-            self._closed.append((entry.at_ms, trade.net_pnl_usd))
-            self.open_by_pair.pop(trade.pair_id, None)
+            self._end(trade, entry.at_ms)
             if entry.status is TradeStatus.ROLLED_BACK and trade.fees_usd > 0:
                 self.rollbacks.setdefault(trade.pair_id, []).append(entry.at_ms)
         elif was_over and not entry.status.is_over:
-            self.open_by_pair[trade.pair_id] = trade  # A late fill re-opened it.
+            # A late fill re-opened it. The pair's present trade, if there is one, stays the one its signals are about.
+            trade.ended_ms = None
+            self._closed.pop(trade.trade_id, None)
+            self._live[trade.trade_id] = trade
+            self.open_by_pair.setdefault(trade.pair_id, trade)
         if entry.status is TradeStatus.CLOSED:
             self.rollbacks.pop(trade.pair_id, None)
+
+    def _end(self, trade: TradeState, at_ms: int) -> None:
+        trade.ended_ms = at_ms
+        self._closed[trade.trade_id] = (at_ms, trade.net_pnl_usd)
+        del self._live[trade.trade_id]
+        if self.open_by_pair.get(trade.pair_id) is trade:
+            del self.open_by_pair[trade.pair_id]
+            for other in self._live.values():
+                if other.pair_id == trade.pair_id:
+                    self.open_by_pair[trade.pair_id] = other
 
     def _fund(self, entry: FundingPaid) -> None:
         self._fundings.add(entry.unique_key)
         if entry.trade_id is not None and entry.trade_id in self.trades:
             self.trades[entry.trade_id].funding_usd += entry.amount_usd
+        if entry.trade_id is not None and entry.trade_id in self._closed:
+            at_ms, pnl_usd = self._closed[entry.trade_id]
+            self._closed[entry.trade_id] = (at_ms, pnl_usd + entry.amount_usd)
 
     def positions(self) -> dict[Symbol, Decimal]:
         """What our trades hold, net per symbol; zero rows left out."""
@@ -256,11 +275,11 @@ class Book:
 
     def live_trades(self) -> Iterable[TradeState]:
         """Trades that are not over."""
-        return self.open_by_pair.values()
+        return self._live.values()
 
     def realized_since(self, since_ms: int) -> Decimal:
         """Net result of the trades that ended since then, in USD."""
-        return sum((pnl for at_ms, pnl in self._closed if at_ms >= since_ms), ZERO)
+        return sum((pnl for at_ms, pnl in self._closed.values() if at_ms >= since_ms), ZERO)
 
     def forget_ended_before(self, cutoff_ms: int) -> None:
         """Drop what ended long ago, so that a process of months stays small. Late news of it is foreign news then."""
@@ -271,3 +290,6 @@ class Book:
             for client_order_id in trade.orders:
                 self.orders.pop(client_order_id, None)
             self._fills.difference_update(trade.fill_ids)
+        # The day's result needs a day, whatever else is forgotten.
+        kept = {trade_id: end for trade_id, end in self._closed.items() if end[0] >= cutoff_ms - DAY_MS}
+        self._closed = kept
