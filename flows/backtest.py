@@ -1,12 +1,11 @@
 """The `backtest` flow: ad hoc, the live decisions over stored bars, with fees and funding."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
-from pydantic import Field
 
 from flows.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
 from flows.work import backtest as work
@@ -18,14 +17,19 @@ ARTIFACT_KEY, REPORT_KEY = "backtest", "backtest-report"
 
 @flow(name="backtest", retries=0, persist_result=False)
 def backtest(
-    rules: Annotated[
-        BacktestRules, Field(description="What is replayed, and at what cost.", title="Rules")
-    ] = BacktestRules(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults.
+    rules: BacktestRules = BacktestRules(),  # noqa: B008 - frozen; the form's defaults.
     pairs: PairNames = [],  # noqa: B006 - never changed; Prefect needs a plain default.
     config_file: ConfigFile = "config.json",
     pairs_file: PairsFile = "pairs_config.json",
 ) -> State[Any]:
-    """Replay the configured pairs: decided on a bar's close, filled at the next open, fees, spread and funding paid."""
+    """Replay the configured pairs: decided on a bar's close, filled at the next open, fees, spread and funding paid.
+
+    Args:
+        rules: What is replayed, and at what cost.
+        pairs: Only these pairs, by pair_id. Empty: all of the pairs file.
+        config_file: The configuration, relative to the project folder.
+        pairs_file: The pairs, relative to the project folder.
+    """
     config, pairs_path = files(config_file, pairs_file)
     result = work.backtest(load_settings(config), pairs_path, rules, only=pairs, run_id=run_id(), say=sayer())
     summary = work.summary_of(result)

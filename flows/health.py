@@ -1,7 +1,7 @@
 """The `health` flow: every five minutes, every part probed once, and the live runner started again if nothing else did."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -15,7 +15,6 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import PrefectException
 from prefect.states import Completed, Crashed, Failed
 from prefect.variables import Variable
-from pydantic import Field
 
 from flows.parameters import ConfigFile, PairsFile, files, run_id, sayer
 from flows.stack import identity
@@ -37,17 +36,20 @@ RUNS_LOOKED_AT = 20
 
 @flow(name="health", retries=0, persist_result=False)
 def health(
-    rules: Annotated[HealthRules, Field(description="When something is called bad.", title="Limits")] = HealthRules(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults.
-    restart_live: Annotated[
-        bool,
-        Field(description="Start the deployment `live` again when it should run and does not.", title="Restart live"),
-    ] = True,
+    rules: HealthRules = HealthRules(),  # noqa: B008 - frozen; the form's defaults.
+    restart_live: bool = True,
     config_file: ConfigFile = "config.json",
     pairs_file: PairsFile = "pairs_config.json",
 ) -> State[Any]:
     """Probe runner, journal, ledger, recorder, exchange, pairs file, disk and the live deployment.
 
     Fails when a probe failed. The Prefect variable `live_enabled` set to false keeps the runner off.
+
+    Args:
+        rules: When something is called bad.
+        restart_live: Start the deployment `live` again when it should run and does not.
+        config_file: The configuration, relative to the project folder.
+        pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
     settings = load_settings(config)

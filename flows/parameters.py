@@ -10,15 +10,10 @@ from pydantic import Field
 from flows.work import facts
 from flows.work.bars import Say
 
-ConfigFile = Annotated[
-    str, Field(description="The configuration, relative to the project folder.", min_length=1, title="Configuration")
-]
-PairsFile = Annotated[
-    str, Field(description="The pairs, relative to the project folder.", min_length=1, title="Pairs file")
-]
-PairNames = Annotated[
-    list[str], Field(description="Only these pairs, by pair_id. Empty: all of the pairs file.", title="Pairs")
-]
+# What the form says of a parameter comes from the flow's docstring: Prefect drops an annotation's own description.
+ConfigFile = Annotated[str, Field(min_length=1)]
+PairsFile = Annotated[str, Field(min_length=1)]
+PairNames = list[str]
 
 
 def run_id() -> str:

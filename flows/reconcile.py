@@ -1,12 +1,11 @@
 """The `reconcile` flow: every quarter of an hour and ad hoc, the account against our books. It never trades."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from pydantic import Field
 
 from flows.parameters import ConfigFile, PairsFile, files, run_id, sayer
 from flows.work import reconcile as work
@@ -18,15 +17,18 @@ ARTIFACT_KEY = "reconciliation"
 
 @flow(name="reconcile", retries=0, persist_result=False)
 def reconcile(
-    rules: Annotated[
-        ReconciliationRules, Field(description="How strict, and how patient.", title="Rules")
-    ] = ReconciliationRules(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults.
+    rules: ReconciliationRules = ReconciliationRules(),  # noqa: B008 - frozen; the form's defaults.
     config_file: ConfigFile = "config.json",
     pairs_file: PairsFile = "pairs_config.json",
 ) -> State[Any]:
     """Compare positions and open orders of the exchange with journal and ledger, per symbol and per pair.
 
     Looks twice: only a difference that outlives the pause counts. Fails on `mismatch` and on `incomplete`.
+
+    Args:
+        rules: How strict, and how patient.
+        config_file: The configuration, relative to the project folder.
+        pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
     result = work.reconcile(load_settings(config), pairs_path, rules, run_id=run_id(), say=sayer())

@@ -18,13 +18,17 @@ ARTIFACT_KEY = "scan"
 
 @flow(name="scan", retries=0, persist_result=False)
 def scan(
-    rules: Annotated[
-        ScanRules, Field(description="What is looked at, and for how long back.", title="Rules")
-    ] = ScanRules(),  # noqa: B008 - frozen; Prefect shows it as the form's defaults.
-    rows: Annotated[int, Field(ge=1, le=5000, description="Rows of the artifact, best first.", title="Rows")] = 200,
+    rules: ScanRules = ScanRules(),  # noqa: B008 - frozen; the form's defaults.
+    rows: Annotated[int, Field(ge=1, le=5000)] = 200,
     config_file: ConfigFile = "config.json",
 ) -> State[Any]:
-    """Test every pair of a universe in both directions, correct for the number of tests, list the best first."""
+    """Test every pair of a universe in both directions, correct for the number of tests, list the best first.
+
+    Args:
+        rules: What is looked at, and for how long back.
+        rows: Rows of the artifact, best first.
+        config_file: The configuration, relative to the project folder.
+    """
     config, _ = files(config_file, "")
     say = sayer()
     result = work.scan(work.gather(load_settings(config), rules, say=say), rules.fitness, say=say)

@@ -1,0 +1,144 @@
+"""Each flow on a real Prefect server: it runs, its artifact is there, its colour is right, its form reads well."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.exceptions import ParameterTypeError
+from prefect.testing.utilities import prefect_test_harness
+from prefect.utilities.callables import parameter_schema
+
+from flows.backtest import backtest
+from flows.health import health
+from flows.recalibrate import recalibrate
+from flows.reconcile import reconcile
+from flows.scan import scan
+
+pytestmark = pytest.mark.slow
+FLOWS: list[Flow[..., Any]] = [recalibrate, health, reconcile, scan, backtest]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=90):
+        yield
+
+
+@pytest.fixture
+def here(project: tuple[Path, Path]) -> Iterator[dict[str, str]]:
+    """Parameters as a deployment gives them: file names relative to the project folder."""
+    before = Path.cwd()
+    os.chdir(project[0].parent)
+    yield {"config_file": "config.json", "pairs_file": "pairs_config.json"}
+    os.chdir(before)
+
+
+def _artifact(key: str) -> Any:
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+    assert found, f"no artifact {key}"
+    return found[-1]
+
+
+def test_recalibrate(server: None, here: dict[str, str]) -> None:
+    state = recalibrate(rules={"window_days": 20}, **here, return_state=True)
+    assert state.is_completed(), state.message
+    artifact = _artifact("calibration")
+    assert "LTC_BCH" in artifact.data
+    assert "1 updated, 1 refused" in artifact.description
+
+
+def test_scan(server: None, here: dict[str, str]) -> None:
+    rules = {"symbols": ["LTC/USDT", "BCH/USDT", "AVAX/USDT"], "window_days": 20}
+    state = scan(rules=rules, config_file=here["config_file"], return_state=True)
+    assert state.is_completed(), state.message
+    assert "hedge_ratio" in _artifact("scan").data
+
+
+def test_backtest(server: None, here: dict[str, str]) -> None:
+    state = backtest(rules={"days": 0.2}, pairs=["LTC_BCH"], **here, return_state=True)
+    assert state.is_completed(), state.message
+    assert "total" in _artifact("backtest").data
+    assert "| LTC_BCH |" in _artifact("backtest-report").data
+
+
+def test_reconcile(server: None, here: dict[str, str]) -> None:
+    # No recorder ever ran here: there is no ledger, so nothing may be claimed.
+    state = reconcile(rules={"settle_seconds": 0}, **here, return_state=True)
+    assert state.is_failed()
+    assert "incomplete" in (state.message or "")
+    assert "our books cannot be read" in _artifact("reconciliation").data
+
+
+def test_health(server: None, here: dict[str, str]) -> None:
+    state = health(**here, return_state=True)
+    assert state.is_completed(), state.message
+    data = _artifact("health").data
+    assert "never started here" in data
+    assert "exchange" in data
+
+
+def test_a_bad_configuration_is_a_failed_run_with_one_line(server: None, here: dict[str, str]) -> None:
+    Path("config.json").write_text('{"colour": 1}')
+    state = health(**here, return_state=True)
+    assert state.is_failed()
+    assert "unknown key" in (state.message or "")
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_every_parameter_reads_well_in_the_form(flow: Flow[..., Any]) -> None:
+    """A description and a default for each, those of the rules included; limits refuse what cannot be."""
+    schema = parameter_schema(flow)
+    assert flow.description
+    assert not schema.required
+    for name, field in schema.properties.items():
+        assert field.get("description"), name
+    for model in schema.definitions.values():
+        for name, field in model["properties"].items():
+            assert field.get("description"), name
+            assert "default" in field or name == "symbols", name
+
+
+@pytest.mark.parametrize(
+    ("flow", "parameters"),
+    [
+        (recalibrate, {"rules": {"p_value_max": 2}}),
+        (recalibrate, {"rules": {"no_such_rule": 1}}),
+        (reconcile, {"rules": {"tolerance": "much"}}),
+        (scan, {"rows": 0}),
+        (backtest, {"rules": {"days": -1}}),
+    ],
+)
+def test_impossible_parameters_are_refused(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
+    with pytest.raises(ParameterTypeError, match="invalid parameters"):
+        flow.validate_parameters(parameters)
+
+
+def test_a_crashed_live_run_is_started_again_once(server: None, here: dict[str, str]) -> None:
+    """Level-triggered: the health flow finds the last run crashed and nobody on the account, twice; it starts one."""
+    from prefect import flow  # noqa: PLC0415
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName  # noqa: PLC0415
+    from prefect.states import Crashed  # noqa: PLC0415
+
+    @flow(name="live")
+    def stand_in() -> None: ...
+
+    def runs() -> list[Any]:
+        live = DeploymentFilter(name=DeploymentFilterName(any_=["live"]))
+        with get_client(sync_client=True) as client:
+            return client.read_flow_runs(deployment_filter=live)
+
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(flow_id=client.create_flow(stand_in), name="live")
+        dead = client.create_flow_run_from_deployment(deployment)
+        client.set_flow_run_state(dead.id, Crashed(message="killed"), force=True)
+    first = health(**here, return_state=True)
+    assert first.is_failed(), "the runner does not run: red until it does"
+    assert len(runs()) == 2
+    health(**here, return_state=True)
+    assert len(runs()) == 2, "one start for one death"
