@@ -13,6 +13,7 @@ from domain.errors import ConfigError
 from flows.stack.checks import make_plan
 from flows.stack.layout import Layout, find_layout
 from flows.stack.leftovers import stop_leftovers
+from flows.stack.ports import Claims
 from flows.stack.prefect_api import ServerSilent
 from flows.stack.processes import ChildDied
 from flows.stack.programs import Plan
@@ -73,8 +74,9 @@ async def _run(layout: Layout, steps: Steps, for_seconds: float | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
     await stop_leftovers(layout, steps)
+    claims = Claims()
     with steps.step("checks") as facts:
-        plan, settings, pairs = make_plan(layout, os.environ)
+        plan, settings, pairs = make_plan(layout, os.environ, claims)
         facts.append(f"{pairs} pairs, {settings.trading_mode} mode{', dry run' if settings.dry_run else ''}")
     async with Supervisor(plan, steps, hurry) as supervisor:
         try:
@@ -82,6 +84,7 @@ async def _run(layout: Layout, steps: Steps, for_seconds: float | None) -> int:
         finally:
             stop.set()
             await supervisor.stop()
+            claims.release()
             steps.say("everything is stopped")
 
 

@@ -68,6 +68,8 @@ class TradingBot:
     def load_configuration(self) -> None:
         """Read both files. Raises: ConfigError; nothing has started."""
         self.settings = load_settings(self._config_path)
+        for secret in (self.settings.binance_api_key, self.settings.binance_api_secret):
+            keep_secret(secret.get_secret_value() if secret is not None else None)
         self.pairs = {pair.pair_id: pair for pair in load_pairs(self._pairs_path, self.settings.signal)}
 
     async def initialize_components(self) -> None:
@@ -75,8 +77,6 @@ class TradingBot:
         settings = self.settings
         settings.storage.journal.parent.mkdir(parents=True, exist_ok=True)
         self._journal = Journal.open(settings.storage.journal, on_broken=lambda error: self._halt(f"journal: {error}"))
-        for secret in (settings.binance_api_key, settings.binance_api_secret):
-            keep_secret(secret.get_secret_value() if secret is not None else None)
         self._log = Log(self._journal.note, self._clock)
         book = Book(settings.execution.hedge_error_max)
         for _, entry in self._journal.replay():

@@ -94,6 +94,7 @@ def build(
         records.note(
             PairFrozen(at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + PAIR_FAILED_FREEZE_MS, reason="signal failed")
         )
+        engine.abandon(pair_id)
 
     generator = SignalGenerator(
         pairs.values(),

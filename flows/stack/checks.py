@@ -18,7 +18,7 @@ PREFECT_PORT = 4200
 EXCHANGE_PORT = 18080
 
 
-def make_plan(layout: Layout, environment: Mapping[str, str]) -> tuple[Plan, Settings, int]:
+def make_plan(layout: Layout, environment: Mapping[str, str], claims: ports.Claims) -> tuple[Plan, Settings, int]:
     """Read and check everything, choose ports. Return the plan, the settings and the number of pairs.
 
     Raises: ConfigError, one line; nothing has been started by then.
@@ -33,8 +33,8 @@ def make_plan(layout: Layout, environment: Mapping[str, str]) -> tuple[Plan, Set
     plan = Plan(
         layout=layout,
         mark=uuid.uuid4().hex,
-        prefect_port=ports.choose(PREFECT_PORT),
-        exchange_port=ports.choose(EXCHANGE_PORT) if needs_exchange else None,
+        prefect_port=claims.choose(PREFECT_PORT),
+        exchange_port=claims.choose(EXCHANGE_PORT) if needs_exchange else None,
         control_port=settings.control.port,
         journal=settings.storage.journal,
         flows_journal=settings.flows_journal,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
 
 from domain.errors import ConfigError
+from storage.locks import LockHeld, OsLock
 
 LOOPBACK = "127.0.0.1"
 
@@ -24,10 +28,40 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose(usual: int) -> int:
-    """Return the usual port if it is free, else any free one; 0 always means any."""
-    if usual and is_free(usual):
-        return usual
+class Claims:
+    """Ports this stack has chosen, marked so that another stack of this user does not choose them too.
+
+    A server binds its port seconds after the choice. Without a mark two stacks that start together choose the same port, and
+    the one whose server came too late takes the other's answers for its own.
+    """
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.gettempdir()) / f"tandem-ports-{os.getuid()}"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._locks: list[OsLock] = []
+
+    def choose(self, usual: int) -> int:
+        """Return the usual port if it is free and unclaimed, else any such port; 0 always means any. It is ours until released."""
+        port = usual or _any_free()
+        while not (is_free(port) and self._claim(port)):
+            port = _any_free()
+        return port
+
+    def _claim(self, port: int) -> bool:
+        try:
+            self._locks.append(OsLock(self._folder / f"{port}.lock"))
+        except LockHeld:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let go of every port; the kernel does it too when this process dies."""
+        for lock in self._locks:
+            lock.release()
+        self._locks.clear()
+
+
+def _any_free() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

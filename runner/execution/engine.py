@@ -331,6 +331,12 @@ class ExecutionEngine:
             self._spawn(self._close(trade, ExitReason.FLATTENED, None), f"{SignalType.FLATTEN}-{pair_id}")
         return told
 
+    def abandon(self, pair_id: PairId) -> None:
+        """A pair that can no longer judge its own exits is closed, not left to luck."""
+        trade = self._records.book.open_by_pair.get(pair_id)
+        if trade is not None and trade.status is TradeStatus.OPEN:
+            self._spawn(self._close(trade, ExitReason.FLATTENED, None), f"abandon-{pair_id}")
+
     async def _close(self, trade: TradeState, reason: ExitReason, exit_z: float | None) -> None:
         """One exit from lock to flat. Failing here halts the pair, never the others."""
         self._tell(self._desk.trade_closing, trade.pair_id)

@@ -66,7 +66,7 @@ class Stack:
         self.plan = Plan(
             layout=self.layout,
             mark=uuid.uuid4().hex,
-            prefect_port=ports.choose(0),
+            prefect_port=ports.Claims().choose(0),
             exchange_port=None,
             control_port=0,
             journal=home / "var" / "journal.sqlite",

@@ -74,7 +74,7 @@ class Up:
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
-    up = Up(make_clone(tmp_path, control_port=ports.choose(0)))
+    up = Up(make_clone(tmp_path, control_port=ports.Claims().choose(0)))
     try:
         yield up
     finally:
