@@ -5,7 +5,7 @@ A denial is a stable code with facts. Orders that reduce exposure are never revi
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -160,7 +160,8 @@ def _quotes_are_fresh(now: Situation, limits: Limits) -> dict[str, Any] | None:
 def _size_is_tradable(now: Situation, _: Limits) -> dict[str, Any] | None:
     if isinstance(now.sized, Sized):
         return None
-    return {"why": now.sized.why, "pair_notional_usd_min": f"{now.sized.notional_usd_min:.2f}"}
+    suffices = now.sized.notional_usd_min.quantize(Decimal("0.01"), ROUND_CEILING)
+    return {"why": now.sized.why, "pair_notional_usd_min": str(suffices)}
 
 
 def _inside_the_stop(now: Situation, _: Limits) -> dict[str, Any] | None:

@@ -121,6 +121,11 @@ FACTS: tuple[Callable[[], None], ...] = (
 )
 
 
+def all_facts() -> None:
+    for fact in FACTS:
+        fact()
+
+
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.__name__)
 def test_a_fact(fact: Callable[[], None]) -> None:
     fact()
@@ -141,17 +146,15 @@ def test_no_row_could_be_deleted_unnoticed(monkeypatch: pytest.MonkeyPatch, miss
     rest: Mapping[Row, OrderStatus] = {row: then for row, then in TRANSITIONS.items() if row != missing}
     monkeypatch.setattr(orders, "TRANSITIONS", rest)
     with pytest.raises(InvariantBroken):
-        for fact in FACTS:
-            fact()
+        all_facts()
 
 
 def test_no_row_could_be_redirected_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
     for row, then in TRANSITIONS.items():
         wrong = S.OPEN if then is not S.OPEN else S.FILLED
         monkeypatch.setattr(orders, "TRANSITIONS", {**TRANSITIONS, row: wrong})
-        with pytest.raises(AssertionError):  # noqa: PT012  (Which fact notices is not the point.)
-            for fact in FACTS:
-                fact()
+        with pytest.raises(AssertionError):
+            all_facts()
 
 
 @given(st.lists(st.sampled_from(list(C))))
@@ -181,10 +184,12 @@ def test_the_same_news_again_is_no_news(status: OrderStatus, change: OrderChange
 
 
 def test_terminal_is_what_needs_no_more_waiting() -> None:
-    assert TERMINAL == {S.FILLED, S.CANCELLED, S.EXPIRED, S.REFUSED, S.DEAD}
+    assert {S.FILLED, S.CANCELLED, S.EXPIRED, S.REFUSED, S.DEAD} == TERMINAL
 
 
-PAIR_IDS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-", min_size=1, max_size=64).map(PairId)
+PAIR_IDS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-", min_size=1, max_size=64).map(
+    PairId
+)
 
 
 @given(
@@ -207,7 +212,9 @@ def test_a_client_id_is_derived_and_fits(
 
 
 def test_ids_differ_where_anything_differs() -> None:
-    trades = [trade_id_of(PairId(pair), at_ms) for pair, at_ms in product(("A", "B", "AB"), (1, 2, 36, 1_790_000_000_000))]
+    trades = [
+        trade_id_of(PairId(pair), at_ms) for pair, at_ms in product(("A", "B", "AB"), (1, 2, 36, 1_790_000_000_000))
+    ]
     ids = [client_order_id_of(*row) for row in product(trades, LegName, Purpose, range(12))]
     assert len(set(ids)) == len(ids)
 

@@ -67,7 +67,9 @@ class Story:
         )  # fmt: skip
         self.apply(msgspec.structs.replace(plan, **other))
 
-    def order(self, leg: LegName, purpose: Purpose = Purpose.ENTRY, trade: str = "t1", quantity: str = "100") -> ClientOrderId:
+    def order(
+        self, leg: LegName, purpose: Purpose = Purpose.ENTRY, trade: str = "t1", quantity: str = "100"
+    ) -> ClientOrderId:
         state = self.book.trades[TradeId(trade)]
         attempt = state.attempts(leg, purpose)
         opening = state.plan.side.side_of(leg)
@@ -101,7 +103,12 @@ class Story:
         )  # fmt: skip
         self.apply(
             FillSeen(
-                at_ms=at_ms, fill=fill, trade_id=intent.trade_id, pair_id=intent.pair_id, leg=intent.leg, purpose=intent.purpose
+                at_ms=at_ms,
+                fill=fill,
+                trade_id=intent.trade_id,
+                pair_id=intent.pair_id,
+                leg=intent.leg,
+                purpose=intent.purpose,
             )
         )
 
@@ -416,7 +423,8 @@ def test_months_of_trades_leave_little_behind() -> None:
 PRICES = st.decimals("0.01", "1000", places=2)
 AMOUNTS = st.decimals("0.001", "100", places=3)
 EXECUTIONS = st.lists(
-    st.tuples(st.sampled_from(LegName), st.sampled_from(Purpose), AMOUNTS, PRICES, st.integers(1_000, 9_000)), max_size=25
+    st.tuples(st.sampled_from(LegName), st.sampled_from(Purpose), AMOUNTS, PRICES, st.integers(1_000, 9_000)),
+    max_size=25,
 )
 
 
@@ -444,7 +452,11 @@ def test_cash_and_holdings_are_the_sums_of_the_executions(executions: list[Any],
 
 
 STEPS = st.lists(
-    st.tuples(st.sampled_from(("begin", "fill", "advance", "trade", "fund", "freeze")), st.integers(0, 2), st.integers(0, 10**6)),
+    st.tuples(
+        st.sampled_from(("begin", "fill", "advance", "trade", "fund", "freeze")),
+        st.integers(0, 2),
+        st.integers(0, 10**6),
+    ),
     max_size=60,
 )
 
@@ -471,7 +483,13 @@ def test_a_restart_comes_to_the_same_state(steps: list[tuple[str, int, int]]) ->
             story.trade(status, trades[draw % len(trades)], 2_000 + number, exit_reason=ExitReason.REVERTED, exit_z=0.5)
         elif step == "fund" and trades:
             story.apply(
-                FundingPaid(at_ms=3_000 + number, trade_id=trades[draw % len(trades)], symbol=CAT, amount_usd=D(draw % 7), transaction_id=f"{number}")
+                FundingPaid(
+                    at_ms=3_000 + number,
+                    trade_id=trades[draw % len(trades)],
+                    symbol=CAT,
+                    amount_usd=D(draw % 7),
+                    transaction_id=f"{number}",
+                )
             )
         elif step == "freeze":
             story.apply(PairFrozen(at_ms=number, pair_id=pair, until_ms=draw, reason="drawn"))

@@ -133,7 +133,7 @@ def check(exchange: PaperExchange, journal: Path, victim: Victim) -> Book:
 
 async def lane(tmp_path: Path, seed: int) -> tuple[int, dict[str, int]]:
     """One account's life: trade, killed, start again, perhaps killed in recovery, at rest, checked."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311  (Reproducible, not secret.)
     market = deep_market()
     options = ExchangeOptions(limits=UNLIMITED, chaos_seed=seed if seed % 2 else None, chaos_rate=CHAOS_RATE)
     journal = tmp_path / f"{seed}.sqlite"

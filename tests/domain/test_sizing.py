@@ -1,0 +1,121 @@
+"""Quantities of both legs: within the filters, hedged within tolerance, and the notional that is named does suffice."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.instruments import Instrument
+from domain.sizing import Sized, TooSmall, size_pair
+from domain.symbols import Symbol
+
+D = Decimal
+
+
+def instrument(name: str, **other: Any) -> Instrument:
+    rules: dict[str, Any] = {
+        "tick": D("0.01"), "step": D("0.001"), "market_step": D("0.001"), "quantity_min": D("0.001"), "quantity_max": D(10_000),
+        "market_quantity_min": D("0.001"), "market_quantity_max": D(1_000), "notional_min_usd": D(5),
+        "percent_price_up": D("1.05"), "percent_price_down": D("0.95"), "is_trading": True,
+    }  # fmt: skip
+    return Instrument(symbol=Symbol(f"{name}/USDT:USDT"), **(rules | other))
+
+
+@st.composite
+def contracts(draw: st.DrawFn, name: str) -> Instrument:
+    """Steps are powers of ten; minima are multiples of the step, as the exchange lists them."""
+    step = D(10) ** draw(st.integers(-3, 2))
+    market_step = step * D(10) ** draw(st.integers(0, 1))
+    return instrument(
+        name,
+        step=step,
+        market_step=market_step,
+        quantity_min=step * draw(st.integers(1, 20)),
+        market_quantity_min=market_step * draw(st.integers(1, 20)),
+        notional_min_usd=D(draw(st.sampled_from((0, 5, 20, 50, 100)))),
+    )
+
+
+CASES = {
+    "instrument_a": contracts("AAA"),
+    "instrument_b": contracts("BBB"),
+    "price_a": st.decimals("0.0001", "100000", places=4),
+    "price_b": st.decimals("0.0001", "100000", places=4),
+    "hedge_ratio": st.decimals("0.0001", "10000", places=4),
+    "hedge_error_max": st.sampled_from((0.001, 0.01, 0.02, 0.1)),
+}
+
+
+def sizes(case: dict[str, Any], notional_usd: Decimal) -> Sized | TooSmall:
+    return size_pair(notional_usd=notional_usd, **case)
+
+
+@settings(deadline=None)
+@given(st.fixed_dictionaries(CASES), st.decimals("1", "1000000", places=2))
+def test_what_is_sized_can_be_traded_and_hedges(case: dict[str, Any], notional_usd: Decimal) -> None:
+    sized = sizes(case, notional_usd)
+    if isinstance(sized, TooSmall):
+        return
+    for quantity, price, rules in (
+        (sized.quantity_a, case["price_a"], case["instrument_a"]),
+        (sized.quantity_b, case["price_b"], case["instrument_b"]),
+    ):
+        assert quantity % rules.step == 0
+        assert quantity % rules.market_step == 0
+        assert quantity >= max(rules.quantity_min, rules.market_quantity_min)
+        assert quantity * price >= rules.notional_min_usd
+    assert sized.quantity_b * case["price_b"] <= notional_usd, "never more than was decided"
+    wanted = case["hedge_ratio"] * sized.quantity_b
+    assert float(abs(sized.quantity_a - wanted) / wanted) == pytest.approx(sized.hedge_error)
+    assert sized.hedge_error <= case["hedge_error_max"]
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.fixed_dictionaries(CASES), st.decimals("1", "1000000", places=2))
+def test_the_notional_that_is_named_suffices(case: dict[str, Any], notional_usd: Decimal) -> None:
+    """The operator who types exactly what the denial said gets a size; so does one who rounds it up to cents."""
+    short = sizes(case, notional_usd)
+    if isinstance(short, Sized):
+        return
+    assert isinstance(sizes(case, short.notional_usd_min), Sized), short
+    assert isinstance(sizes(case, short.notional_usd_min + D("0.01")), Sized), short
+
+
+def two(**other: Any) -> dict[str, Any]:
+    return {
+        "instrument_a": instrument("AAA"), "instrument_b": instrument("BBB"), "price_a": D(10), "price_b": D(100),
+        "hedge_ratio": D("0.5"), "hedge_error_max": 0.02, **other,
+    }  # fmt: skip
+
+
+def test_sizes_by_hand() -> None:
+    """500 USD at 100 are 5 b; half of it are 2.5 a."""
+    assert sizes(two(), D(500)) == Sized(quantity_a=D("2.5"), quantity_b=D(5), hedge_error=0.0)
+
+
+# what differs -> words of the reason
+SHORT: list[tuple[dict[str, Any], str, str]] = [
+    ({}, "9.99", "leg a: 0.50 USD is below the minimum notional 5"),
+    ({"hedge_ratio": D(50)}, "4.9", "leg b: 4.90 USD is below the minimum notional 5"),
+    (
+        {"instrument_b": instrument("BBB", quantity_min=D(2))},
+        "150",
+        "leg b: 1.5 BBB/USDT:USDT is below the minimum quantity 2",
+    ),
+    ({"instrument_a": instrument("AAA", market_quantity_min=D(9))}, "500", "below the minimum quantity 9"),
+    (
+        {"instrument_a": instrument("AAA", step=D(1), market_step=D(1))},
+        "260",
+        "leaves a hedge error of 23.08%, above 2.00%",
+    ),
+]
+
+
+@pytest.mark.parametrize(("other", "notional", "words"), SHORT)
+def test_what_is_too_small_says_why_and_what_would_do(other: dict[str, Any], notional: str, words: str) -> None:
+    short = sizes(two(**other), D(notional))
+    assert isinstance(short, TooSmall)
+    assert words in short.why
+    assert short.notional_usd_min > D(notional)
