@@ -7,11 +7,10 @@ entries never do: an entry that would have to wait is denied.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from domain.decide import REPEAT_MS_MIN
-from domain.entries import PairFrozen, SignalReceived, SignalResolved
+from domain.entries import PairFrozen
 from domain.errors import DuplicateEntry, InvariantBroken, JournalBroken
 from domain.guards import DenialCode, Denied, review
 from domain.orders import LegName
@@ -26,23 +25,13 @@ from runner.execution.desk import Outcome, Pairs, SignalDesk, held_of
 from runner.execution.inbox import Inbox
 from runner.execution.opening import Opener
 from runner.execution.order_driver import OrderDriver
+from runner.execution.outcomes import Outcomes
 from runner.execution.records import Records
 from runner.execution.recovery import Recovery
 from runner.execution.situation import Assessor, Switches
 from runner.ports import Exchange, Rules
 
 FORGET_AFTER_MS = 6 * 3600 * 1000
-
-
-@dataclass(slots=True)
-class Counters:
-    """What the final statistics and the metrics say."""
-
-    signals: int = 0
-    executed: int = 0
-    closed: int = 0
-    rolled_back: int = 0
-    denied: dict[str, int] = field(default_factory=dict)
 
 
 class ExecutionEngine:
@@ -88,7 +77,8 @@ class ExecutionEngine:
             rules=rules,
             hedge_error_max=settings.hedge_error_max,
         )
-        self.counters = Counters()
+        self._outcomes = Outcomes(records)
+        self.counters = self._outcomes.counters
         self._inbox = Inbox(records, switches, on_lost_leg=self._leg_lost, halt=halt)
         self._recovery = Recovery(exchange, records, switches)
         records.on_late_news = self._late_news
@@ -179,22 +169,7 @@ class ExecutionEngine:
 
     async def execute_signal(self, signal: TradingSignal) -> Outcome:
         """Act on one signal. Never raises but for cancellation: a pair that fails is halted, the others go on."""
-        self.counters.signals += 1
-        self._records.note(
-            SignalReceived(
-                at_ms=self._records.clock.now_ms(),
-                signal_id=signal.signal_id,
-                pair_id=signal.pair_id,
-                signal_type=signal.signal_type,
-                z_score=signal.z_score,
-                spread=signal.spread,
-                price_a=signal.price_a,
-                price_b=signal.price_b,
-            )
-        )
-        self._records.log.info(
-            "signal", pair_id=signal.pair_id, type=str(signal.signal_type), z=round(signal.z_score, 3)
-        )
+        self._outcomes.received(signal)
         try:
             if signal.signal_type.is_entry:
                 return await self._enter(signal)
@@ -204,7 +179,7 @@ class ExecutionEngine:
             return Outcome(executed=False, denial=DenialCode.JOURNAL_BROKEN)
         except Exception as error:  # noqa: BLE001  (Top of a task: journal, halt the pair, let the others go on.)
             await self._halt_pair(signal.pair_id, error)
-            self._resolve(signal, SignalOutcome.FAILED, DenialCode.INTERNAL, {"why": type(error).__name__})
+            self._outcomes.resolve(signal, SignalOutcome.FAILED, DenialCode.INTERNAL, {"why": type(error).__name__})
             return Outcome(executed=False, denial=DenialCode.INTERNAL)
 
     async def _enter(self, signal: TradingSignal) -> Outcome:
@@ -231,7 +206,7 @@ class ExecutionEngine:
         if not opened.hedged:
             return await self._rolled_back(signal, trade, opened.refusal)
         self.counters.executed += 1
-        self._resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
+        self._outcomes.resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
         self._records.log.info(
             "trade_opened",
             pair_id=trade.pair_id,
@@ -250,7 +225,7 @@ class ExecutionEngine:
         self.counters.rolled_back += 1
         code = DenialCode.EXCHANGE_REFUSED if refusal else DenialCode.ROLLED_BACK
         facts = {"refusal": refusal, "cost_usd": str(-trade.net_pnl_usd)}
-        self._resolve(signal, SignalOutcome.FAILED, code, facts, trade.trade_id)
+        self._outcomes.resolve(signal, SignalOutcome.FAILED, code, facts, trade.trade_id)
         self._records.log.warning(
             "trade_rolled_back",
             pair_id=trade.pair_id,
@@ -261,6 +236,11 @@ class ExecutionEngine:
         await self._freeze_if_repeated(trade.pair_id)
         self._tell(self._desk.trade_failed, trade.pair_id)
         return Outcome(executed=False, denial=code)
+
+    def _deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
+        if signal.pair_id not in self._records.book.open_by_pair:
+            self._tell(self._desk.denied, signal.pair_id)
+        return self._outcomes.deny(signal, denied)
 
     async def _freeze_if_repeated(self, pair_id: PairId) -> None:
         """Repeated half-fills are a symptom; stop poking."""
@@ -278,34 +258,6 @@ class ExecutionEngine:
             "pair_frozen", pair_id=pair_id, seconds=self._settings.freeze_seconds, rollbacks=len(recent)
         )
 
-    def _deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
-        self.counters.denied[denied.code] = self.counters.denied.get(denied.code, 0) + 1
-        self._resolve(signal, SignalOutcome.DENIED, denied.code, denied.facts)
-        self._records.log.info("denied", pair_id=signal.pair_id, code=str(denied.code), **denied.facts)
-        if signal.pair_id not in self._records.book.open_by_pair:
-            self._tell(self._desk.denied, signal.pair_id)
-        return Outcome(executed=False, denial=denied.code)
-
-    def _resolve(
-        self,
-        signal: TradingSignal,
-        outcome: SignalOutcome,
-        code: DenialCode | None,
-        facts: dict[str, Any],
-        trade_id: TradeId | None = None,
-    ) -> None:
-        self._records.note(
-            SignalResolved(
-                at_ms=self._records.clock.now_ms(),
-                signal_id=signal.signal_id,
-                pair_id=signal.pair_id,
-                outcome=outcome,
-                reason="" if code is None else str(code),
-                trade_id=trade_id,
-                facts=facts,
-            )
-        )
-
     # Exits
 
     async def _exit(self, signal: TradingSignal) -> Outcome:
@@ -313,7 +265,7 @@ class ExecutionEngine:
         if trade is None or trade.status is not TradeStatus.OPEN:
             return self._deny(signal, Denied(DenialCode.PAIR_BUSY, {"why": "no open trade to close"}))
         await self._close(trade, EXIT_REASON_OF[signal.signal_type], signal.z_score)
-        self._resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
+        self._outcomes.resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
         return Outcome(executed=True)
 
     async def flatten(self, pair_ids: Sequence[PairId]) -> dict[str, str]:
