@@ -1,0 +1,66 @@
+"""Recalibration's functions on real candles: sixteen perpetuals, two weeks of May 2025, hourly."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from domain.symbols import Symbol
+from flows.work.calibration import CalibrationRules, Stamp, decide_pair
+from flows.work.cointegration import Fitness, PairStatus
+from flows.work.recalibrate import examine_stored
+from flows.work.scan import read_prices, scan
+from runner.pairs_file import PairRow
+from storage import market
+
+BARS = Path(__file__).parents[2].parent / "shared" / "data" / "binance_um_2025_1m_typhonun" / "klines_1m.parquet"
+HOUR = 3_600_000
+pytestmark = pytest.mark.skipif(not BARS.is_file(), reason="the real bars are not beside this clone")
+HOURLY = f"""SELECT symbol, epoch_ms(time_bucket(INTERVAL 1 HOUR, ts)) AS open_ms, first(open ORDER BY ts), max(high),
+    min(low), last(close ORDER BY ts) AS close, sum(volume), count(*) AS minutes
+    FROM '{BARS}' GROUP BY ALL HAVING minutes = 60 ORDER BY ALL"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Symbol]]:
+    root = tmp_path_factory.mktemp("market")
+    with duckdb.connect(config={"threads": 1}) as connection:
+        rows = connection.execute(HOURLY).fetchall()
+    names = sorted({row[0] for row in rows})
+    symbols = [Symbol(f"{name.removesuffix('USDT')}/USDT:USDT") for name in names]
+    for name, symbol in zip(names, symbols, strict=True):
+        market.write_klines(root, symbol, "1h", [row[1:7] for row in rows if row[0] == name])
+    return root, symbols
+
+
+def test_every_pair_gets_a_sound_decision(store: tuple[Path, list[Symbol]]) -> None:
+    root, symbols = store
+    end_ms = min(market.last_open_ms(root, symbol, "1h") or 0 for symbol in symbols) + HOUR
+    start_ms = end_ms - 14 * 24 * HOUR
+    stamp = Stamp(run_id="r", calibrated_at="t", window="w", candle_seconds=3600)
+    statuses = set()
+    for a, b in pairwise(symbols):
+        test = examine_stored(root, (a, b), "1h", start_ms, end_ms, fitness=Fitness())
+        statuses.add(test.status)
+        row = PairRow(pair_id="P", leg_a=a, leg_b=b, hedge_ratio=test.hedge_ratio or 1.0)
+        if row.hedge_ratio > 0:
+            decision = decide_pair(row, test, 0.5, CalibrationRules(), stamp)
+            assert decision.after.hedge_ratio > 0
+            assert decision.after.enabled == (decision.decision != "refused")
+    assert PairStatus.OK in statuses
+    assert statuses <= {PairStatus.OK, PairStatus.HALTED}
+
+
+def test_a_scan_of_the_real_universe_claims_little(tmp_path: Path) -> None:
+    """Sixteen coins over three weeks: corrected for 240 looks, hardly a pair is left, and none is infinite."""
+    path = tmp_path / "hourly.parquet"
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute(f"COPY (SELECT symbol, open_ms, close FROM ({HOURLY}) ORDER BY ALL) TO '{path}'")
+    universe = read_prices(path)
+    keep = [index for index, name in enumerate(universe.names) if name in {"ADAUSDT", "XRPUSDT", "BTCUSDT", "SOLUSDT"}]
+    small = type(universe)(names=tuple(universe.names[i] for i in keep), prices=universe.prices[-500:, keep])
+    result = scan(small, Fitness(gap_share_max=0.5), say=lambda _: None)
+    assert len(universe.names) == 16
+    assert all(candidate.q_value >= (candidate.test.p_value or 0) for candidate in result.candidates)
+    assert all((candidate.test.t_stat or 0) > -50 for candidate in result.candidates)
