@@ -10,7 +10,7 @@ from domain.symbols import PairId, Symbol
 from domain.trades import Book
 from runner.config import Settings
 from runner.exchange.budget import Budget
-from runner.exchange.client import Client, make_client, stream_url
+from runner.exchange.client import Client, make_client
 from runner.exchange.rules import ContractRules
 from runner.exchange.user_stream import UserStream
 from runner.exchange.venue import BinanceExchange
@@ -146,7 +146,7 @@ def build(
 
     user_stream = UserStream(
         client,
-        stream_url(settings),
+        settings.exchange_stream_url,
         rules.symbol_of,
         on_news=engine.on_news,
         on_gap=engine.on_gap,
@@ -167,7 +167,7 @@ def build(
         )
 
     provider = BinanceWebSocketProvider(
-        feed_settings(settings.data),
+        feed_settings(settings),
         on_quote=generator.update,
         on_stale=stale,
         on_interrupted=generator.interrupt,

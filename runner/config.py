@@ -20,6 +20,9 @@ from domain.errors import ConfigError
 ENV_PREFIX = "TANDEM_"
 # Names of ours that are about processes, not about trading.
 ENV_RESERVED = frozenset({"TANDEM_HOME", "TANDEM_LOG_FILE", "TANDEM_CONFIG", "TANDEM_PAIRS", "TANDEM_BOT"})
+PAPER_REST_URL = "http://127.0.0.1:18080"
+STREAM_URL = "wss://fstream.binance.com"
+STREAM_URL_DEMO = "wss://demo-fstream.binance.com"
 PAPER_KEY = "paper-key"
 PAPER_SECRET = "paper-secret"  # noqa: S105  (The paper exchange's public default, not a secret.)
 
@@ -123,6 +126,23 @@ class Settings(_Section):
         """Of everything but the secrets."""
         shown = self.model_dump_json(exclude={"binance_api_key", "binance_api_secret"})
         return hashlib.sha256(shown.encode()).hexdigest()
+
+    @property
+    def exchange_rest_url(self) -> str | None:
+        """The host that requests go to; None is Binance itself. Paper money never asks Binance."""
+        if self.data.rest_url is None and self.trading_mode == "paper":
+            return PAPER_REST_URL
+        return self.data.rest_url
+
+    @property
+    def exchange_stream_url(self) -> str:
+        """The base of every websocket route."""
+        if self.data.stream_url is not None:
+            return self.data.stream_url
+        if self.trading_mode == "paper":
+            rest_url = self.exchange_rest_url or PAPER_REST_URL
+            return "ws" + rest_url.removeprefix("http")  # The paper exchange serves both on one port.
+        return STREAM_URL_DEMO if self.data.use_testnet else STREAM_URL
 
     @property
     def flows_journal(self) -> Path:
@@ -229,6 +249,8 @@ def _with_secrets(settings: Settings, path: Path) -> Settings:
         )
     if settings.trading_mode == "paper" and settings.data.rest_url is None and settings.data.use_testnet:
         raise ConfigError(f'{path}: data.use_testnet needs trading_mode "live" (the demo account takes real requests)')
+    if settings.trading_mode == "live" and (settings.data.rest_url is None) != (settings.data.stream_url is None):
+        raise ConfigError(f"{path}: data.rest_url and data.stream_url name one exchange; set both, or neither")
     if settings.execution.use_limit_orders:
         raise ConfigError(f"{path}: execution.use_limit_orders is not available yet; set it to false")
     if settings.trading_mode == "paper" and found["binance_api_key"] is None:

@@ -11,9 +11,6 @@ import ccxt.async_support as ccxt
 from runner.config import Settings
 from runner.exchange.budget import Budget
 
-STREAM_URL = "wss://fstream.binance.com"
-STREAM_URL_DEMO = "wss://demo-fstream.binance.com"
-
 
 class VenueAnswer(Exception):
     """The venue answered with an error body or status."""
@@ -54,6 +51,12 @@ class Client(Protocol):
     async def fapiPrivatePutListenKey(self, params: Any = ...) -> Any: ...  # noqa: N802
 
 
+def code_of(raw: Any) -> int | None:
+    """The venue's numeric code, or None for anything that is not one."""
+    text = str(raw).strip()
+    return int(text) if text.isascii() and text.removeprefix("-").isdigit() else None
+
+
 class _Binance(ccxt.binanceusdm):  # type: ignore[misc]  # ccxt is untyped.
     budget: Budget
 
@@ -67,9 +70,7 @@ class _Binance(ccxt.binanceusdm):  # type: ignore[misc]  # ccxt is untyped.
         code, reason, _url, _method, _headers, _body, response, *_request = reply
         venue_code, message = None, f"{reason}: no JSON body"
         if isinstance(response, dict):
-            raw = response.get("code")
-            if isinstance(raw, int | str) and str(raw).lstrip("-").isdigit():
-                venue_code = int(raw)
+            venue_code = code_of(response.get("code"))
             message = str(response.get("msg", reason))
         if code >= 400 or (venue_code is not None and venue_code < 0):
             raise VenueAnswer(code, venue_code, message[:300])
@@ -96,8 +97,8 @@ def make_client(settings: Settings, budget: Budget) -> Client:
     client.budget = budget
     client.enableLastHttpResponse = False
     client.enableLastJsonResponse = False
-    if settings.data.rest_url is not None:
-        _point_at(client, settings.data.rest_url)
+    if settings.exchange_rest_url is not None:
+        _point_at(client, settings.exchange_rest_url)
     elif settings.data.use_testnet:
         client.enable_demo_trading(True)  # noqa: FBT003
     made: Client = client
@@ -109,10 +110,3 @@ def _point_at(client: Any, rest_url: str) -> None:
     for name, url in api.items():
         if isinstance(url, str):  # Keep the path, replace the host: nothing may leave for anywhere else.
             api[name] = rest_url + "/" + url.split("://", 1)[1].split("/", 1)[1]
-
-
-def stream_url(settings: Settings) -> str:
-    """The base of every websocket route."""
-    if settings.data.stream_url is not None:
-        return settings.data.stream_url
-    return STREAM_URL_DEMO if settings.data.use_testnet else STREAM_URL

@@ -8,7 +8,7 @@ from domain.errors import ConfigError, OutcomeUnknown, Refused, Unreachable
 from domain.orders import Fill, OrderIntent, OrderReport
 from domain.symbols import ClientOrderId, Symbol, exchange_id
 from runner.exchange.budget import Budget
-from runner.exchange.client import Client
+from runner.exchange.client import Client, code_of
 from runner.exchange.refusals import BATCH_ELEMENT_STATUS, is_refusal
 from runner.exchange.requests import CLOCK_CODES, ask
 from runner.exchange.rules import ContractRules
@@ -87,15 +87,15 @@ class BinanceExchange:
     def _answer_of(self, intent: OrderIntent, reply: Any) -> Answer:
         """Which leg a reply is about is told by its place in the list, and checked by its client id."""
         if isinstance(reply, dict) and "code" in reply and "orderId" not in reply:
-            code = int(reply["code"])
-            if is_refusal(BATCH_ELEMENT_STATUS, code):
+            code = code_of(reply["code"])
+            if code is not None and is_refusal(BATCH_ELEMENT_STATUS, code):
                 refused = Refused(code, str(reply.get("msg", ""))[:300])
                 self._notice_clock(refused)
                 return refused
             return OutcomeUnknown(f"batch element: code {code}", code)
         try:
             report = order_report(reply, self._rules.symbol_of)
-        except (Unreadable, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:  # Unreadable is a ValueError.
             return OutcomeUnknown(f"order: unreadable reply ({type(error).__name__})")
         if report.client_order_id != intent.client_order_id:
             return OutcomeUnknown("order: the reply is about another order")
@@ -134,7 +134,7 @@ class BinanceExchange:
     def _report(self, reply: Any, what: str) -> OrderReport:
         try:
             return order_report(reply, self._rules.symbol_of)
-        except (Unreadable, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:  # Unreadable is a ValueError.
             raise OutcomeUnknown(f"{what}: unreadable reply ({type(error).__name__})") from None
 
     # Reads: a refusal here is only a failed look-up.
@@ -155,7 +155,7 @@ class BinanceExchange:
         rows = await self._read("userTrades", lambda: self._client.fapiPrivateGetUserTrades(parameters))
         try:
             return [fill_of_user_trade(row, ClientOrderId(""), self._rules.symbol_of) for row in rows]
-        except (Unreadable, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:  # Unreadable is a ValueError.
             raise OutcomeUnknown(f"userTrades: unreadable ({type(error).__name__})") from None
 
     async def open_orders(self) -> Sequence[OrderReport]:
@@ -166,7 +166,7 @@ class BinanceExchange:
         rows = await self._read("positionRisk", self._client.fapiPrivateV3GetPositionRisk)
         try:
             held = [self._position(row) for row in rows]
-        except (Unreadable, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:  # Unreadable is a ValueError.
             raise OutcomeUnknown(f"positionRisk: unreadable ({type(error).__name__})") from None
         return {position.symbol: position for position in held if position.quantity != 0}
 

@@ -102,6 +102,7 @@ class ExecutionEngine:
                 self._spawn(self._resume(trade), f"resume-{trade.trade_id}")
         self._switches.foreign_orders = orphans
         self._switches.recovering = False
+        self._spawn(self._check_lost_legs(), "check-after-start")
 
     async def disconnect(self, grace_seconds: float) -> None:
         """Bring trades in flight to hedged or flat within the grace; what is left is taken up at the next start."""
@@ -137,11 +138,12 @@ class ExecutionEngine:
             self._spawn(self._check_lost_legs(), "check-after-gap")
 
     def _late_news(self, trade_id: TradeId) -> None:
-        """An order changed that nobody was waiting for: a late fill re-opens what we believed was over."""
+        """An order changed that nobody was waiting for: a late fill re-opens what we believed was over, or hedged."""
         trade = self._records.book.trades.get(trade_id)
         if trade is None or trade_id in self._resuming:
             return
-        if trade.status.is_over and not trade.is_flat:
+        unhedged = trade.status is TradeStatus.OPEN and not trade.is_hedged
+        if unhedged or (trade.status.is_over and not trade.is_flat):
             self._records.log.error("late_fill", pair_id=trade.pair_id, trade_id=trade_id)
             self._spawn(self._close(trade, ExitReason.ROLLED_BACK, None), f"late-{trade_id}")
 
@@ -295,6 +297,7 @@ class ExecutionEngine:
         try:
             async with self._symbols(trade.symbols):
                 if trade.status.is_over and trade.is_flat:
+                    self._tell(self._desk.trade_failed, trade.pair_id)  # Closed by whoever held the lock before.
                     return
                 await self._closer.close(trade, reason=reason, exit_z=exit_z)
                 status = TradeStatus.ROLLED_BACK if reason is ExitReason.ROLLED_BACK else TradeStatus.CLOSED
@@ -317,7 +320,12 @@ class ExecutionEngine:
             naked_seconds=trade.naked_seconds(),
         )
         stopped = (-1 if trade.plan.side is PairSide.SELL else 1) if reason is ExitReason.STOPPED else 0
-        self._tell(self._desk.trade_closed, trade.pair_id, stopped)
+        present = self._records.book.open_by_pair.get(trade.pair_id)
+        if present is not None and present.status is TradeStatus.OPEN:
+            # What closed was an older trade that a late fill had re-opened; the signals are about the present one.
+            self._tell(self._desk.trade_opened, trade.pair_id, held_of(present))
+        else:
+            self._tell(self._desk.trade_closed, trade.pair_id, stopped)
         now_ms = self._records.clock.now_ms()
         self._records.book.forget_ended_before(now_ms - FORGET_AFTER_MS)
 

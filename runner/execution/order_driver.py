@@ -42,6 +42,8 @@ class OrderDriver:
         self._order_timeout_seconds = order_timeout_seconds
         self.sent_until_ms: dict[str, int] = {}
         """Latest moment at which each order's request can have left this machine."""
+        self._started_ms = records.clock.now_ms()
+        """Until then a predecessor, dead by now, may have been sending what we find in its journal."""
 
     async def send(self, intents: Sequence[OrderIntent], *journaled_with: AnyEntry) -> list[OrderState]:
         """Journal the intents (with whatever must be durable together with them), then send them in one request.
@@ -124,7 +126,8 @@ class OrderDriver:
 
     def _bound_ms(self, order: OrderState) -> int:
         """After this moment the venue refuses the request's timestamp, so it cannot be accepted any more."""
-        left_by_ms = self.sent_until_ms.get(order.intent.client_order_id, order.intended_ms)
+        before_us = max(order.intended_ms, self._started_ms)
+        left_by_ms = self.sent_until_ms.get(order.intent.client_order_id, before_us)
         return left_by_ms + self._recv_window_ms + ACCEPTANCE_MARGIN_MS
 
     def _is_past_bound(self, order: OrderState) -> bool:

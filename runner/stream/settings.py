@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 
-from runner.config import DataSettings
-
-PRODUCTION_URL = "wss://fstream.binance.com"
-DEMO_URL = "wss://demo-fstream.binance.com"
+from runner.config import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +25,6 @@ class FeedSettings:
         return f"{self.stream_url}/public/ws"
 
 
-def feed_settings(data: DataSettings) -> FeedSettings:
+def feed_settings(settings: Settings) -> FeedSettings:
     """The feed that config.json asks for."""
-    default_url = DEMO_URL if data.use_testnet else PRODUCTION_URL
-    return FeedSettings(stream_url=data.stream_url or default_url, silence_seconds_max=data.silence_seconds_max)
+    return FeedSettings(stream_url=settings.exchange_stream_url, silence_seconds_max=settings.data.silence_seconds_max)

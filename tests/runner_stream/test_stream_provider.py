@@ -12,9 +12,9 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from domain.quotes import Quote
 from domain.symbols import Symbol, exchange_id
-from runner.config import DataSettings
+from runner.config import STREAM_URL, STREAM_URL_DEMO, DataSettings, Settings
 from runner.stream.provider import BinanceWebSocketProvider
-from runner.stream.settings import DEMO_URL, PRODUCTION_URL, FeedSettings, feed_settings
+from runner.stream.settings import FeedSettings, feed_settings
 
 A, B, C = (Symbol(f"{name}/USDT:USDT") for name in ("AAA", "BBB", "CCC"))
 
@@ -313,6 +313,11 @@ async def test_a_callback_that_raises_is_reported_not_swallowed() -> None:
 
 
 def test_where_the_feed_is() -> None:
-    assert feed_settings(DataSettings()).url == f"{PRODUCTION_URL}/public/ws"
-    assert feed_settings(DataSettings(use_testnet=True)).url == f"{DEMO_URL}/public/ws"
-    assert feed_settings(DataSettings(stream_url="ws://127.0.0.1:1")).url == "ws://127.0.0.1:1/public/ws"
+    live, paper = {"trading_mode": "live"}, {"trading_mode": "paper"}
+    here = DataSettings(rest_url="http://127.0.0.1:1", stream_url="ws://127.0.0.1:2")
+    assert feed_settings(Settings(**live)).url == f"{STREAM_URL}/public/ws"
+    assert feed_settings(Settings(**live, data=DataSettings(use_testnet=True))).url == f"{STREAM_URL_DEMO}/public/ws"
+    assert feed_settings(Settings(**live, data=here)).url == "ws://127.0.0.1:2/public/ws"
+    assert feed_settings(Settings(**paper)).url == "ws://127.0.0.1:18080/public/ws", "paper money never asks Binance"
+    elsewhere = DataSettings(rest_url="http://127.0.0.1:3")
+    assert feed_settings(Settings(**paper, data=elsewhere)).url == "ws://127.0.0.1:3/public/ws"
