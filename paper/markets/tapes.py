@@ -24,7 +24,10 @@ _WARM_UP_BARS = 60
 _LONG_HISTORY_DAYS = 14
 _DIGITS_MAX = 10
 # When a bar's open, two extremes and close are played, in milliseconds after its open time.
-_PLAY_MS = (0, 20_000, 40_000, 59_000)
+_EXTREMES_MS = (0, 20_000, 40_000, 59_000)
+# When the way from the last close to this one is played instead.
+_CLOSES_MS = (14_000, 29_000, 44_000, 59_000)
+_PATHS = ("extremes", "closes")
 _STAGGER_MS = 61
 _STAGGER_MS_MAX = 990
 
@@ -69,14 +72,22 @@ def open_tape(data: Path, *, start_ms: int | None = None) -> Tape:
 
     Without either, the first two weeks are the past, or the first sixty bars of a short recording.
 
+    `path?path=closes` plays klines from close to close in straight lines, instead of through both extremes of each bar.
+    A kline does not tell when in its minute the extremes were, so the extremes of two contracts that were minutes apart in
+    truth meet in the replay: spreads between them overshoot, and come back at the close. Closes are simultaneous.
+
     Raises: ValueError when the file cannot be used, with what is wrong with it.
     """
     name, _, query = str(data).partition("?")
     options = dict(parse_qsl(query))
     path = Path(name)
-    unknown = options.keys() - {"start"}
+    unknown = options.keys() - {"start", "path"}
     if unknown:
-        raise ValueError(f"{path}: unknown option {', '.join(sorted(unknown))}; only start=TIME is known")
+        raise ValueError(
+            f"{path}: unknown option {', '.join(sorted(unknown))}; start=TIME and path={'|'.join(_PATHS)} are known"
+        )
+    if options.get("path", _PATHS[0]) not in _PATHS:
+        raise ValueError(f"path={options['path']}: not one of {', '.join(_PATHS)}")
     if not path.is_file():
         raise ValueError(f"{path}: no such file; --data wants Parquet or CSV with klines or quotes")
     if start_ms is None and "start" in options:
@@ -93,7 +104,7 @@ def open_tape(data: Path, *, start_ms: int | None = None) -> Tape:
                     f"from {reader}(?) order by symbol, at_ms",
                     [name],
                 ).fetchnumpy()
-                return _kline_tape(path, columns, start_ms)
+                return _kline_tape(path, columns, start_ms, closes_only=options.get("path") == "closes")
             if kinds.keys() >= _QUOTES:
                 columns = connection.execute(
                     "select symbol, E_ms as at_ms, update_id, bid, bid_qty, ask, ask_qty "  # noqa: S608
@@ -163,7 +174,7 @@ def _part(bars: BarColumns, first: int, beyond: int) -> BarColumns:
     )
 
 
-def _kline_tape(path: Path, columns: Columns, start_ms: int | None) -> Tape:
+def _kline_tape(path: Path, columns: Columns, start_ms: int | None, *, closes_only: bool) -> Tape:
     symbols = columns["symbol"].astype(str)
     if not len(symbols):
         raise ValueError(f"{path}: holds no bar")
@@ -196,23 +207,35 @@ def _kline_tape(path: Path, columns: Columns, start_ms: int | None) -> Tape:
         past={symbol: _part(row, 0, cut[symbol]) for symbol, row in bars.items()},
         start_ms=start_ms,
         end_ms=end_ms,
-        events=_play(future, minutes=(end_ms - start_ms) // MINUTE_MS),
+        events=_play(future, minutes=(end_ms - start_ms) // MINUTE_MS, closes_only=closes_only),
         left_out=left_out,
     )
 
 
-def _play(bars: Mapping[str, BarColumns], *, minutes: int) -> Iterator[Event]:
-    """Each bar as four prices: open, the extreme that lies behind it, the other one, close."""
+def _play(bars: Mapping[str, BarColumns], *, minutes: int, closes_only: bool) -> Iterator[Event]:
+    """Each bar as four prices: open, the extreme that lies behind it, the other one, close; or four steps to the close."""
+    offsets = _CLOSES_MS if closes_only else _EXTREMES_MS
     for minute in range(minutes):
         events: list[Event] = []
         for number, (symbol, row) in enumerate(bars.items()):
             opened, high, low, close = (int(c[minute]) for c in (row.open, row.high, row.low, row.close))
-            path = (opened, low, high, close) if close >= opened else (opened, high, low, close)
+            path = (
+                _steps(int(row.close[max(minute - 1, 0)]), close) if closes_only else _swing(opened, high, low, close)
+            )
             volume = float(row.volume[minute]) / len(path)
             at_ms = row.start_ms + minute * MINUTE_MS + number * _STAGGER_MS % _STAGGER_MS_MAX
-            events += [Event(at_ms + offset, symbol, p, volume, None) for offset, p in zip(_PLAY_MS, path, strict=True)]
+            events += [Event(at_ms + offset, symbol, p, volume, None) for offset, p in zip(offsets, path, strict=True)]
         events.sort(key=lambda event: event.event_ms)
         yield from events
+
+
+def _swing(opened: int, high: int, low: int, close: int) -> tuple[int, ...]:
+    return (opened, low, high, close) if close >= opened else (opened, high, low, close)
+
+
+def _steps(before: int, close: int) -> tuple[int, ...]:
+    steps = len(_CLOSES_MS)
+    return tuple(before + round((close - before) * (step + 1) / steps) for step in range(steps))
 
 
 def _quote_tape(path: Path, columns: Columns, start_ms: int | None) -> Tape:
