@@ -103,6 +103,11 @@ class TradeState:
         return hedge_gap(a, b, Decimal(str(self.plan.hedge_ratio))).error
 
     @property
+    def is_hedged(self) -> bool:
+        """Within what was tolerated at the start: the configured error, or what rounding had left anyway."""
+        return self.hedge_error <= max(self.hedge_tolerance, self.plan.hedge_error)
+
+    @property
     def leg_skew_ms(self) -> float | None:
         """Between the first fills of the two legs."""
         if len(self.first_fill_ms) < 2:
@@ -141,11 +146,10 @@ class TradeState:
             self.first_fill_ms.setdefault(leg, fill.at_ms)
         self.cash_usd -= fill.side.sign * fill.quantity * fill.price
         self.fees_usd += fill.fee
-        naked = self.hedge_error > max(self.hedge_tolerance, self.plan.hedge_error)
-        if naked and self.naked_since_ms is None:
-            self.naked_since_ms = fill.at_ms
-        elif not naked:
+        if self.is_hedged:
             self.naked_since_ms = None
+        elif self.naked_since_ms is None:
+            self.naked_since_ms = fill.at_ms
 
 
 class Book:

@@ -76,6 +76,10 @@ class Exchange(Protocol):
         """None only if the venue said −2013. Raises: OutcomeUnknown, Unreachable: a failed look-up is not an absence."""
         ...
 
+    async def owner_of(self, symbol: Symbol, exchange_order_id: str) -> ClientOrderId | None:
+        """The client id that an order of this account carries; None if the venue said −2013. Raises like `look_up`."""
+        ...
+
     async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
         """None when the venue knows no such working order (−2011). Raises: OutcomeUnknown, Unreachable."""
         ...

@@ -106,7 +106,13 @@ class BinanceExchange:
             self.clock_is_off.set()
 
     async def look_up(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
-        parameters = {"symbol": exchange_id(symbol), "origClientOrderId": client_order_id}
+        return await self._query({"symbol": exchange_id(symbol), "origClientOrderId": client_order_id})
+
+    async def owner_of(self, symbol: Symbol, exchange_order_id: str) -> ClientOrderId | None:
+        report = await self._query({"symbol": exchange_id(symbol), "orderId": exchange_order_id})
+        return None if report is None else report.client_order_id
+
+    async def _query(self, parameters: Mapping[str, str]) -> OrderReport | None:
         try:
             reply = await self._ask("order query", lambda: self._client.fapiPrivateGetOrder(parameters))
         except OutcomeUnknown as outcome:

@@ -346,8 +346,9 @@ class ExecutionEngine:
                 self._records.drive(trade.trade_id)
                 await self._driver.conclude(trade.unsettled())
                 self._records.release(trade.trade_id)
-                self._tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
-                return
+                if trade.is_hedged:
+                    self._tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
+                    return
         except JournalBroken as error:
             self._halt(f"journal broken: {error}")
             return

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -28,6 +28,7 @@ class _Search:
 
     looks: int = 0
     absent_since_bound: int = 0
+    others: set[str] = field(default_factory=set)  # The venue's ids of orders that executed here and are not this one.
 
 
 class OrderDriver:
@@ -115,7 +116,7 @@ class OrderDriver:
             and self._is_past_bound(order)
         ):
             search.absent_since_bound += 1
-            if search.absent_since_bound > 1 and await self._nothing_else_knows_it(order):
+            if search.absent_since_bound > 1 and await self._nothing_else_knows_it(order, search):
                 evidence = {
                     "looks": search.looks,
                     "past_bound_ms": self._records.clock.now_ms() - self._bound_ms(order),
@@ -133,33 +134,24 @@ class OrderDriver:
     def _is_past_bound(self, order: OrderState) -> bool:
         return self._records.clock.now_ms() > self._bound_ms(order)
 
-    async def _nothing_else_knows_it(self, order: OrderState) -> bool:
-        """Neither among the resting orders nor behind an execution that no order of ours explains."""
+    async def _nothing_else_knows_it(self, order: OrderState, search: _Search) -> bool:
+        """Neither among the resting orders nor behind an execution: whoever made each of those has another name."""
         intent = order.intent
         try:
             resting = await self._exchange.open_orders()
             executions = await self._exchange.fills(intent.symbol, since_ms=order.intended_ms - ACCEPTANCE_MARGIN_MS)
+            explained = {known.exchange_order_id for known in self._records.book.orders.values()} | search.others
+            strangers = {fill.exchange_order_id for fill in executions if fill.side is intent.side} - explained
+            for exchange_order_id in sorted(strangers):
+                # A person may trade the same symbol. Until the venue names the owner, it may as well be our order,
+                # which a slower part of the venue still denies.
+                owner = await self._exchange.owner_of(intent.symbol, exchange_order_id)
+                if owner is None or owner == intent.client_order_id:
+                    return False
+                search.others.add(exchange_order_id)
         except (OutcomeUnknown, Unreachable):
             return False
-        if any(report.client_order_id == intent.client_order_id for report in resting):
-            return False
-        explained = {known.exchange_order_id for known in self._records.book.orders.values()}
-        strangers = {
-            fill.exchange_order_id
-            for fill in executions
-            if fill.exchange_order_id not in explained and fill.side is intent.side
-        }
-        if strangers:
-            self._records.log.warning(
-                "unexplained_executions",
-                trade_id=intent.trade_id,
-                pair_id=intent.pair_id,
-                symbol=intent.symbol,
-                exchange_order_ids=sorted(strangers),
-            )
-        # A person may trade the same symbol; an execution is only ours if the order behind it carries our id, and the
-        # venue has just said twice that no such order exists.
-        return True
+        return all(report.client_order_id != intent.client_order_id for report in resting)
 
     async def _fetch_fills(self, order: OrderState, search: _Search) -> None:
         """The stream brings executions first; what it does not bring in time is fetched."""
