@@ -22,7 +22,7 @@ from flows.stack.steps import Steps
 
 FIRST_RUNS = ("health", "reconcile", "recalibrate", "scan", "backtest")
 FIRST_RUN_WITHIN_S = 300.0
-START_WITHIN_S = 180.0
+START_WITHIN_S = 300.0
 PATIENCE_S = 30.0
 WATCH_S = 10.0
 FOLLOW = "follow the runner's log"

@@ -24,7 +24,7 @@ def stack(clone: Path) -> Iterator[Stack]:
         stack.start(worker)
         deploy = stack.start(stack.plan.deploy())
         stack.start_server()
-        assert deploy.wait(120) == 0, stack.plan.deploy().log.read_text()
+        assert deploy.wait(280) == 0, stack.plan.deploy().log.read_text()
         yield stack
     finally:
         stack.close()

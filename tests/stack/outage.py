@@ -27,7 +27,7 @@ def main(seconds: float) -> int:
             stack.start(stack.plan.worker())
             deploy = stack.start(stack.plan.deploy())
             stack.start_server()
-            assert deploy.wait(120) == 0
+            assert deploy.wait(280) == 0
             run = stack.start_live()
             pid = stack.live_pid()
             stack.stop_server()

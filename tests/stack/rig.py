@@ -93,7 +93,7 @@ class Stack:
     def start_server(self) -> None:
         self.start(self.plan.server())
         url = f"{self.plan.prefect_url}/api/ready"
-        wait_for(lambda: asyncio.run(ports.answers(url)), within_s=120, why="server ready")
+        wait_for(lambda: asyncio.run(ports.answers(url)), within_s=280, why="server ready")
 
     def stop_server(self) -> None:
         server = self.processes.pop("prefect server")
@@ -113,7 +113,7 @@ class Stack:
         """Start a live run and wait for its first tick."""
         before = len(self.ticks())
         run = self.ask(lambda api: api.start("live/live", once=uuid.uuid4().hex))
-        wait_for(lambda: len(self.ticks()) > before, within_s=60, why="first tick of the live run")
+        wait_for(lambda: len(self.ticks()) > before, within_s=150, why="first tick of the live run")
         return run
 
     def ticks(self) -> list[dict[str, Any]]:
@@ -130,14 +130,14 @@ class Stack:
         now = self.read(run)
         self.ask(lambda api: api.cancel(now))
 
-    def until_over(self, run: FlowRun, *, within_s: float = 60) -> FlowRun:
+    def until_over(self, run: FlowRun, *, within_s: float = 150) -> FlowRun:
         def over() -> FlowRun | None:
             now = self.read(run)
             return now if now.is_over else None
 
         return wait_for(over, within_s=within_s, why=f"{run.name} over")
 
-    def until_left_in_order(self, pid: int, *, within_s: float = 35) -> None:
+    def until_left_in_order(self, pid: int, *, within_s: float = 60) -> None:
         def left() -> bool:
             last = [tick["what"] for tick in self.ticks() if tick["pid"] == pid][-1]
             return last == "left in order"

@@ -16,7 +16,7 @@ from rig import make_clone, ticks_in, wait_for, with_standin_bot
 
 from flows.stack import identity, ports
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 UP = (sys.executable, "-c", "from flows.up import command; command()")
 
 
@@ -51,7 +51,7 @@ class Up:
             assert process.poll() is None, self.output()
             return "live trading" in self.output()
 
-        wait_for(trading, within_s=150, why="live trading")
+        wait_for(trading, within_s=280, why="live trading")
         return int(ticks_in(self.home)[-1]["pid"])
 
     def record(self) -> dict[str, object]:
@@ -113,13 +113,13 @@ def test_a_stack_from_start_to_end(up: Up) -> None:
     old = up.marked()
     assert pid in {process.pid for process in old}
     again = up.start("--for", "1")
-    wait_for(lambda: not any(process.is_alive for process in old), within_s=60, why="the old stack is gone")
+    wait_for(lambda: not any(process.is_alive for process in old), within_s=120, why="the old stack is gone")
     assert [tick["what"] for tick in ticks_in(up.home) if tick["pid"] == pid][-1] == "left in order"
 
     # The next one starts, ends by itself, and leaves nothing.
     up.until_trading()
     mark = str(up.record()["mark"])
-    assert again.wait(120) == 0, up.output()
+    assert again.wait(240) == 0, up.output()
     assert identity.marked(mark) == []
     assert "outlived" not in up.output()
     assert ticks_in(up.home)[-1]["what"] == "left in order"
@@ -127,10 +127,10 @@ def test_a_stack_from_start_to_end(up: Up) -> None:
 
 def test_ctrl_c_while_it_starts_leaves_nothing(up: Up) -> None:
     process = up.start()
-    wait_for(lambda: "recorder " in up.output(), within_s=60, why="the recorder is up")
+    wait_for(lambda: "recorder " in up.output(), within_s=150, why="the recorder is up")
     mark = str(up.record()["mark"])
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0, up.output()
+    assert process.wait(120) == 0, up.output()
     assert identity.marked(mark) == []
 
 
