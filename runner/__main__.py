@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from domain.errors import ConfigError, TandemError
+from domain.errors import AccountBusy, ConfigError, TandemError
 from runner.commands.group import tandem
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
@@ -22,7 +22,7 @@ def exit_code_of(arguments: list[str]) -> int:
     except click.ClickException as problem:
         problem.show()
         return problem.exit_code
-    except ConfigError as problem:
+    except (ConfigError, AccountBusy) as problem:
         _say(problem)
         return BAD_USAGE
     except TandemError as problem:
