@@ -1,17 +1,14 @@
 """The tables of ARCHITECTURE.md that are the code's own, written from it: `python tests/docs/docs_tables.py` puts them there anew."""
 
 import re
-import sys
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
 from domain.legs import CLOSING, OPENING, Remainder, Standing
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
 
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "ARCHITECTURE.md"
 
 
@@ -50,19 +47,19 @@ TABLES = {"orders": orders, "opening": opening, "closing": closing}
 
 
 def _between(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<=<!-- table: {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
+    return re.compile(rf"(<!-- table: {name} -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def written(name: str) -> str:
     """The table as the page has it; empty when the page has none."""
     found = _between(name).search(PAGE.read_text(encoding="utf-8"))
-    return found[0].rstrip("\n") if found else ""
+    return found[2].rstrip("\n") if found else ""
 
 
 def main() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for name, table in TABLES.items():
-        text = _between(name).sub(f"{table()}\n", text)
+        text = _between(name).sub(rf"\g<1>{table()}\n\g<3>", text)
     PAGE.write_text(text, encoding="utf-8")
 
 
