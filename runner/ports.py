@@ -89,7 +89,7 @@ class Exchange(Protocol):
         ...
 
     async def open_orders(self) -> Sequence[OrderReport]:
-        """Every resting order of the account. Raises: OutcomeUnknown, Unreachable."""
+        """Every resting order of the account in a listed perpetual. Raises: OutcomeUnknown, Unreachable."""
         ...
 
     async def positions(self) -> Mapping[Symbol, Position]:

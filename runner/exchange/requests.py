@@ -1,8 +1,9 @@
 """One request to the venue, bounded in time, its every outcome translated into ours."""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,8 @@ from runner.exchange.client import VenueAnswer
 from runner.exchange.refusals import is_refusal
 
 CLOCK_CODES = frozenset({-1021, -5028})
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What taking a strange reply apart raises, here and inside ccxt; `wire.Unreadable` is a ValueError."""
 
 
 async def ask(what: str, request: Callable[[], Awaitable[Any]], *, timeout_seconds: float) -> Any:
@@ -34,5 +37,14 @@ async def ask(what: str, request: Callable[[], Awaitable[Any]], *, timeout_secon
         if isinstance(error.__cause__, aiohttp.ClientConnectorError | socket.gaierror):
             raise Unreachable(f"{what}: cannot connect") from None
         raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
-    except (aiohttp.ClientError, OSError, ValueError, LookupError) as error:
+    except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
         raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """A reply of another shape than documented is no answer: it becomes OutcomeUnknown."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise OutcomeUnknown(f"{what}: unreadable ({type(error).__name__})") from None

@@ -1,5 +1,6 @@
 """What the venue says about its contracts: filters, leverage brackets, fees, funding. Loaded at start, refreshed in the background."""
 
+import contextlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -8,7 +9,7 @@ from domain.errors import ConfigError
 from domain.instruments import Instrument, LeverageStep
 from domain.symbols import Symbol, exchange_id
 from runner.exchange.client import Client
-from runner.exchange.requests import ask
+from runner.exchange.requests import ask, reading
 from runner.exchange.wire import Unreadable, decimal_of
 
 
@@ -45,8 +46,10 @@ class ContractRules:
             rows = await ask(
                 "leverageBracket", self._client.fapiPrivateGetLeverageBracket, timeout_seconds=self._timeout
             )
-            self._brackets = {str(row["symbol"]): _steps(row) for row in rows}
-        self._read(info)
+            with reading("leverageBracket"):
+                self._brackets = {str(row["symbol"]): _steps(row) for row in rows}
+        with reading("exchangeInfo"):
+            self._read(info)
         missing = [symbol for symbol in symbols if symbol not in self._instruments]
         if missing:
             names = ", ".join(sorted(missing))
@@ -59,7 +62,10 @@ class ContractRules:
             venue_id = str(row["symbol"])
             symbol = Symbol(f"{row['baseAsset']}/{row['quoteAsset']}:{row['marginAsset']}")
             self._symbols_by_id[venue_id] = symbol
-            self._instruments[symbol] = instrument_of(row, symbol, self._brackets.get(venue_id, ()))
+            with contextlib.suppress(
+                Unreadable
+            ):  # What was read of it before still holds; if nothing was, it is not listed.
+                self._instruments[symbol] = instrument_of(row, symbol, self._brackets.get(venue_id, ()))
 
     async def load_fees(self, symbol: Symbol) -> None:
         """The account's own taker fee for one symbol (weight 20). Raises: ExchangeError."""
@@ -69,18 +75,21 @@ class ContractRules:
             lambda: self._client.fapiPrivateGetCommissionRate(parameters),
             timeout_seconds=self._timeout,
         )
-        self._fees[symbol] = float(row["takerCommissionRate"])
+        with reading("commissionRate"):
+            self._fees[symbol] = float(row["takerCommissionRate"])
 
     async def load_funding(self) -> None:
         """Predicted rates and intervals of every contract (weight 10). Raises: ExchangeError."""
         adjusted = await ask("fundingInfo", self._client.fapiPublicGetFundingInfo, timeout_seconds=self._timeout)
-        hours = {str(row["symbol"]): float(row["fundingIntervalHours"]) for row in adjusted}
+        with reading("fundingInfo"):
+            hours = {str(row["symbol"]): float(row["fundingIntervalHours"]) for row in adjusted}
         rows = await ask("premiumIndex", self._client.fapiPublicGetPremiumIndex, timeout_seconds=self._timeout)
-        for row in rows:
-            symbol = self._symbols_by_id.get(str(row["symbol"]))
-            if symbol is not None and row.get("lastFundingRate"):
-                interval = hours.get(str(row["symbol"]), FUNDING_INTERVAL_HOURS_DEFAULT)
-                self._funding[symbol] = FundingTerms(float(row["lastFundingRate"]), interval)
+        with reading("premiumIndex"):
+            for row in rows:
+                symbol = self._symbols_by_id.get(str(row["symbol"]))
+                if symbol is not None and row.get("lastFundingRate"):
+                    interval = hours.get(str(row["symbol"]), FUNDING_INTERVAL_HOURS_DEFAULT)
+                    self._funding[symbol] = FundingTerms(float(row["lastFundingRate"]), interval)
 
     def has_fees(self, symbol: Symbol) -> bool:
         return symbol in self._fees

@@ -10,9 +10,9 @@ from domain.symbols import ClientOrderId, Symbol, exchange_id
 from runner.exchange.budget import Budget
 from runner.exchange.client import Client, code_of
 from runner.exchange.refusals import BATCH_ELEMENT_STATUS, is_refusal
-from runner.exchange.requests import CLOCK_CODES, ask
+from runner.exchange.requests import CLOCK_CODES, ask, reading
 from runner.exchange.rules import ContractRules
-from runner.exchange.wire import Unreadable, decimal_of, fill_of_user_trade, order_parameters, order_report
+from runner.exchange.wire import decimal_of, fill_of_user_trade, order_parameters, order_report
 from runner.ports import Answer, Balance, Position
 
 ORDER_NOT_FOUND = -2013
@@ -94,9 +94,9 @@ class BinanceExchange:
                 return refused
             return OutcomeUnknown(f"batch element: code {code}", code)
         try:
-            report = order_report(reply, self._rules.symbol_of)
-        except (ValueError, TypeError, AttributeError) as error:  # Unreadable is a ValueError.
-            return OutcomeUnknown(f"order: unreadable reply ({type(error).__name__})")
+            report = self._report(reply, "order")
+        except OutcomeUnknown as unknown:
+            return unknown
         if report.client_order_id != intent.client_order_id:
             return OutcomeUnknown("order: the reply is about another order")
         return report
@@ -138,10 +138,8 @@ class BinanceExchange:
         return self._report(reply, "order cancel")
 
     def _report(self, reply: Any, what: str) -> OrderReport:
-        try:
+        with reading(what):
             return order_report(reply, self._rules.symbol_of)
-        except (ValueError, TypeError, AttributeError) as error:  # Unreadable is a ValueError.
-            raise OutcomeUnknown(f"{what}: unreadable reply ({type(error).__name__})") from None
 
     # Reads: a refusal here is only a failed look-up.
 
@@ -159,21 +157,20 @@ class BinanceExchange:
         else:
             parameters["startTime"] = since_ms
         rows = await self._read("userTrades", lambda: self._client.fapiPrivateGetUserTrades(parameters))
-        try:
+        with reading("userTrades"):
             return [fill_of_user_trade(row, ClientOrderId(""), self._rules.symbol_of) for row in rows]
-        except (ValueError, TypeError, AttributeError) as error:  # Unreadable is a ValueError.
-            raise OutcomeUnknown(f"userTrades: unreadable ({type(error).__name__})") from None
 
     async def open_orders(self) -> Sequence[OrderReport]:
         rows = await self._read("openOrders", self._client.fapiPrivateGetOpenOrders)
-        return [self._report(row, "openOrders") for row in rows]
+        with reading("openOrders"):
+            # A contract that is no perpetual of ours, traded by a person, must not keep us from reading the rest.
+            listed = [row for row in rows if self._rules.symbol_of(str(row["symbol"])) is not None]
+            return [self._report(row, "openOrders") for row in listed]
 
     async def positions(self) -> Mapping[Symbol, Position]:
         rows = await self._read("positionRisk", self._client.fapiPrivateV3GetPositionRisk)
-        try:
+        with reading("positionRisk"):
             held = [self._position(row) for row in rows]
-        except (ValueError, TypeError, AttributeError) as error:  # Unreadable is a ValueError.
-            raise OutcomeUnknown(f"positionRisk: unreadable ({type(error).__name__})") from None
         return {position.symbol: position for position in held if position.quantity != 0}
 
     def _position(self, row: Mapping[str, Any]) -> Position:
@@ -187,20 +184,19 @@ class BinanceExchange:
 
     async def balance(self) -> Balance:
         row = await self._read("account", self._client.fapiPrivateV3GetAccount)
-        try:
+        with reading("account"):
             return Balance(
                 wallet_usd=decimal_of(row["totalWalletBalance"]),
                 unrealized_usd=decimal_of(row["totalUnrealizedProfit"]),
                 available_usd=decimal_of(row["availableBalance"]),
             )
-        except (Unreadable, KeyError, TypeError) as error:
-            raise OutcomeUnknown(f"account: unreadable ({type(error).__name__})") from None
 
     async def funding_payments(self, *, since_ms: int) -> Sequence[Mapping[str, Any]]:
         """Rows of income of type FUNDING_FEE since then, ascending (weight 30). Raises: OutcomeUnknown, Unreachable."""
         parameters = {"incomeType": "FUNDING_FEE", "startTime": since_ms, "limit": 1000}
         rows = await self._read("income", lambda: self._client.fapiPrivateGetIncome(parameters))
-        return [row for row in rows if isinstance(row, dict)]
+        with reading("income"):
+            return [row for row in rows if isinstance(row, dict)]
 
     async def klines(
         self, symbol: Symbol, *, interval: str, limit: int, end_ms: int | None = None
@@ -210,7 +206,8 @@ class BinanceExchange:
         if end_ms is not None:
             parameters["endTime"] = end_ms
         rows = await self._read("klines", lambda: self._client.fapiPublicGetKlines(parameters))
-        return [(int(row[0]), float(row[4])) for row in rows]
+        with reading("klines"):
+            return [(int(row[0]), float(row[4])) for row in rows]
 
     async def synchronise_clock(self) -> None:
         """Measure the distance between the venue's clock and ours. Raises: OutcomeUnknown, Unreachable, Refused."""
@@ -222,12 +219,15 @@ class BinanceExchange:
     async def prepare(self, symbols: Sequence[Symbol], leverage: int) -> None:
         """One-way mode, cross margin, leverage. Raises: ConfigError when the account cannot be traded; ExchangeError."""
         mode = await self._read("positionSide/dual", self._client.fapiPrivateGetPositionSideDual)
-        if str(mode.get("dualSidePosition")).lower() == "true":
+        with reading("positionSide/dual"):
+            in_hedge_mode = str(mode["dualSidePosition"]).lower() == "true"
+        if in_hedge_mode:
             raise ConfigError(
                 "the account is in hedge mode; switch it to one-way mode (Binance: Preferences → Position Mode) and start again"
             )
         rows = await self._read("symbolConfig", self._client.fapiPrivateGetSymbolConfig)
-        current = {str(row["symbol"]): (str(row["marginType"]), int(row["leverage"])) for row in rows}
+        with reading("symbolConfig"):
+            current = {str(row["symbol"]): (str(row["marginType"]), int(row["leverage"])) for row in rows}
         for symbol in symbols:
             venue_id = exchange_id(symbol)
             margin_type, set_leverage = current.get(venue_id, ("", 0))

@@ -1,0 +1,108 @@
+"""Our adapter against a paper exchange, over real sockets, without an engine."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from scripted_market import ScriptedMarket
+
+from domain.orders import LegName, OrderIntent, OrderType, Purpose, Side, TimeInForce
+from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
+from paper.faults import FaultSpec, Kind, Match, Parameters
+from paper.options import ExchangeOptions
+from paper.server import PaperExchange
+from runner.clock import SystemClock
+from runner.config import PAPER_SECRET, DataSettings, ExecutionSettings, Settings
+from runner.exchange.budget import Budget
+from runner.exchange.client import make_client
+from runner.exchange.rules import ContractRules
+from runner.exchange.venue import BinanceExchange
+
+D = Decimal
+XRP, ETH = Symbol("XRP/USDT:USDT"), Symbol("ETH/USDT:USDT")
+ORDER_SECONDS = 1.0
+
+
+class Adapter:
+    """What the engine would hold, and the exchange behind it."""
+
+    def __init__(
+        self, rest_url: str, *, key: str = "paper-key", secret: str = PAPER_SECRET, batch: bool = True
+    ) -> None:
+        settings = Settings(
+            binance_api_key=key,
+            binance_api_secret=secret,
+            data=DataSettings(rest_url=rest_url, request_timeout_seconds=1.5),
+            execution=ExecutionSettings(recv_window_ms=5000),
+        )
+        self.budget = Budget(SystemClock())
+        self.client = make_client(settings, self.budget)
+        self.rules = ContractRules(self.client, timeout_seconds=1.5, taker_fee_bps=5)
+        self.venue = BinanceExchange(
+            self.client,
+            self.rules,
+            self.budget,
+            request_timeout_seconds=1.5,
+            order_timeout_seconds=ORDER_SECONDS,
+            batch=batch,
+        )
+
+
+@asynccontextmanager
+async def adapted(rest_url: str, *, load: bool = True, **other: Any) -> AsyncIterator[Adapter]:
+    adapter = Adapter(rest_url, **other)
+    try:
+        if load:
+            await adapter.rules.load([XRP, ETH])
+        yield adapter
+    finally:
+        await adapter.client.close()
+
+
+@asynccontextmanager
+async def trading(options: ExchangeOptions | None = None, **other: Any) -> AsyncIterator[tuple[PaperExchange, Adapter]]:
+    """A paper exchange and an adapter that has read its rules."""
+    async with PaperExchange(ScriptedMarket(), options) as exchange, adapted(exchange.rest_url, **other) as adapter:
+        yield exchange, adapter
+
+
+def fault(
+    exchange: PaperExchange, kind: str, *, count: int | None = 1, parameters: dict[str, Any] | None = None, **match: Any
+) -> None:
+    exchange.board.add(
+        FaultSpec(
+            kind=Kind(kind), count=count, match=Match(**match), parameters=msgspec.convert(parameters or {}, Parameters)
+        )
+    )
+
+
+def order(name: str = "tdm-1", **other: Any) -> OrderIntent:
+    """A purchase of 20 XRP at up to 0.51; the book offers 0.5001."""
+    intent = OrderIntent(
+        client_order_id=ClientOrderId(name), trade_id=TradeId("1"), pair_id=PairId("P"), leg=LegName.A, purpose=Purpose.ENTRY,
+        symbol=XRP, side=Side.BUY, order_type=OrderType.LIMIT, time_in_force=TimeInForce.IOC, quantity=D(20),
+        limit_price=D("0.51"), reduce_only=False, attempt=0,
+    )  # fmt: skip
+    return msgspec.structs.replace(intent, **other)
+
+
+@asynccontextmanager
+async def answering(body: str, status: int = 200) -> AsyncIterator[str]:
+    """A server that gives one and the same answer to everything."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=body, status=status, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,338 @@
+"""Each thing the exchange may do with a request -> the one word we have for it, over real sockets."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from exchange_rig import ETH, ORDER_SECONDS, XRP, Adapter, D, adapted, answering, fault, order, trading
+
+from domain.errors import ConfigError, ExchangeError, OutcomeUnknown, Refused, Unreachable
+from domain.orders import LegName, OrderChange, OrderReport, OrderType, Side, TimeInForce
+from domain.symbols import ClientOrderId
+from paper.options import ExchangeOptions, VenueOptions
+from runner.exchange.client import _point_at
+from runner.exchange.rules import ContractRules
+
+REPORT, REFUSED, UNKNOWN = OrderReport, Refused, OutcomeUnknown
+# fault -> our word, and whether the exchange executed it
+OUTCOMES: list[tuple[str, dict[str, Any], type, bool]] = [
+    ("executed-503", {}, UNKNOWN, True),
+    ("executed-408", {}, UNKNOWN, True),
+    ("executed-1006", {}, UNKNOWN, True),
+    ("executed-delayed", {"delay_ms": 100}, REPORT, True),
+    ("executed-delayed", {"delay_ms": 2500}, UNKNOWN, True),  # Beyond our own time-out.
+    ("executed-dropped", {}, UNKNOWN, True),
+    ("executed-garbage", {}, UNKNOWN, True),
+    ("executed-empty", {}, UNKNOWN, True),
+    ("lost-503", {}, UNKNOWN, False),
+    ("lost-408", {}, UNKNOWN, False),
+    ("lost-1006", {}, UNKNOWN, False),
+    ("lost-dropped", {}, UNKNOWN, False),
+    ("refused-503", {}, UNKNOWN, False),  # Its words are not on the list of proofs.
+    ("refused-403", {}, UNKNOWN, False),
+    ("refused-1001", {}, UNKNOWN, False),
+    ("refused-1008", {}, REFUSED, False),
+    ("refused-1021", {}, REFUSED, False),
+    ("refused-429", {}, REFUSED, False),
+    ("refused-418", {}, REFUSED, False),
+    ("rejected", {"code": -2019}, REFUSED, False),
+    ("rejected", {"code": -1007}, UNKNOWN, False),
+    ("partial", {"fraction": "0.5"}, REPORT, True),
+]
+
+
+@pytest.mark.parametrize("batch", [True, False], ids=["batch", "single"])
+@pytest.mark.parametrize(("kind", "parameters", "word", "executed"), OUTCOMES)
+async def test_one_word_for_each_outcome(
+    kind: str, parameters: dict[str, Any], word: type, *, executed: bool, batch: bool
+) -> None:
+    async with trading() as (exchange, adapter):
+        fault(exchange, kind, parameters=parameters)
+        intents = [order("tdm-1"), order("tdm-2")] if batch else [order("tdm-1")]
+        began = asyncio.get_running_loop().time()
+        answers = await adapter.venue.place(intents)
+        assert asyncio.get_running_loop().time() - began < ORDER_SECONDS + 5
+        assert len(answers) == len(intents)
+        element_only = kind in {"rejected", "partial"}
+        for answer in answers if not element_only else answers[:1]:
+            assert type(answer) is word, answer
+        exists = exchange.desk.books.portfolios["paper-key"].find("XRPUSDT", None, "tdm-1") is not None
+        assert exists is executed
+        assert bool(adapter.budget.blocked_ms()) is (kind in {"refused-429", "refused-418"})
+        assert adapter.venue.clock_is_off.is_set() is (kind == "refused-1021")
+
+
+async def test_answers_come_in_the_order_of_the_request() -> None:
+    """Whichever element fails, its own leg hears of it."""
+    async with trading() as (exchange, adapter):
+        for element in (0, 1):
+            fault(exchange, "rejected", element=element, parameters={"code": -2019})
+            names = [f"tdm-{element}0", f"tdm-{element}1"]
+            answers = await adapter.venue.place([order(name) for name in names])
+            assert isinstance(answers[element], Refused)
+            other = answers[1 - element]
+            assert isinstance(other, OrderReport)
+            assert other.client_order_id == names[1 - element]
+
+
+async def test_an_order_lives_and_is_looked_up() -> None:
+    async with trading() as (_, adapter):
+        resting = order("tdm-r", limit_price=D("0.49"), time_in_force=TimeInForce.GTC)
+        (answer,) = await adapter.venue.place([resting])
+        assert isinstance(answer, OrderReport)
+        assert answer.change is OrderChange.ACCEPTED
+        looked = await adapter.venue.look_up(XRP, ClientOrderId("tdm-r"))
+        assert looked is not None
+        assert looked.exchange_order_id == answer.exchange_order_id
+        assert await adapter.venue.owner_of(XRP, answer.exchange_order_id) == "tdm-r"
+        assert [report.client_order_id for report in await adapter.venue.open_orders()] == ["tdm-r"]
+        cancelled = await adapter.venue.cancel(XRP, ClientOrderId("tdm-r"))
+        assert cancelled is not None
+        assert cancelled.change is OrderChange.CANCELLED
+        assert await adapter.venue.cancel(XRP, ClientOrderId("tdm-r")) is None
+        assert await adapter.venue.open_orders() == []
+
+
+async def test_absence_is_what_the_exchange_says_and_nothing_else() -> None:
+    async with trading() as (exchange, adapter):
+        assert await adapter.venue.look_up(XRP, ClientOrderId("tdm-none")) is None
+        assert await adapter.venue.owner_of(XRP, "123456789") is None
+        for kind in ("lost-503", "lost-408", "lost-dropped", "refused-1008", "refused-429", "refused-403"):
+            fault(
+                exchange, kind, count=2, path="/fapi/v1/order", method="GET"
+            )  # aiohttp itself repeats a dropped GET once.
+            with pytest.raises((OutcomeUnknown, Unreachable)):
+                await adapter.venue.look_up(XRP, ClientOrderId("tdm-none"))
+            exchange.board.remove()
+
+
+async def test_executions_and_positions() -> None:
+    async with trading() as (_, adapter):
+        bought = order("tdm-b", order_type=OrderType.MARKET, time_in_force=None, limit_price=None)
+        sold = order("tdm-s", symbol=ETH, side=Side.SELL, leg=LegName.B, quantity=D("0.1"), limit_price=D(2990))
+        reports = await adapter.venue.place([bought, sold])
+        held = await adapter.venue.positions()
+        assert {symbol: position.quantity for symbol, position in held.items()} == {XRP: D(20), ETH: D("-0.1")}
+        report = reports[0]
+        assert isinstance(report, OrderReport)
+        (fill,) = await adapter.venue.fills(XRP, since_ms=0, exchange_order_id=report.exchange_order_id)
+        assert (fill.side, fill.quantity, fill.price) == (Side.BUY, D(20), D("0.5001"))
+        assert fill.fee == D(20) * D("0.5001") * D("0.0005")
+        balance = await adapter.venue.balance()
+        assert balance.wallet_usd < 10_000
+        assert balance.available_usd < balance.wallet_usd
+
+
+# Whatever a reply says -> an ExchangeError (or a ConfigError where there is something to mend), never anything else.
+NONSENSE = [
+    "[]",
+    "{}",
+    "[{}]",
+    "null",
+    "7",
+    '"text"',
+    '[{"symbol": 1}]',
+    '{"code": 0}',
+    "[[]]",
+    "[null]",
+    '{"symbols": [{}]}',
+]
+CALLS: dict[str, Callable[[Adapter], Awaitable[Any]]] = {
+    "look_up": lambda a: a.venue.look_up(XRP, ClientOrderId("x")),
+    "owner_of": lambda a: a.venue.owner_of(XRP, "1"),
+    "cancel": lambda a: a.venue.cancel(XRP, ClientOrderId("x")),
+    "fills": lambda a: a.venue.fills(XRP, since_ms=0),
+    "open_orders": lambda a: a.venue.open_orders(),
+    "positions": lambda a: a.venue.positions(),
+    "balance": lambda a: a.venue.balance(),
+    "klines": lambda a: a.venue.klines(XRP, interval="1m", limit=2),
+    "funding_payments": lambda a: a.venue.funding_payments(since_ms=0),
+    "prepare": lambda a: a.venue.prepare([XRP], 3),
+    "rules": lambda a: a.rules.load([]),
+    "funding": lambda a: a.rules.load_funding(),
+    "fees": lambda a: a.rules.load_fees(XRP),
+    "clock": lambda a: a.venue.synchronise_clock(),
+}
+
+
+@pytest.mark.parametrize("body", NONSENSE)
+async def test_nonsense_is_an_answer_we_did_not_understand(body: str) -> None:
+    async with answering(body) as url, adapted(url, load=False) as adapter:
+        for answer in await adapter.venue.place([order("tdm-1"), order("tdm-2")]):
+            assert isinstance(answer, OutcomeUnknown)
+        (alone,) = await adapter.venue.place([order("tdm-3")])
+        assert isinstance(alone, OutcomeUnknown)
+        for name, call in CALLS.items():
+            try:
+                await call(adapter)
+            except (ExchangeError, ConfigError):
+                continue
+            except Exception as error:  # noqa: BLE001  (Naming the culprit is the test.)
+                pytest.fail(f"{name}: {error!r}")
+
+
+async def test_nobody_listens() -> None:
+    """A connection that was never made proves that nothing left."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        async with adapted(f"http://127.0.0.1:{taken.getsockname()[1]}", load=False) as adapter:
+            for answer in await adapter.venue.place([order("tdm-1"), order("tdm-2")]):
+                assert isinstance(answer, Unreachable)
+            with pytest.raises(Unreachable):
+                await adapter.venue.positions()
+
+
+async def test_somebody_listens_and_never_answers() -> None:
+    """Unknown, within the bound that was given, not a moment of ccxt's own."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        async with adapted(f"http://127.0.0.1:{silent.getsockname()[1]}", load=False) as adapter:
+            began = asyncio.get_running_loop().time()
+            (answer,) = await adapter.venue.place([order()])
+            assert isinstance(answer, OutcomeUnknown)
+            assert asyncio.get_running_loop().time() - began < ORDER_SECONDS + 2
+
+
+async def test_hedge_mode_is_refused_with_the_remedy() -> None:
+    async with trading() as (_, adapter):
+        await adapter.client.fapiPrivatePostPositionSideDual({"dualSidePosition": "true"})
+        with pytest.raises(ConfigError, match="one-way mode"):
+            await adapter.venue.prepare([XRP], 3)
+
+
+async def test_leverage_beyond_the_bracket_names_the_key_to_lower() -> None:
+    async with trading() as (_, adapter):
+        await adapter.venue.prepare([XRP], 3)
+        with pytest.raises(ConfigError, match=r"risk\.leverage"):
+            await adapter.venue.prepare([XRP], 126)
+
+
+@pytest.mark.parametrize(("key", "secret"), [("wrong-key", "paper-secret"), ("paper-key", "wrong-secret")])
+async def test_wrong_keys_are_refused_and_never_shown(key: str, secret: str) -> None:
+    async with trading() as (exchange, _), adapted(exchange.rest_url, load=False, key=key, secret=secret) as adapter:
+        with pytest.raises(OutcomeUnknown) as caught:
+            await adapter.venue.balance()
+        assert caught.value.code in {-2014, -2015, -1022}
+        (answer,) = await adapter.venue.place([order()])
+        assert isinstance(answer, Refused | OutcomeUnknown)
+        for text in (str(caught.value), repr(caught.value), str(answer), repr(answer)):
+            assert_shows_no_secret(text, key, secret)
+
+
+def assert_shows_no_secret(text: str, *secrets: str) -> None:
+    assert "signature" not in text.lower().replace("signature for this request is not valid", "")
+    for secret in secrets:
+        assert secret not in text
+
+
+@pytest.mark.parametrize(
+    "kind", ["lost-503", "lost-408", "lost-dropped", "lost-delayed", "refused-403", "executed-garbage", "refused-503"]
+)
+async def test_no_error_tells_what_was_signed(kind: str) -> None:
+    """Neither text, nor repr, nor the chain of causes that a traceback would print."""
+    async with trading() as (exchange, adapter):
+        fault(exchange, kind, parameters={"delay_ms": 2500})
+        (answer,) = await adapter.venue.place([order()])
+        assert isinstance(answer, Exception)
+        shown: BaseException | None = answer
+        while shown is not None:
+            assert_shows_no_secret(f"{shown} {shown!r}", "paper-key", "paper-secret")
+            shown = shown.__cause__ or (None if shown.__suppress_context__ else shown.__context__)
+
+
+async def test_a_ban_is_respected_to_its_end() -> None:
+    """While it lasts nothing is sent at all."""
+    async with trading() as (exchange, adapter):
+        fault(exchange, "refused-418")
+        (answer,) = await adapter.venue.place([order("tdm-1")])
+        assert isinstance(answer, Refused)
+        assert 0 < adapter.venue.blocked_ms() <= 2_000
+        assert not adapter.budget.allows_background_read(1)
+        before = len(exchange.desk.orders_log)
+        (answer,) = await adapter.venue.place([order("tdm-2")])
+        assert isinstance(answer, Unreachable)
+        assert len(exchange.desk.orders_log) == before
+        await asyncio.sleep(adapter.venue.blocked_ms() / 1000 + 0.05)
+        (answer,) = await adapter.venue.place([order("tdm-3")])
+        assert isinstance(answer, OrderReport)
+        assert adapter.budget.bans == 1
+
+
+async def test_unlisted_symbols_are_named() -> None:
+    async with trading() as (_, adapter):
+        with pytest.raises(ConfigError, match=r"pairs_config\.json.*NONE/USDT:USDT"):
+            await adapter.rules.load([XRP, "NONE/USDT:USDT"])
+
+
+async def test_a_resting_order_in_a_contract_that_is_not_ours_blocks_nobody() -> None:
+    """A person rests an order in a delivery contract: start and look-ups must still be able to read the list."""
+    quarterly = '[{"symbol":"BTCUSDT_261225","clientOrderId":"web_1","orderId":7,"status":"NEW"}]'
+    async with trading() as (_, adapter), answering(quarterly) as url:
+        _point_at(adapter.client, url)
+        assert await adapter.venue.open_orders() == []
+
+
+async def test_a_contract_without_its_filters_is_left_out_alone() -> None:
+    async with trading() as (_, adapter):
+        info = await adapter.client.fapiPublicGetExchangeInfo()
+        for row in info["symbols"]:
+            if row["symbol"] == "ETHUSDT":
+                row["filters"] = []
+        fresh = ContractRules(adapter.client, timeout_seconds=1.5, taker_fee_bps=5)
+        fresh._read(info)
+        assert fresh.instrument(XRP).step == D("0.1")
+        with pytest.raises(KeyError):
+            fresh.instrument(ETH)
+        adapter.rules._read(info)
+        assert adapter.rules.instrument(ETH).step == D("0.001"), "what was read before still holds"
+
+
+async def test_our_reading_of_the_wire_agrees_with_ccxt() -> None:
+    """ccxt's own parsers on the same raw rows: ids, quantities, prices, fees, sides, status."""
+    statuses = {
+        OrderChange.ACCEPTED: "open", OrderChange.PARTIALLY_FILLED: "open", OrderChange.FILLED: "closed",
+        OrderChange.CANCELLED: "canceled", OrderChange.EXPIRED: "expired",
+    }  # fmt: skip
+    options = ExchangeOptions(venue=VenueOptions(replies_carry_average_price=True))
+    async with trading(options) as (exchange, adapter):
+        fault(exchange, "partial", client_order_id="tdm-3", parameters={"fraction": "0.5"})
+        intents = [
+            order("tdm-1"),
+            order("tdm-2", limit_price=D("0.49"), time_in_force=TimeInForce.GTC),
+            order("tdm-3"),
+            order("tdm-4", symbol=ETH, side=Side.SELL, quantity=D("0.123"), limit_price=D(2990)),
+        ]
+        for intent in intents:
+            await adapter.venue.place([intent])
+        await adapter.venue.cancel(XRP, ClientOrderId("tdm-2"))
+        oracle = adapter.client
+        await oracle.load_markets()
+        for intent in intents:
+            raw = await oracle.fapiPrivateGetOrder(
+                {"symbol": intent.symbol.split(":")[0].replace("/", ""), "origClientOrderId": intent.client_order_id}
+            )
+            theirs, ours = oracle.parse_order(raw), await adapter.venue.look_up(intent.symbol, intent.client_order_id)
+            assert ours is not None
+            assert ours.client_order_id == theirs["clientOrderId"]
+            assert ours.exchange_order_id == theirs["id"]
+            assert ours.symbol == theirs["symbol"]
+            assert statuses[ours.change] == theirs["status"]
+            assert float(ours.filled) == theirs["filled"]
+            assert (float(ours.average_price) if ours.average_price else None) == theirs["average"]
+            fills = await adapter.venue.fills(intent.symbol, since_ms=0, exchange_order_id=ours.exchange_order_id)
+            rows = await oracle.fapiPrivateGetUserTrades({"symbol": raw["symbol"], "orderId": raw["orderId"]})
+            assert len(fills) == len(rows) == (0 if intent.client_order_id == "tdm-2" else 1)
+            for fill, row in zip(fills, rows, strict=True):
+                trade = oracle.parse_trade(row)
+                assert fill.exchange_trade_id == trade["id"]
+                assert fill.exchange_order_id == trade["order"]
+                assert (str(fill.side), float(fill.quantity), float(fill.price)) == (
+                    trade["side"],
+                    trade["amount"],
+                    trade["price"],
+                )
+                assert (float(fill.fee), fill.fee_asset) == (trade["fee"]["cost"], trade["fee"]["currency"])
+                assert fill.at_ms == trade["timestamp"]

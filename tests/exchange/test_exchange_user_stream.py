@@ -1,0 +1,154 @@
+"""The account's event stream over real sockets: what happened is told, and what may have been missed is announced."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from exchange_rig import XRP, Adapter, D, adapted, fault, order
+from scripted_market import ScriptedMarket
+from waiting import eventually
+
+from domain.orders import OrderChange, Side
+from paper.options import ExchangeOptions, StreamOptions
+from paper.server import PaperExchange
+from runner.exchange.user_stream import UserNews, UserStream
+
+
+class Listener:
+    """Keeps what the stream tells."""
+
+    def __init__(self, adapter: Adapter, stream_url: str, **times: float) -> None:
+        self.news: list[UserNews] = []
+        self.gaps: list[str] = []
+        self.events: list[tuple[str, Mapping[str, Any]]] = []
+        self.fundings = 0
+        self.stream = UserStream(
+            adapter.client,
+            stream_url,
+            adapter.rules.symbol_of,
+            on_news=self.news.append,
+            on_gap=self.gaps.append,
+            on_funding=self._funding,
+            on_event=lambda event, facts: self.events.append((event, facts)),
+            request_timeout_seconds=1.5,
+            **times,
+        )
+
+    def _funding(self) -> None:
+        self.fundings += 1
+
+    def heard(self, event: str) -> int:
+        return sum(1 for name, _ in self.events if name == event)
+
+
+@asynccontextmanager
+async def listening(
+    streams: StreamOptions | None = None, **times: float
+) -> AsyncIterator[tuple[PaperExchange, Adapter, Listener]]:
+    options = ExchangeOptions(streams=streams or StreamOptions(), timer_seconds=0.05)
+    async with PaperExchange(ScriptedMarket(), options) as exchange, adapted(exchange.rest_url) as adapter:
+        listener = Listener(adapter, exchange.stream_url, **times)
+        task = asyncio.create_task(listener.stream.run())
+        try:
+            await asyncio.wait_for(listener.stream.connected.wait(), 10)
+            yield exchange, adapter, listener
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_order_and_its_execution_are_told() -> None:
+    async with listening() as (_, adapter, listener):
+        await adapter.venue.place([order("tdm-1", reduce_only=False)])
+        await eventually(lambda: any(news.fill for news in listener.news))
+        last = listener.news[-1]
+        assert last.report.client_order_id == "tdm-1"
+        assert last.report.symbol == XRP
+        assert last.report.change is OrderChange.FILLED
+        assert last.report.filled == D(20)
+        assert last.fill is not None
+        assert (last.fill.side, last.fill.quantity, last.fill.price) == (Side.BUY, D(20), D("0.5001"))
+        (queried,) = await adapter.venue.fills(XRP, since_ms=0)
+        assert queried.exchange_trade_id == last.fill.exchange_trade_id, "one execution, one identity, whoever tells it"
+        assert (queried.fee, queried.fee_asset) == (last.fill.fee, last.fill.fee_asset)
+        assert not last.is_reduce_only
+
+
+async def test_every_connection_begins_with_a_gap() -> None:
+    """Nobody knows what was said before: whoever listens must ask."""
+    async with listening() as (exchange, adapter, listener):
+        assert listener.gaps == ["user stream connected"]
+        fault(exchange, "user-dropped")
+        await eventually(lambda: len(listener.gaps) == 2)
+        assert listener.heard("user_stream_down") == 1
+        assert listener.heard("user_stream_up") == 2
+        await adapter.venue.place([order("tdm-2")])
+        await eventually(lambda: listener.news)
+
+
+async def test_an_expired_key_is_replaced() -> None:
+    """The exchange leaves the socket open and silent; the event of the expiry must be enough."""
+    streams = StreamOptions(listen_key_life_seconds=1.0)
+    async with listening(streams, keep_alive_seconds=3600) as (_, adapter, listener):
+        await eventually(lambda: listener.heard("user_stream_up") == 2)
+        assert ("user_stream_down", {"why": "listenKey expired"}) in listener.events
+        assert len(listener.gaps) == 2
+        await adapter.venue.place([order("tdm-3")])
+        await eventually(lambda: listener.news)
+
+
+async def test_a_key_kept_alive_does_not_expire() -> None:
+    streams = StreamOptions(listen_key_life_seconds=1.5)
+    async with listening(streams, keep_alive_seconds=0.2) as (_, _, listener):
+        await asyncio.sleep(3)
+        assert listener.heard("user_stream_down") == 0
+
+
+async def test_a_key_that_is_gone_ends_the_session() -> None:
+    """Its expiry was not heard; the next keep-alive says -1125."""
+    async with listening(keep_alive_seconds=0.5) as (exchange, _, listener):
+        fault(exchange, "user-frozen", parameters={"duration_ms": 800})
+        exchange.user_streams.expire_key("paper-key", exchange.clock.now_ms())
+        await eventually(lambda: listener.heard("user_stream_up") == 2)
+
+
+async def test_a_frozen_socket_is_dropped_when_it_is_mistrusted() -> None:
+    async with listening() as (exchange, adapter, listener):
+        fault(exchange, "user-frozen", parameters={"duration_ms": 500})
+        await adapter.venue.place([order("tdm-4")])
+        listener.stream.mistrust()
+        await eventually(lambda: listener.heard("user_stream_up") == 2)
+        assert listener.heard("user_stream_silent") == 1
+        assert len(listener.gaps) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '"text"', "[]", "null", '{"e":"ORDER_TRADE_UPDATE"}', '{"e":"ORDER_TRADE_UPDATE","o":{"s":"XRPUSDT"}}',
+             '{"e":"ORDER_TRADE_UPDATE","o":{"s":"XRPUSDT","c":"x","i":1,"X":"SHINY"}}', '{"e":"ACCOUNT_UPDATE","a":7}']
+)  # fmt: skip
+async def test_what_cannot_be_read_is_a_gap(text: str) -> None:
+    async with listening() as (exchange, adapter, listener):
+        fault(exchange, "user-garbage", parameters={"text": text})
+        await eventually(lambda: "unreadable event" in listener.gaps)
+        assert listener.stream.unreadable == 1
+        await adapter.venue.place([order("tdm-5")])
+        await eventually(lambda: listener.news)
+        assert listener.heard("user_stream_down") == 0, "one bad event costs no connection"
+
+
+async def test_a_session_rolls_over_before_the_exchange_ends_it() -> None:
+    async with listening(roll_over_seconds=0.5) as (_, _, listener):
+        await eventually(lambda: listener.heard("user_stream_up") >= 2)
+        assert ("user_stream_down", {"why": "rolled over"}) in listener.events
+        assert listener.gaps[:2] == ["user stream connected"] * 2
+
+
+async def test_funding_is_noticed() -> None:
+    async with listening() as (exchange, adapter, listener):
+        await adapter.venue.place([order("tdm-6")])
+        market = exchange.market
+        assert isinstance(market, ScriptedMarket)
+        market.settle("XRPUSDT", "0.0001")
+        await eventually(lambda: listener.fundings)
