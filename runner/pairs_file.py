@@ -19,7 +19,7 @@ from domain.symbols import PairId, unified
 from runner.config import SignalSettings
 
 HISTORY_KEPT = 50
-_PAIR_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_PAIR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 class PairRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -95,7 +95,7 @@ def pairs_of(document: PairsDocument, defaults: SignalSettings, *, where: str) -
     pairs: dict[PairId, PairConfig] = {}
     legs: dict[frozenset[str], PairId] = {}
     for row in document.pairs:
-        if not _PAIR_ID.match(row.pair_id):
+        if not _PAIR_ID.fullmatch(row.pair_id):
             raise ConfigError(f"{where}: pair_id {row.pair_id!r} must be 1 to 64 letters, digits, '_', '-' or '.'")
         try:
             pair = _pair_of(row, defaults)
@@ -121,7 +121,7 @@ def _pair_of(row: PairRow, defaults: SignalSettings) -> PairConfig:
         exit_z=defaults.exit_threshold if row.exit_threshold is None else row.exit_threshold,
         stop_z=defaults.stop_loss_threshold if row.stop_loss_z is None else row.stop_loss_z,
         half_life_bars=row.half_life_candles,
-        half_life_bar_seconds=row.candle_seconds or defaults.bar_seconds,
+        half_life_bar_seconds=defaults.bar_seconds if row.candle_seconds is None else row.candle_seconds,
         enabled=row.enabled,
     )
 
@@ -136,10 +136,12 @@ def write_document(path: Path, pairs: Sequence[PairRow], *, generated_at: str, r
 
     Raises: ConfigError when the new content would not load again; OSError when the disk says no. Either way the old file stays.
     """
+    # As they will be read: 1 is 1.0 then, and the hash is of that.
+    pairs = parse_document(msgspec.json.encode(PairsDocument(pairs=tuple(pairs))), where=str(path)).pairs
     previous = read_document(path) if path.exists() else None
     version = (previous.version or 0) + 1 if previous is not None else 1
     document = PairsDocument(
-        pairs=tuple(pairs),
+        pairs=pairs,
         version=version,
         generated_at=generated_at,
         content_sha256=sha256_of(pairs),
