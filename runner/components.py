@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from domain.entries import PairFrozen
+import msgspec
+
+from domain.entries import PairFrozen, SpreadSampled
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from domain.trades import Book
-from runner.config import Settings
+from runner.config import ExecutionSettings, Settings
 from runner.exchange.budget import Budget
 from runner.exchange.client import Client, make_client
 from runner.exchange.rules import ContractRules
@@ -27,6 +29,12 @@ from runner.warmup import WindowKeeper
 from storage.journal import Journal
 
 PAIR_FAILED_FREEZE_MS = 86_400_000
+REPLY_MARGIN_SECONDS = 1.0
+
+
+def reply_timeout_seconds(execution: ExecutionSettings) -> float:
+    """How long an order's reply is waited for: once its window has passed, a look-up knows more than patience."""
+    return min(execution.order_timeout_seconds, execution.recv_window_ms / 1000 + REPLY_MARGIN_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +87,7 @@ def build(
         rules,
         budget,
         request_timeout_seconds=timeout_seconds,
-        order_timeout_seconds=settings.execution.order_timeout_seconds,
+        reply_timeout_seconds=reply_timeout_seconds(settings.execution),
         batch=settings.execution.batch_orders,
     )
     records = Records(journal, book, clock, log)
@@ -96,11 +104,15 @@ def build(
         )
         engine.abandon(pair_id)
 
+    def sampled(sample: SpreadSampled) -> None:
+        # The generator knows market time only, which a replay runs in another year: the ledger has one clock.
+        records.note(msgspec.structs.replace(sample, at_ms=clock.now_ms()))
+
     generator = SignalGenerator(
         pairs.values(),
         settings.signal,
         position_usd=float(settings.risk.pair_notional_usd),
-        on_sample=records.note,
+        on_sample=sampled,
         on_pair_failed=pair_failed,
     )
     assessor = Assessor(
