@@ -21,6 +21,16 @@ from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 
 ZERO = Decimal(0)
+KINDS_FOLDED = (
+    "trade_intended",
+    "trade_advanced",
+    "order_intended",
+    "order_advanced",
+    "fill_seen",
+    "funding_paid",
+    "pair_frozen",
+)
+"""The journal's kinds that a Book has use for; a start need not read the rest."""
 DAY_MS = 86_400_000
 
 

@@ -17,12 +17,13 @@ from domain.errors import ConfigError, JournalBroken, OutcomeUnknown, Refused, T
 from domain.orders import LegName
 from domain.pairs import PairConfig
 from domain.symbols import PairId
-from domain.trades import Book, TradeState
+from domain.trades import KINDS_FOLDED, Book, TradeState
 from runner.clock import SystemClock
 from runner.components import Components, build
 from runner.config import Settings, load_settings
 from runner.control import ControlServer
 from runner.execution.desk import held_of
+from runner.execution.engine import FORGET_AFTER_MS
 from runner.logs import Log, keep_secret
 from runner.pairs_file import load_pairs, read_document, sha256_of
 from runner.pairs_watch import PairsWatch
@@ -79,8 +80,9 @@ class TradingBot:
         self._journal = Journal.open(settings.storage.journal, on_broken=lambda error: self._halt(f"journal: {error}"))
         self._log = Log(self._journal.note, self._clock)
         book = Book(settings.execution.hedge_error_max)
-        for _, entry in self._journal.replay():
+        for _, entry in self._journal.replay(kinds=KINDS_FOLDED):
             book.apply(entry)
+        book.forget_ended_before(self._clock.now_ms() - FORGET_AFTER_MS)
         await self._journal.append(
             RunStarted(
                 at_ms=self._clock.now_ms(),

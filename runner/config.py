@@ -70,12 +70,12 @@ class ExecutionSettings(_Section):
 
     use_limit_orders: bool = False
     max_slippage_pct: Annotated[float, Field(gt=0, le=0.05)] = 0.001
-    order_timeout_seconds: PositiveFloat = 30.0
+    order_timeout_seconds: PositiveFloat = 30.0  # A resting order older than this is cancelled.
+    # Failed attempts to close a leg after which a person is called; the attempts themselves never end.
     max_order_retries: Annotated[int, Field(ge=0, le=20)] = 3
     recv_window_ms: Annotated[int, Field(ge=500, le=60_000)] = 2_500
     batch_orders: bool = True
     hedge_error_max: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    naked_notional_usd_seconds_max: PositiveDecimal = Decimal(5_000)
     rollbacks_before_freeze: PositiveInt = 3
     freeze_seconds: PositiveInt = 900
     on_shutdown: Literal["keep", "flatten"] = "keep"

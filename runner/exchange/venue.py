@@ -31,14 +31,14 @@ class BinanceExchange:
         budget: Budget,
         *,
         request_timeout_seconds: float,
-        order_timeout_seconds: float,
+        reply_timeout_seconds: float,
         batch: bool,
     ) -> None:
         self._client = client
         self._rules = rules
         self._budget = budget
         self._timeout = request_timeout_seconds
-        self._order_timeout = order_timeout_seconds
+        self._reply_timeout = reply_timeout_seconds
         self._batch = batch
         self.clock_is_off = asyncio.Event()
         """Set when the venue says our clock is wrong; the bot resynchronises and clears it."""
@@ -62,7 +62,7 @@ class BinanceExchange:
         parameters = order_parameters(intent)
         try:
             reply = await ask(
-                "order", lambda: self._client.fapiPrivatePostOrder(parameters), timeout_seconds=self._order_timeout
+                "order", lambda: self._client.fapiPrivatePostOrder(parameters), timeout_seconds=self._reply_timeout
             )
         except (Refused, OutcomeUnknown, Unreachable) as outcome:
             self._notice_clock(outcome)
@@ -75,7 +75,7 @@ class BinanceExchange:
             replies = await ask(
                 "batchOrders",
                 lambda: self._client.fapiPrivatePostBatchOrders(parameters),
-                timeout_seconds=self._order_timeout,
+                timeout_seconds=self._reply_timeout,
             )
         except (Refused, OutcomeUnknown, Unreachable) as outcome:
             self._notice_clock(outcome)

@@ -31,7 +31,6 @@ from runner.execution.situation import closing_side
 from runner.ports import Exchange, Rules
 
 RETRY_SECONDS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0, 10.0)
-ATTENTION_AFTER_FAILURES = 5
 REDUCE_ONLY_REFUSED = frozenset({-2022, -4118})
 PRICE_OUT_OF_BAND = frozenset({-4131, -4016, -4024})
 LADDER_STEP = Decimal("0.005")
@@ -42,13 +41,21 @@ class Closer:
     """Closes what a trade really holds."""
 
     def __init__(
-        self, *, exchange: Exchange, records: Records, driver: OrderDriver, rules: Rules, quote_of: QuoteOf
+        self,
+        *,
+        exchange: Exchange,
+        records: Records,
+        driver: OrderDriver,
+        rules: Rules,
+        quote_of: QuoteOf,
+        attention_after_failures: int,
     ) -> None:
         self._exchange = exchange
         self._records = records
         self._driver = driver
         self._rules = rules
         self._quote_of = quote_of
+        self._attention_after_failures = max(1, attention_after_failures)
 
     async def close(
         self, trade: TradeState, *, reason: ExitReason, exit_z: float | None, legs: tuple[LegName, ...] = tuple(LegName)
@@ -152,7 +159,7 @@ class Closer:
             if self._last_refusal(trade, leg) in REDUCE_ONLY_REFUSED:
                 await self.adopt_foreign_exits(trade, leg)
         refusals = {str(leg): self._last_refusal(trade, leg) for leg in LegName}
-        if failures == ATTENTION_AFTER_FAILURES:
+        if failures == self._attention_after_failures:
             await self._say(trade, TradeStatus.ATTENTION, reason, exit_z)
             self._records.log.error(
                 "leg_will_not_close",

@@ -68,7 +68,14 @@ class ExecutionEngine:
             order_timeout_seconds=settings.order_timeout_seconds,
         )
         self._driver = driver
-        self._closer = Closer(exchange=exchange, records=records, driver=driver, rules=rules, quote_of=quote_of)
+        self._closer = Closer(
+            exchange=exchange,
+            records=records,
+            driver=driver,
+            rules=rules,
+            quote_of=quote_of,
+            attention_after_failures=settings.max_order_retries,
+        )
         self._opener = Opener(
             exchange=exchange,
             records=records,
@@ -123,8 +130,14 @@ class ExecutionEngine:
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        """A task that died of something nobody foresaw must not be mourned in silence."""
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._halt(f"{task.get_name()}: {task.exception()!r}")
 
     # News of the world
 
@@ -153,14 +166,14 @@ class ExecutionEngine:
         self._spawn(self._close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")
 
     async def _check_lost_legs(self) -> None:
+        """Look for legs that others closed while nobody listened."""
+        differs = await self._recovery.symbols_that_differ()
         for trade in list(self._records.book.live_trades()):
-            if trade.status is not TradeStatus.OPEN:
+            if trade.status is not TradeStatus.OPEN or differs.isdisjoint(trade.symbols):
                 continue
             async with self._symbols(trade.symbols):
-                lost = False
-                for leg in LegName:
-                    lost = await self._closer.adopt_foreign_exits(trade, leg) or lost
-            if lost:
+                lost = [await self._closer.adopt_foreign_exits(trade, leg) for leg in LegName if trade.held[leg] != 0]
+            if any(lost):
                 self._leg_lost(trade)
 
     # Signals

@@ -46,7 +46,7 @@ class Adapter:
             self.rules,
             self.budget,
             request_timeout_seconds=1.5,
-            order_timeout_seconds=ORDER_SECONDS,
+            reply_timeout_seconds=ORDER_SECONDS,
             batch=batch,
         )
 

@@ -19,6 +19,7 @@ from domain.trades import Book
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.server import PaperExchange
 from runner.clock import SystemClock
+from runner.components import reply_timeout_seconds
 from runner.config import DataSettings, ExecutionSettings, RiskSettings, Settings
 from runner.exchange.budget import Budget
 from runner.exchange.client import make_client
@@ -122,7 +123,7 @@ class Rig:
             self.rules,
             self.budget,
             request_timeout_seconds=2,
-            order_timeout_seconds=settings.execution.order_timeout_seconds,
+            reply_timeout_seconds=reply_timeout_seconds(settings.execution),
             batch=settings.execution.batch_orders,
         )
         self.records = Records(self.journal, self.book, self.clock, self.log)

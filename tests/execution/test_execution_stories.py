@@ -187,3 +187,19 @@ async def by_hand(rig: Rig, symbol: str, quantity: str) -> None:
 async def post(rig: Rig, path: str, **body: Any) -> None:
     async with aiohttp.ClientSession() as session, session.post(rig.paper.rest_url + path, json=body) as reply:
         assert reply.status == 200, await reply.text()
+
+
+async def test_a_leg_taken_while_we_were_away_is_noticed_at_the_next_start(tmp_path: Path) -> None:
+    market = deep_market()
+    async with PaperExchange(market) as exchange:
+        first = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await first.start()
+        assert (await first.engine.execute_signal(first.signal(SignalType.SELL))).executed
+        await first.stop()
+        await post(first, "/paper/adl", symbol="1MBABYDOGEUSDT")
+        second = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await second.start()
+        try:
+            await eventually(lambda: second.at_venue() == {} == second.believed())
+        finally:
+            await second.stop()
