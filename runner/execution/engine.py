@@ -9,8 +9,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
-from domain.decide import REPEAT_MS_MIN
-from domain.entries import PairFrozen
 from domain.errors import DuplicateEntry, InvariantBroken, JournalBroken
 from domain.guards import DenialCode, Denied, review
 from domain.orders import LegName
@@ -22,6 +20,7 @@ from runner.config import ExecutionSettings
 from runner.exchange.user_stream import UserNews
 from runner.execution.closing import Closer
 from runner.execution.desk import Outcome, Pairs, SignalDesk, held_of
+from runner.execution.freezing import HALTED_MS, freeze, freeze_if_repeated
 from runner.execution.inbox import Inbox
 from runner.execution.opening import Opener
 from runner.execution.order_driver import OrderDriver
@@ -248,7 +247,7 @@ class ExecutionEngine:
             naked_seconds=trade.naked_seconds(),
             **facts,
         )
-        await self._freeze_if_repeated(trade.pair_id)
+        await freeze_if_repeated(self._records, self._settings, trade.pair_id)
         self._tell(self._desk.trade_failed, trade.pair_id)
         return Outcome(executed=False, denial=code)
 
@@ -256,22 +255,6 @@ class ExecutionEngine:
         if signal.pair_id not in self._records.book.open_by_pair:
             self._tell(self._desk.denied, signal.pair_id)
         return self._outcomes.deny(signal, denied)
-
-    async def _freeze_if_repeated(self, pair_id: PairId) -> None:
-        """Repeated half-fills are a symptom; stop poking."""
-        now_ms = self._records.clock.now_ms()
-        window_ms = self._settings.freeze_seconds * 1000
-        recent = [at_ms for at_ms in self._records.book.rollbacks.get(pair_id, []) if at_ms > now_ms - window_ms]
-        if len(recent) < self._settings.rollbacks_before_freeze:
-            return
-        await self._records.establish(
-            PairFrozen(
-                at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + window_ms, reason=f"{len(recent)} rollbacks in a row"
-            )
-        )
-        self._records.log.error(
-            "pair_frozen", pair_id=pair_id, seconds=self._settings.freeze_seconds, rollbacks=len(recent)
-        )
 
     # Exits
 
@@ -377,12 +360,8 @@ class ExecutionEngine:
         kind = "invariant_broken" if isinstance(error, InvariantBroken) else "pair_failed"
         self._records.log.error(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
         self._tell(self._desk.trade_failed, pair_id)
-        now_ms = self._records.clock.now_ms()
-        frozen = PairFrozen(
-            at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + max(REPEAT_MS_MIN, 86_400_000), reason=type(error).__name__
-        )
         try:
-            await self._records.establish(frozen)
+            await freeze(self._records, pair_id, for_ms=HALTED_MS, reason=type(error).__name__)
         except JournalBroken as broken:
             self._halt(f"journal broken: {broken}")
 
