@@ -59,14 +59,15 @@ def end_of(start: str, days: float) -> datetime:
     return datetime.fromisoformat(start) + timedelta(days=days)
 
 
-def wait(url: str, until_ms: float, runner: int) -> None:
-    """Until the market's time is up or the runner is gone. Raises: OSError for either process missing."""
+def wait(url: str, until_ms: float, runner: int, log: Path) -> None:
+    """Until the market's time is up, and not before the runner trades. Raises: OSError when one of the two is gone."""
     while True:
         with urllib.request.urlopen(f"{url}/paper/state", timeout=30) as reply:  # noqa: S310 - a loopback http address.
-            if json.load(reply)["market_ms"] >= until_ms:
-                return
+            is_over = json.load(reply)["market_ms"] >= until_ms
+        if is_over and " trading " in log.read_text():
+            return
         os.kill(runner, 0)
-        time.sleep(1)
+        time.sleep(0.5)
 
 
 def main(step: str, *given: str) -> str:
@@ -82,7 +83,7 @@ def main(step: str, *given: str) -> str:
     if step == "backtest-days":
         return f"{float(given[0]) + LOOKBACK_BARS / 1440:.6f}"
     if step == "wait":
-        wait(given[0], end_of(given[1], float(given[2])).timestamp() * 1000, int(given[3]))
+        wait(given[0], end_of(given[1], float(given[2])).timestamp() * 1000, int(given[3]), Path(given[4]))
         return ""
     raise SystemExit(f"replay_step: unknown step {step}")
 
