@@ -27,7 +27,7 @@ _DIGITS_MAX = 10
 _EXTREMES_MS = (0, 20_000, 40_000, 59_000)
 # When the way from the last close to this one is played instead.
 _CLOSES_MS = (14_000, 29_000, 44_000, 59_000)
-_PATHS = ("extremes", "closes")
+_PATHS = ("closes", "extremes")
 _STAGGER_MS = 61
 _STAGGER_MS_MAX = 990
 
@@ -72,9 +72,10 @@ def open_tape(data: Path, *, start_ms: int | None = None) -> Tape:
 
     Without either, the first two weeks are the past, or the first sixty bars of a short recording.
 
-    `path?path=closes` plays klines from close to close in straight lines, instead of through both extremes of each bar.
-    A kline does not tell when in its minute the extremes were, so the extremes of two contracts that were minutes apart in
-    truth meet in the replay: spreads between them overshoot, and come back at the close. Closes are simultaneous.
+    Klines are played from close to close in straight lines; `path?path=extremes` plays through both extremes of each bar.
+    A kline does not tell when in its minute the extremes were, so extremes of two contracts that were half a minute apart
+    in truth meet in such a replay: spreads overshoot and come back at the close, a profit that never was. Closes are
+    simultaneous.
 
     Raises: ValueError when the file cannot be used, with what is wrong with it.
     """
@@ -104,7 +105,7 @@ def open_tape(data: Path, *, start_ms: int | None = None) -> Tape:
                     f"from {reader}(?) order by symbol, at_ms",
                     [name],
                 ).fetchnumpy()
-                return _kline_tape(path, columns, start_ms, closes_only=options.get("path") == "closes")
+                return _kline_tape(path, columns, start_ms, closes_only=options.get("path") != "extremes")
             if kinds.keys() >= _QUOTES:
                 columns = connection.execute(
                     "select symbol, E_ms as at_ms, update_id, bid, bid_qty, ask, ask_qty "  # noqa: S608

@@ -53,14 +53,14 @@ def middles(books: list[Book], symbol: str, minute: int) -> list[float]:
 
 
 async def test_a_bar_is_played_through_its_extremes(klines: Path) -> None:
-    books = await played(klines)
+    books = await played(Path(f"{klines}?path=extremes"))
     assert middles(books, "AAAUSDT", 70) == pytest.approx([170.01, 162.01, 178.01, 171.01])
     assert middles(books, "BBBUSDT", 70) == pytest.approx([170.01, 178.01, 162.01, 169.01])
 
 
 async def test_closes_only_goes_straight_from_close_to_close(klines: Path) -> None:
     """No spread of two contracts lies outside the spreads at the closes before and after it."""
-    books = await played(Path(f"{klines}?path=closes"))
+    books = await played(klines)
     for symbol, step in (("AAAUSDT", 1), ("BBBUSDT", -1)):
         before, after = 169.01 + step, 170.01 + step
         prices = middles(books, symbol, 70)
@@ -71,5 +71,5 @@ async def test_closes_only_goes_straight_from_close_to_close(klines: Path) -> No
 
 
 async def test_an_unknown_path_is_refused(klines: Path) -> None:
-    with pytest.raises(ValueError, match="not one of extremes, closes"):
+    with pytest.raises(ValueError, match="not one of closes, extremes"):
         ReplayMarket(Path(f"{klines}?path=middle"), speed=1.0)

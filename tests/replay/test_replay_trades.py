@@ -45,7 +45,7 @@ def exchange(log: Path) -> Iterator[str]:
     command += ["--funding-interval-seconds", str(NO_FUNDING_SECONDS)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--data", f"{KLINES}?start={START}&path=closes"], cwd=ROOT, stdout=output, stderr=output
+            [*command, "--data", f"{KLINES}?start={START}"], cwd=ROOT, stdout=output, stderr=output
         )
     try:
         ready = until(lambda: re.search(r"ready: (\S+) ", log.read_text()), process, log)
