@@ -63,6 +63,10 @@ def said_in(source: str) -> Iterator[tuple[str, set[str]]]:
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute | ast.Name):
                 continue
             name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id
+            if name == "EventLogged":
+                named = {keyword.arg: _texts(keyword.value) for keyword in call.keywords}
+                yield from ((event, set(named.get("level", []))) for event in named.get("event", []))
+                continue
             words: list[str] = []
             for argument in call.args[:2] if name in SAYING else call.args[:1]:
                 words += assigned.get(argument.id, []) if isinstance(argument, ast.Name) else _texts(argument)
@@ -103,6 +107,7 @@ def test_the_search_finds_what_is_known() -> None:
     assert "error" in EVENTS["invariant_broken"]
     assert EVENTS["runner_crashed"] == {"error"}
     assert EVENTS["user_stream_down"] & LOUD
+    assert EVENTS["backtest_done"] == {"info"}
 
 
 def test_every_loud_event_is_on_the_page_of_alarms() -> None:
