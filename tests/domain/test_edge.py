@@ -82,15 +82,27 @@ MIDS, HALVES, RATES = st.floats(0.001, 1e5), st.floats(0, 0.01), st.floats(-0.01
 
 
 @given(
-    mid_a=MIDS, mid_b=MIDS, half_a=HALVES, half_b=HALVES, fee=st.floats(0, 0.01), rate_a=RATES, rate_b=RATES,
-    side=st.sampled_from(PairSide), exit_z=st.floats(0, 2),
-)  # fmt: skip
+    mids=st.tuples(MIDS, MIDS),
+    halves=st.tuples(HALVES, HALVES),
+    fee=st.floats(0, 0.01),
+    rates=st.tuples(RATES, RATES),
+    stance=st.tuples(st.sampled_from(PairSide), st.floats(0, 2)),
+)
 def test_costs_are_costs_and_a_wider_book_is_never_better(
-    mid_a: float, mid_b: float, half_a: float, half_b: float, fee: float, rate_a: float, rate_b: float, side: PairSide, exit_z: float,
-) -> None:  # fmt: skip
+    mids: tuple[float, float],
+    halves: tuple[float, float],
+    fee: float,
+    rates: tuple[float, float],
+    stance: tuple[PairSide, float],
+) -> None:
+    (mid_a, mid_b), (half_a, half_b), (side, exit_z) = mids, halves, stance
     facts: dict[str, Any] = {
-        "taker_fee_rate": fee, "funding_a": FundingTerms(rate_a), "funding_b": FundingTerms(rate_b), "half_life_hours": None, "exit_z": exit_z,
-    }  # fmt: skip
+        "taker_fee_rate": fee,
+        "funding_a": FundingTerms(rates[0]),
+        "funding_b": FundingTerms(rates[1]),
+        "half_life_hours": None,
+        "exit_z": exit_z,
+    }
     wide = edge(
         side,
         quote_a=quote(mid_a * (1 - half_a), mid_a * (1 + half_a)),
