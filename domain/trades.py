@@ -177,6 +177,7 @@ class Book:
         self._live: dict[TradeId, TradeState] = {}
         self._fills: set[tuple[Symbol, str]] = set()
         self._fundings: set[str] = set()
+        self._last_funding_ms = 0
         self._closed: dict[TradeId, tuple[int, Decimal]] = {}
 
     def knows_fill(self, fill: Fill) -> bool:
@@ -272,6 +273,7 @@ class Book:
 
     def _fund(self, entry: FundingPaid) -> None:
         self._fundings.add(entry.unique_key)
+        self._last_funding_ms = max(self._last_funding_ms, entry.at_ms)
         if entry.trade_id is not None and entry.trade_id in self.trades:
             self.trades[entry.trade_id].funding_usd += entry.amount_usd
         if entry.trade_id is not None and entry.trade_id in self._closed:
@@ -290,6 +292,11 @@ class Book:
     def live_trades(self) -> Iterable[TradeState]:
         """Trades that are not over."""
         return self._live.values()
+
+    def funding_owed_since_ms(self, now_ms: int) -> int:
+        """From when settlements may be missing: the last one booked, or the oldest live trade; now when nothing is held."""
+        oldest_ms = min((trade.plan.at_ms for trade in self.live_trades()), default=now_ms)
+        return max(oldest_ms, self._last_funding_ms + 1)
 
     def realized_since(self, since_ms: int) -> Decimal:
         """Net result of the trades that ended since then, in USD."""

@@ -37,6 +37,7 @@ FIRST_ANSWER_SECONDS = 30.0
 RETRY_SECONDS = (0.3, 0.6, 1.2, 2.5, 5.0)
 DISCONNECT_SECONDS = 15.0
 STATUS_SECONDS = 5.0
+FLATTEN_SECONDS = 20.0
 
 
 class TradingBot:
@@ -83,6 +84,11 @@ class TradingBot:
         for _, entry in self._journal.replay(kinds=KINDS_FOLDED):
             book.apply(entry)
         book.forget_ended_before(self._clock.now_ms() - FORGET_AFTER_MS)
+        if settings.dry_run and book.open_by_pair:
+            raise ConfigError(
+                f"{settings.storage.journal} holds {len(book.open_by_pair)} open trades, which a dry run would not close;"
+                " close them first, or give the dry run a journal of its own (storage.journal)"
+            )
         await self._journal.append(
             RunStarted(
                 at_ms=self._clock.now_ms(),
@@ -143,7 +149,7 @@ class TradingBot:
         symbols = sorted(held | configured)
         await parts.exchange.synchronise_clock()
         await parts.rules.load(symbols)
-        await parts.exchange.prepare(symbols, self.settings.risk.leverage)
+        await parts.exchange.prepare(symbols, self.settings.risk.leverage, may_change=not self.settings.dry_run)
         await parts.rules.load_funding()
         await parts.watcher.sample_equity()
 
@@ -198,7 +204,7 @@ class TradingBot:
         parts.switches.paused_because = "shutting down"
         self._log.info("stopping", why=reason, in_flight=parts.engine.in_flight)
         if self.settings.execution.on_shutdown == "flatten" and not self._journal.broken:
-            await parts.engine.flatten(list(parts.records.book.open_by_pair))
+            await parts.engine.flatten(list(parts.records.book.open_by_pair), wait_seconds=0.0)
         await parts.engine.disconnect(DISCONNECT_SECONDS)
         statistics = self._statistics(reason)
         self._log.info("stopped", **asdict(statistics))
@@ -316,11 +322,13 @@ class TradingBot:
         self._log.warning("resumed_by_operator")
 
     async def flatten(self, pair_id: str | None) -> Mapping[str, str]:
-        """Close one pair's trade, or all of them. Entries go on; pause first to stay flat."""
+        """Close one pair's trade, or all of them. Entries go on; pause first to stay flat. Raises: ConfigError."""
         book = self._parts.records.book
+        if pair_id is not None and PairId(pair_id) not in self.pairs | book.open_by_pair:
+            raise ConfigError(f"no pair {pair_id} here; `tandem status` lists them")
         wanted = [PairId(pair_id)] if pair_id is not None else list(book.open_by_pair)
         self._log.warning("flatten_by_operator", pairs=len(wanted))
-        return await self._parts.engine.flatten(wanted)
+        return await self._parts.engine.flatten(wanted, wait_seconds=FLATTEN_SECONDS)
 
     async def reload(self) -> Mapping[str, Any]:
         """Read the pairs file again now. Raises: ConfigError; then nothing has changed."""

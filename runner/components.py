@@ -138,6 +138,7 @@ def build(
         settings=settings.execution,
         quote_of=generator.quote_of,
         halt=halt,
+        dry_run=settings.dry_run,
     )
     watcher = AccountWatcher(
         exchange=exchange,
@@ -146,7 +147,7 @@ def build(
         records=records,
         switches=switches,
         symbols=lambda: generator.symbols,
-        started_ms=clock.now_ms(),
+        funding_since_ms=book.funding_owed_since_ms(clock.now_ms()),
     )
 
     def user_stream_event(event: str, facts: Mapping[str, Any]) -> None:

@@ -56,7 +56,7 @@ class SignalSettings(_Section):
     exit_threshold: Annotated[float, Field(ge=0)] = 0.0
     stop_loss_threshold: PositiveFloat = 4.0
     debounce_ms: Annotated[int, Field(ge=0)] = 20
-    spread_sample_seconds: PositiveFloat = 5.0
+    spread_sample_seconds: PositiveFloat = 15.0
 
     @model_validator(mode="after")
     def _ordered(self) -> "SignalSettings":

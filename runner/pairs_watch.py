@@ -63,7 +63,9 @@ class PairsWatch:
             new_symbols = {s for pair in fresh.values() for s in pair.symbols} - self._parts.generator.symbols
             if new_symbols:
                 await self._parts.rules.load(sorted(new_symbols))
-                await self._parts.exchange.prepare(sorted(new_symbols), self._settings.risk.leverage)
+                await self._parts.exchange.prepare(
+                    sorted(new_symbols), self._settings.risk.leverage, may_change=not self._settings.dry_run
+                )
             self._pairs.clear()
             self._pairs.update(fresh)
             self._parts.generator.reconfigure(fresh.values())

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,17 @@ def _print(table: "Table") -> None:
     for column in table.columns:
         shown.add_column(column, overflow="fold")
     for row in table.rows:
-        shown.add_row(*("" if value is None else str(value) for value in row))
+        shown.add_row(*(_cell(value) for value in row))
     console = Console()
     console.print(shown)
     console.print(f"{len(table.rows)} row{'' if len(table.rows) == 1 else 's'}")
+
+
+def _cell(value: object) -> str:
+    """A value as people read it: an exact decimal without the zeros its column would carry."""
+    if value is None:
+        return ""
+    if isinstance(value, Decimal):
+        text = f"{value:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return str(value)

@@ -216,8 +216,11 @@ class BinanceExchange:
 
     # Settings of the account, made before the first order.
 
-    async def prepare(self, symbols: Sequence[Symbol], leverage: int) -> None:
-        """One-way mode, cross margin, leverage. Raises: ConfigError when the account cannot be traded; ExchangeError."""
+    async def prepare(self, symbols: Sequence[Symbol], leverage: int, *, may_change: bool = True) -> None:
+        """One-way mode, cross margin, leverage. Raises: ConfigError when the account cannot be traded; ExchangeError.
+
+        Without `may_change` (a dry run) the mode is checked and nothing is set.
+        """
         mode = await self._read("positionSide/dual", self._client.fapiPrivateGetPositionSideDual)
         with reading("positionSide/dual"):
             in_hedge_mode = str(mode["dualSidePosition"]).lower() == "true"
@@ -225,6 +228,8 @@ class BinanceExchange:
             raise ConfigError(
                 "the account is in hedge mode; switch it to one-way mode (Binance: Preferences → Position Mode) and start again"
             )
+        if not may_change:
+            return
         rows = await self._read("symbolConfig", self._client.fapiPrivateGetSymbolConfig)
         with reading("symbolConfig"):
             current = {str(row["symbol"]): (str(row["marginType"]), int(row["leverage"])) for row in rows}

@@ -36,7 +36,7 @@ class AccountWatcher:
         records: Records,
         switches: Switches,
         symbols: Callable[[], Collection[Symbol]],
-        started_ms: int,
+        funding_since_ms: int,
     ) -> None:
         self._exchange = exchange
         self._rules = rules
@@ -44,7 +44,7 @@ class AccountWatcher:
         self._records = records
         self._switches = switches
         self._symbols = symbols
-        self._funding_since_ms = started_ms
+        self._funding_since_ms = funding_since_ms
         self._funding_due = asyncio.Event()
 
     def funding_settled(self) -> None:
@@ -113,6 +113,8 @@ class AccountWatcher:
 
     async def _funding(self) -> None:
         while True:
+            if self._budget.allows_background_read(WEIGHT_INCOME):
+                await self._try(self.book_funding)
             try:
                 async with asyncio.timeout(FUNDING_SECONDS):
                     await self._funding_due.wait()
@@ -120,8 +122,6 @@ class AccountWatcher:
             except TimeoutError:
                 pass
             self._funding_due.clear()
-            if self._budget.allows_background_read(WEIGHT_INCOME):
-                await self._try(self.book_funding)
 
     async def book_funding(self) -> None:
         """Give every settlement since the last look to the trades that held the symbol, pro rata."""

@@ -49,7 +49,9 @@ class ExecutionEngine:
         settings: ExecutionSettings,
         quote_of: Callable[[Symbol], Any],
         halt: Callable[[str], None],
+        dry_run: bool = False,
     ) -> None:
+        self._dry_run = dry_run
         self._records = records
         self._assessor = assessor
         self._switches = switches
@@ -100,7 +102,7 @@ class ExecutionEngine:
         book = self._records.book
         for trade in list(book.live_trades()):
             self._tell(self._desk.trade_opening, trade.pair_id)
-        orphans = await self._recovery.survey()
+        orphans = await self._recovery.survey(may_cancel=not self._dry_run)
         for trade in list(book.live_trades()):
             if trade.status is TradeStatus.OPEN and not trade.unsettled():
                 self._tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
@@ -266,9 +268,10 @@ class ExecutionEngine:
         self._outcomes.resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
         return Outcome(executed=True)
 
-    async def flatten(self, pair_ids: Sequence[PairId]) -> dict[str, str]:
-        """Close open trades on the operator's word; says what became of each pair."""
+    async def flatten(self, pair_ids: Sequence[PairId], *, wait_seconds: float) -> dict[str, str]:
+        """Close open trades on the operator's word; says what became of each pair within the time given."""
         told: dict[str, str] = {}
+        closing: dict[PairId, asyncio.Task[None]] = {}
         for pair_id in pair_ids:
             trade = self._records.book.open_by_pair.get(pair_id)
             if trade is None:
@@ -278,7 +281,12 @@ class ExecutionEngine:
                 told[pair_id] = f"already {trade.status}"
                 continue
             told[pair_id] = "closing"
-            self._spawn(self._close(trade, ExitReason.FLATTENED, None), f"{SignalType.FLATTEN}-{pair_id}")
+            work = self._close(trade, ExitReason.FLATTENED, None)
+            closing[pair_id] = self._spawn(work, f"{SignalType.FLATTEN}-{pair_id}")
+        if closing and wait_seconds > 0:
+            done, _ = await asyncio.wait(closing.values(), timeout=wait_seconds)
+            open_still = self._records.book.open_by_pair
+            told |= {pair: "closed" for pair, task in closing.items() if task in done and pair not in open_still}
         return told
 
     def abandon(self, pair_id: PairId) -> None:

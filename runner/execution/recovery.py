@@ -19,7 +19,7 @@ class Recovery:
         self._records = records
         self._switches = switches
 
-    async def survey(self) -> int:
+    async def survey(self, *, may_cancel: bool) -> int:
         """Compare positions and resting orders with the books, cancel our own orphans.
 
         Returns the number of orphans that could not be cancelled. Waits for the venue for as long as it takes.
@@ -29,7 +29,8 @@ class Recovery:
             try:
                 resting = await self._exchange.open_orders()
                 await self._report_positions()
-                return await self._cancel_orphans([report for report in resting if is_ours(report.client_order_id)])
+                ours = [report for report in resting if is_ours(report.client_order_id)]
+                return await self._cancel_orphans(ours, may_cancel=may_cancel)
             except (OutcomeUnknown, Unreachable) as failure:
                 self._records.log.warning("waiting_for_exchange", why=str(failure))
             pause = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
@@ -66,7 +67,7 @@ class Recovery:
                     explanation="orders in flight" if symbol in in_flight else "not ours, or traded by somebody else",
                 )
 
-    async def _cancel_orphans(self, resting: list[OrderReport]) -> int:
+    async def _cancel_orphans(self, resting: list[OrderReport], *, may_cancel: bool) -> int:
         """Resting orders with our prefix that no intent explains."""
         left = 0
         for report in resting:
@@ -75,6 +76,7 @@ class Recovery:
             self._records.log.error(
                 "orphan_order", symbol=report.symbol, client_order_id=report.client_order_id, filled=str(report.filled)
             )
-            await self._exchange.cancel(report.symbol, report.client_order_id)
-            left += 1 if report.filled > 0 else 0
+            if may_cancel:
+                await self._exchange.cancel(report.symbol, report.client_order_id)
+            left += 1 if report.filled > 0 or not may_cancel else 0
         return left

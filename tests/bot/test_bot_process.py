@@ -107,14 +107,23 @@ class Runner:
         return self.folder / "var" / "journal.sqlite"
 
 
-def at_venue(rest_url: str) -> dict[str, Decimal]:
-    """What the exchange says the account holds."""
+def ask_venue(rest_url: str, path: str) -> Any:
+    """One question to the paper exchange's own control endpoint."""
 
     async def ask() -> Any:
-        async with aiohttp.ClientSession() as session, session.get(f"{rest_url}/paper/state") as reply:
+        async with aiohttp.ClientSession() as session, session.get(f"{rest_url}/paper/{path}") as reply:
             return await reply.json()
 
-    state = asyncio.run(ask())
+    return asyncio.run(ask())
+
+
+def orders_received(rest_url: str) -> int:
+    return len(ask_venue(rest_url, "orders-log"))
+
+
+def at_venue(rest_url: str) -> dict[str, Decimal]:
+    """What the exchange says the account holds."""
+    state = ask_venue(rest_url, "state")
     account = next(account for account in state["accounts"] if account["key"] == "paper-key")
     return {row["symbol"]: Decimal(row["amount"]) for row in account["positions"] if Decimal(row["amount"]) != 0}
 
@@ -166,6 +175,36 @@ def test_killed_at_random_moments_it_never_loses_a_trade(tmp_path: Path, exchang
     assert len(book.trades) > 8
     assert all(trade.status in {TradeStatus.CLOSED, TradeStatus.ROLLED_BACK} for trade in book.trades.values())
     assert "order_not_in_journal" not in finisher.said()
+
+
+def test_a_dry_run_sends_nothing_and_refuses_trades_it_could_not_close(tmp_path: Path, exchange: str) -> None:
+    (tmp_path / "dry").mkdir()
+    eager = [{**row, "z_score_threshold": 0.7} for row in PAIRS]
+    sent_before = orders_received(exchange)
+    dry = Runner(tmp_path / "dry", exchange, dry_run=True, risk={"min_edge_ratio": 0})
+    dry.trade_from(eager)
+    dry.start()
+    dry.wait_for("code=DRY_RUN")
+    assert dry.stop() == 0
+    assert orders_received(exchange) == sent_before, "not one order"
+
+    (tmp_path / "real").mkdir()
+    real = Runner(tmp_path / "real", exchange, risk={"min_edge_ratio": 0})
+    real.trade_from(eager)
+    real.start()
+    real.wait_for("trade_opened")
+    assert real.process is not None
+    real.process.kill()
+    real.process.wait()
+    rehearsal = Runner(tmp_path / "real", exchange, dry_run=True)
+    assert rehearsal.start().wait(60) == 2, rehearsal.said()[-1000:]
+    assert "open trades" in rehearsal.said().strip().splitlines()[-1]
+    cleaner = Runner(tmp_path / "real", exchange, execution={"on_shutdown": "flatten"})
+    cleaner.trade_from([{**row, "z_score_threshold": 3.9} for row in PAIRS])
+    cleaner.start()
+    cleaner.wait_for(" trading ", times=2)
+    assert cleaner.stop() == 0
+    assert at_venue(exchange) == {}
 
 
 BAD_STARTS: list[tuple[str, dict[str, Any], dict[str, str], int, str]] = [

@@ -37,6 +37,7 @@ class Victim:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.lines: list[str] = []
+        self._running: int | None = None
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -49,7 +50,10 @@ class Victim:
         self._process.stdin.write(f"{order}\n".encode())
 
     async def _line(self, start: str, first: int, seconds: float) -> str:
-        await eventually(lambda: any(line.startswith(start) for line in self.lines[first:]), seconds)
+        try:
+            await eventually(lambda: any(line.startswith(start) for line in self.lines[first:]), seconds)
+        except TimeoutError:
+            pytest.fail(f"no {start!r} within {seconds:g} s after {self.lines[first:][-20:]}")
         return next(line for line in self.lines[first:] if line.startswith(start))
 
     async def ready(self) -> None:
@@ -59,11 +63,14 @@ class Victim:
         """(pid, index of its first line)."""
         first = len(self.lines)
         self._tell(order)
-        return int((await self._line("forked", first, 30)).split()[1]), first
+        self._running = int((await self._line("forked", first, 30)).split()[1])
+        return self._running, first
 
     async def ended(self, first: int, seconds: float) -> int:
         self._tell("wait")
-        return int((await self._line("ended", first, seconds)).split()[1])
+        status = int((await self._line("ended", first, seconds)).split()[1])
+        self._running = None
+        return status
 
     async def kill_while(self, order: str, after: str, seconds: float) -> None:
         """Start, wait for its first word `after` (or nothing), let it run on, end it without a word."""
@@ -82,6 +89,8 @@ class Victim:
 
     async def close(self) -> None:
         assert self._process.stdin is not None
+        if self._running is not None:  # The test failed meanwhile.
+            os.kill(self._running, signal.SIGKILL)
         self._process.stdin.close()
         await self._process.wait()
         await self._reader
@@ -167,6 +176,8 @@ async def keep_deep(market: Any) -> None:
 
 @pytest.mark.slow
 async def test_killed_at_random_moments_belief_equals_reality(tmp_path: Path) -> None:
-    results = await asyncio.gather(*(lane(tmp_path, seed) for seed in range(1, LANES + 1)))
+    async with asyncio.TaskGroup() as group:
+        lanes = [group.create_task(lane(tmp_path, seed)) for seed in range(1, LANES + 1)]
+    results = [task.result() for task in lanes]
     assert sum(trades for trades, _ in results) > LANES * TRIALS, "the engines did trade"
     assert any(hits for _, hits in results), "chaos did strike"
