@@ -203,9 +203,9 @@ class TradingBot:
         parts = self._parts
         parts.switches.paused_because = "shutting down"
         self._log.info("stopping", why=reason, in_flight=parts.engine.in_flight)
-        if self.settings.execution.on_shutdown == "flatten" and not self._journal.broken:
-            await parts.engine.flatten(list(parts.records.book.open_by_pair), wait_seconds=0.0)
-        await parts.engine.disconnect(DISCONNECT_SECONDS)
+        await parts.engine.disconnect(
+            DISCONNECT_SECONDS, flatten=self.settings.execution.on_shutdown == "flatten" and not self._fatal
+        )
         statistics = self._statistics(reason)
         self._log.info("stopped", **asdict(statistics))
         return statistics

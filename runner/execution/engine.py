@@ -5,8 +5,7 @@ entries never do: an entry that would have to wait is denied.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from domain.errors import DuplicateEntry, InvariantBroken, JournalBroken
@@ -28,6 +27,7 @@ from runner.execution.outcomes import Outcomes
 from runner.execution.records import Records
 from runner.execution.recovery import Recovery
 from runner.execution.situation import Assessor, Switches
+from runner.execution.symbol_locks import SymbolLocks
 from runner.ports import Exchange, Rules
 
 FORGET_AFTER_MS = 6 * 3600 * 1000
@@ -59,7 +59,7 @@ class ExecutionEngine:
         self._desk = desk
         self._settings = settings
         self._halt = halt
-        self._locks: dict[Symbol, asyncio.Lock] = {}
+        self._locks = SymbolLocks()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._resuming: set[TradeId] = set()
         driver = OrderDriver(
@@ -112,14 +112,26 @@ class ExecutionEngine:
         self._switches.recovering = False
         self._spawn(self._check_lost_legs(), "check-after-start")
 
-    async def disconnect(self, grace_seconds: float) -> None:
-        """Bring trades in flight to hedged or flat within the grace; what is left is taken up at the next start."""
+    async def disconnect(self, grace_seconds: float, *, flatten: bool = False) -> None:
+        """Bring trades in flight to hedged or flat within the grace; what is left is taken up at the next start.
+
+        With `flatten` open trades are closed too, those included that only became open while we waited.
+        """
         self._switches.paused_because = "shutting down"
-        driving = {task for task in self._tasks if task.get_name() != "inbox"}
-        if driving:
-            _, unfinished = await asyncio.wait(driving, timeout=grace_seconds)
-            for task in unfinished:
-                self._records.log.warning("left_in_flight", task=task.get_name())
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace_seconds
+        while True:
+            if flatten and not self._records.broken:
+                open_pairs = [t.pair_id for t in self._records.book.live_trades() if t.status is TradeStatus.OPEN]
+                await self.flatten(open_pairs, wait_seconds=0.0)
+            driving = {task for task in self._tasks if task.get_name() != "inbox"}
+            if not driving:
+                break
+            _, unfinished = await asyncio.wait(driving, timeout=max(0.0, deadline - loop.time()))
+            if unfinished:
+                for task in unfinished:
+                    self._records.log.warning("left_in_flight", task=task.get_name())
+                break
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -172,7 +184,7 @@ class ExecutionEngine:
         for trade in list(self._records.book.live_trades()):
             if trade.status is not TradeStatus.OPEN or differs.isdisjoint(trade.symbols):
                 continue
-            async with self._symbols(trade.symbols):
+            async with self._locks.hold(trade.symbols):
                 lost = [await self._closer.adopt_foreign_exits(trade, leg) for leg in LegName if trade.held[leg] != 0]
             if any(lost):
                 self._leg_lost(trade)
@@ -202,9 +214,9 @@ class ExecutionEngine:
         pair = self._pairs.get(signal.pair_id)
         if pair is None:
             return self._deny(signal, Denied(DenialCode.PAIR_CLOSE_ONLY, {"why": "no longer configured"}))
-        if any(self._lock(symbol).locked() for symbol in pair.symbols):
+        if self._locks.busy(pair.symbols):
             return self._deny(signal, Denied(DenialCode.SYMBOL_BUSY, {}))
-        async with self._symbols(pair.symbols):  # Free locks: this does not wait.
+        async with self._locks.hold(pair.symbols):  # Free locks: this does not wait.
             situation = self._assessor.situation(signal, pair, journal_broken=self._records.broken)
             verdict = review(situation, self._assessor.limits)
             if isinstance(verdict, Denied):
@@ -299,7 +311,7 @@ class ExecutionEngine:
         """One exit from lock to flat. Failing here halts the pair, never the others."""
         self._tell(self._desk.trade_closing, trade.pair_id)
         try:
-            async with self._symbols(trade.symbols):
+            async with self._locks.hold(trade.symbols):
                 if trade.status.is_over and trade.is_flat:
                     self._tell(self._desk.trade_failed, trade.pair_id)  # Closed by whoever held the lock before.
                     return
@@ -338,7 +350,7 @@ class ExecutionEngine:
         self._resuming.add(trade.trade_id)
         try:
             if trade.status is TradeStatus.OPENING:
-                async with self._symbols(trade.symbols):
+                async with self._locks.hold(trade.symbols):
                     opened = await self._opener.settle(trade)
                 self._records.log.info("resumed", pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged)
                 if opened.hedged:
@@ -379,16 +391,3 @@ class ExecutionEngine:
             what(*facts)
         except InvariantBroken as error:
             self._records.log.warning("not_on_the_desk", why=str(error))
-
-    # Locks
-
-    def _lock(self, symbol: Symbol) -> asyncio.Lock:
-        return self._locks.setdefault(symbol, asyncio.Lock())
-
-    @contextlib.asynccontextmanager
-    async def _symbols(self, symbols: Sequence[Symbol]) -> AsyncIterator[None]:
-        """Sorted, so that two pairs that share symbols cannot wait for each other."""
-        async with contextlib.AsyncExitStack() as stack:
-            for symbol in sorted(set(symbols)):
-                await stack.enter_async_context(self._lock(symbol))
-            yield

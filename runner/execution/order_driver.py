@@ -169,7 +169,8 @@ class OrderDriver:
             return
         for fill in fills:
             if fill.exchange_order_id == order.exchange_order_id and not self._records.book.knows_fill(fill):
-                self._records.fills_came_by("query")
+                if order.intent.client_order_id in self.sent_until_ms:  # Else it is older than the stream.
+                    self._records.fills_came_by("query")
                 # userTrades names the order by the venue's id only.
                 named = msgspec.structs.replace(fill, client_order_id=order.intent.client_order_id)
                 await self._records.take_fill(order, named)

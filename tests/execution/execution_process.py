@@ -74,7 +74,8 @@ async def work(order: list[str], address: Address, journal: Path) -> None:
             await trade(rig, float(seconds_max))
         case ["flatten"]:
             await settle(rig)
-            await rig.engine.flatten([PAIR.pair_id])
+            if rig.book.open_by_pair:
+                await rig.engine.execute_signal(rig.signal(SignalType.EXIT))
             await settle(rig)
         case _:
             await settle(rig)

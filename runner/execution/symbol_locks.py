@@ -1,0 +1,28 @@
+"""One lock a symbol, held from decision to both-legs-terminal; taken sorted, so that two pairs cannot wait for each other."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+
+from domain.symbols import Symbol
+
+
+class SymbolLocks:
+    """Pairs that share no symbol run in parallel."""
+
+    def __init__(self) -> None:
+        self._locks: dict[Symbol, asyncio.Lock] = {}
+
+    def busy(self, symbols: Iterable[Symbol]) -> bool:
+        """True when `hold` would have to wait."""
+        return any(self._lock(symbol).locked() for symbol in symbols)
+
+    @contextlib.asynccontextmanager
+    async def hold(self, symbols: Iterable[Symbol]) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            for symbol in sorted(set(symbols)):
+                await stack.enter_async_context(self._lock(symbol))
+            yield
+
+    def _lock(self, symbol: Symbol) -> asyncio.Lock:
+        return self._locks.setdefault(symbol, asyncio.Lock())
