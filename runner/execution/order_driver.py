@@ -41,7 +41,6 @@ class OrderDriver:
         self._records = records
         self._recv_window_ms = recv_window_ms
         self._order_timeout_seconds = order_timeout_seconds
-        self._born_ms = records.clock.now_ms()
         self.sent_until_ms: dict[str, int] = {}
         """Latest moment at which each order's request can have left this machine."""
         self._started_ms = records.clock.now_ms()
