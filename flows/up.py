@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import sys
 from pathlib import Path
 
 import click
@@ -120,6 +122,8 @@ async def _start(supervisor: Supervisor, settings: Settings) -> None:
 def closing_lines(plan: Plan, settings: Settings, run_id: str) -> list[str]:
     """Return where everything is, and what to look at next."""
     logs = plan.layout.logs
+    # As it can be typed here: on the path, or in the environment that `make` made.
+    tandem = "tandem" if shutil.which("tandem") else os.path.relpath(Path(sys.executable).with_name("tandem"))
     shown = [
         ("Prefect UI", plan.prefect_url),
         ("live run", f"{plan.prefect_url}/runs/flow-run/{run_id}"),
@@ -135,8 +139,8 @@ def closing_lines(plan: Plan, settings: Settings, run_id: str) -> list[str]:
         "",
         *(f"  {name:<11} {value}" for name, value in shown),
         "",
-        "  next: tandem status",
-        '        tandem query "select trade_id, pair_id, status, net_pnl_usd from pair_trades order by opened_at desc limit 10"',
+        f"  next: {tandem} status",
+        f'        {tandem} query "select trade_id, pair_id, status, net_pnl_usd from pair_trades order by opened_at desc limit 10"',
         "  Ctrl-C stops everything, the live run first. What follows is the runner's own log.",
         "",
     ]
