@@ -25,6 +25,7 @@ from runner.config import Settings
 from storage.locks import LockHeld, OsLock
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
+FIRST_QUESTION = "select trade_id, pair_id, status, net_pnl_usd from pair_trades order by opened_at desc limit 10"
 
 
 @click.command(name="up")
@@ -140,7 +141,7 @@ def closing_lines(plan: Plan, settings: Settings, run_id: str) -> list[str]:
         *(f"  {name:<11} {value}" for name, value in shown),
         "",
         f"  next: {tandem} status",
-        f'        {tandem} query "select trade_id, pair_id, status, net_pnl_usd from pair_trades order by opened_at desc limit 10"',
+        f'        {tandem} query "{FIRST_QUESTION}"',
         "  Ctrl-C stops everything, the live run first. What follows is the runner's own log.",
         "",
     ]
