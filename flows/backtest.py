@@ -7,9 +7,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from flows.jobs import backtest as work
+from flows.jobs.backtest import BacktestRules
 from flows.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
-from flows.work import backtest as work
-from flows.work.backtest import BacktestRules
 from runner.config import load_settings
 
 ARTIFACT_KEY, REPORT_KEY = "backtest", "backtest-report"

@@ -149,9 +149,9 @@ def recalibrate(
     A pair that no longer cointegrates keeps its numbers but opens no new trades; previous versions of the file are kept
     beside it.
     """
-    from flows.work import facts  # noqa: PLC0415
-    from flows.work import recalibrate as work  # noqa: PLC0415
-    from flows.work.calibration import CalibrationRules  # noqa: PLC0415
+    from flows.jobs import facts  # noqa: PLC0415
+    from flows.jobs import recalibrate as work  # noqa: PLC0415
+    from flows.jobs.calibration import CalibrationRules  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)
@@ -202,7 +202,7 @@ def scan(
 
     Never writes the pairs file: what it finds is a candidate, not a trade.
     """
-    from flows.work import scan as work  # noqa: PLC0415
+    from flows.jobs import scan as work  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
     rules = _rules(work.ScanRules, symbols=list(symbols), **given)
@@ -251,8 +251,8 @@ def _write_rows(output: Path, rows: Sequence[dict[str, Any]]) -> None:
 @_speaking
 def health(*, config_path: Path, pairs_path: Path, stopped_is_fine: bool, as_json: bool, **given: Any) -> int:
     """Probe runner, journal, ledger, recorder, exchange, pairs file and disk. Exit code 1 when something failed."""
-    from flows.work import facts  # noqa: PLC0415
-    from flows.work import health as work  # noqa: PLC0415
+    from flows.jobs import facts  # noqa: PLC0415
+    from flows.jobs import health as work  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)
@@ -277,8 +277,8 @@ def _nothing(_: str) -> None:
 @_speaking
 def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: Any) -> int:
     """Compare the exchange's positions and open orders with our books. Reads only. Exit code 1 unless all is explained."""
-    from flows.work import facts  # noqa: PLC0415
-    from flows.work import reconcile as work  # noqa: PLC0415
+    from flows.jobs import facts  # noqa: PLC0415
+    from flows.jobs import reconcile as work  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)
@@ -308,8 +308,8 @@ def backtest(
     *, config_path: Path, pairs_path: Path, only: tuple[str, ...], fetch: bool, as_json: bool, **given: Any
 ) -> int:
     """Replay the live decisions over stored bars: decided on a close, filled at the next open, fees and funding paid."""
-    from flows.work import backtest as work  # noqa: PLC0415
-    from flows.work import facts  # noqa: PLC0415
+    from flows.jobs import backtest as work  # noqa: PLC0415
+    from flows.jobs import facts  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)

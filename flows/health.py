@@ -16,14 +16,14 @@ from prefect.exceptions import PrefectException
 from prefect.states import Completed, Crashed, Failed
 from prefect.variables import Variable
 
+from flows.jobs import facts, probes
+from flows.jobs import health as work
+from flows.jobs.bars import Say
+from flows.jobs.health import HealthRules
+from flows.jobs.probes import Probe, ProbeStatus
+from flows.jobs.restart import LiveRun, Restart, judge
 from flows.parameters import ConfigFile, PairsFile, files, run_id, sayer
 from flows.stack import identity
-from flows.work import facts, probes
-from flows.work import health as work
-from flows.work.bars import Say
-from flows.work.health import HealthRules
-from flows.work.probes import Probe, ProbeStatus
-from flows.work.restart import LiveRun, Restart, judge
 from runner.config import load_settings
 
 ARTIFACT_KEY = "health"

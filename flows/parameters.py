@@ -7,8 +7,8 @@ from prefect import runtime
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from flows.work import facts
-from flows.work.bars import Say
+from flows.jobs import facts
+from flows.jobs.bars import Say
 
 # What the form says of a parameter comes from the flow's docstring: Prefect drops an annotation's own description.
 ConfigFile = Annotated[str, Field(min_length=1)]

@@ -7,9 +7,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.jobs import recalibrate as work
+from flows.jobs.calibration import CalibrationRules
 from flows.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
-from flows.work import recalibrate as work
-from flows.work.calibration import CalibrationRules
 from runner.config import load_settings
 
 ARTIFACT_KEY = "calibration"

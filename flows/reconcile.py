@@ -7,9 +7,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.jobs import reconcile as work
+from flows.jobs.reconcile import ReconciliationRules
 from flows.parameters import ConfigFile, PairsFile, files, run_id, sayer
-from flows.work import reconcile as work
-from flows.work.reconcile import ReconciliationRules
 from runner.config import load_settings
 
 ARTIFACT_KEY = "reconciliation"

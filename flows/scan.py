@@ -8,9 +8,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from flows.jobs import scan as work
+from flows.jobs.scan import ScanRules
 from flows.parameters import ConfigFile, files, sayer
-from flows.work import scan as work
-from flows.work.scan import ScanRules
 from runner.config import load_settings
 
 ARTIFACT_KEY = "scan"

@@ -16,11 +16,11 @@ from pydantic import BaseModel
 from domain.guards import GUARDS, DenialCode
 from domain.orders import OrderStatus
 from domain.pairs import ExitReason, TradeStatus
-from flows.work.backtest import BacktestRules
-from flows.work.calibration import CalibrationRules
-from flows.work.health import HealthRules
-from flows.work.reconcile import ReconciliationRules
-from flows.work.scan import ScanRules
+from flows.jobs.backtest import BacktestRules
+from flows.jobs.calibration import CalibrationRules
+from flows.jobs.health import HealthRules
+from flows.jobs.reconcile import ReconciliationRules
+from flows.jobs.scan import ScanRules
 from runner.config import Settings
 
 LEVELS = {"debug", "info", "warning", "error", "critical"}

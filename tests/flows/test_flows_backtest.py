@@ -10,8 +10,8 @@ import pytest
 
 from domain.pairs import PairConfig, PairSide
 from domain.symbols import PairId, Symbol
-from flows.work.backtest import drawdown, summarise, unbounded
-from flows.work.backtest_engine import END_OF_DATA, BacktestTrade, Costs, PairBars, Plan, run_pair
+from flows.jobs.backtest import drawdown, summarise, unbounded
+from flows.jobs.backtest_engine import END_OF_DATA, BacktestTrade, Costs, PairBars, Plan, run_pair
 from storage.market import FundingRate
 
 A, B = Symbol("A/USDT:USDT"), Symbol("B/USDT:USDT")

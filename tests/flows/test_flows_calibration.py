@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from flows.work.calibration import UNFIT, CalibrationRules, Stamp, decide_pair
-from flows.work.cointegration import PairStatus, PairTest
+from flows.jobs.calibration import UNFIT, CalibrationRules, Stamp, decide_pair
+from flows.jobs.cointegration import PairStatus, PairTest
 from runner.pairs_file import PairRow
 
 STAMP = Stamp(run_id="r", calibrated_at="2026-01-01T00:00:00Z", window="w 1h", candle_seconds=3600)

@@ -158,7 +158,7 @@ def test_commands_never_load_prefect(project: tuple[Path, Path]) -> None:
         "import sys; from flows.cli import health\n"
         "try: health.main(sys.argv[1:], prog_name='health')\n"
         "except SystemExit: pass\n"
-        "import flows.cli, flows.work.backtest, flows.work.recalibrate, flows.work.scan, flows.work.reconcile\n"
+        "import flows.cli, flows.jobs.backtest, flows.jobs.recalibrate, flows.jobs.scan, flows.jobs.reconcile\n"
         "assert 'prefect' not in sys.modules"
     )
     done = subprocess.run(

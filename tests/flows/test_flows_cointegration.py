@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 from statsmodels.tsa.stattools import coint
 
-from flows.work.cointegration import (
+from flows.jobs.cointegration import (
     HALF_LIFE_BARS_MIN,
     Fitness,
     PairStatus,

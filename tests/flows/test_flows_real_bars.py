@@ -7,10 +7,10 @@ import duckdb
 import pytest
 
 from domain.symbols import Symbol
-from flows.work.calibration import CalibrationRules, Stamp, decide_pair
-from flows.work.cointegration import Fitness, PairStatus
-from flows.work.recalibrate import examine_stored
-from flows.work.scan import read_prices, scan
+from flows.jobs.calibration import CalibrationRules, Stamp, decide_pair
+from flows.jobs.cointegration import Fitness, PairStatus
+from flows.jobs.recalibrate import examine_stored
+from flows.jobs.scan import read_prices, scan
 from runner.pairs_file import PairRow
 from storage import market
 

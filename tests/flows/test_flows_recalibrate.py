@@ -8,11 +8,11 @@ from flows_project import PAIRS, write_project
 
 from domain.errors import ConfigError, ExchangeError
 from domain.symbols import Symbol
-from flows.work import facts
-from flows.work.bars import refresh, store_of
-from flows.work.calibration import CalibrationRules
-from flows.work.exchange_reads import ExchangeReads
-from flows.work.recalibrate import Recalibration, recalibrate
+from flows.jobs import facts
+from flows.jobs.bars import refresh, store_of
+from flows.jobs.calibration import CalibrationRules
+from flows.jobs.exchange_reads import ExchangeReads
+from flows.jobs.recalibrate import Recalibration, recalibrate
 from runner.config import load_settings
 from runner.pairs_file import history_folder, load_pairs, read_document
 from storage import ledger, market

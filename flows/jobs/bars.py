@@ -9,7 +9,7 @@ from pathlib import Path
 
 from domain.errors import ConfigError, ExchangeError
 from domain.symbols import Symbol
-from flows.work.exchange_reads import FUNDINGS_PER_REQUEST_MAX, KLINES_PER_REQUEST_MAX, ExchangeReads
+from flows.jobs.exchange_reads import FUNDINGS_PER_REQUEST_MAX, KLINES_PER_REQUEST_MAX, ExchangeReads
 from runner.config import Settings
 from storage import market
 from storage.market import Kline

@@ -15,10 +15,10 @@ from domain.errors import ConfigError, ExchangeError
 from domain.instruments import Instrument
 from domain.pairs import PairConfig
 from domain.symbols import Symbol
-from flows.work import facts
-from flows.work.backtest_engine import END_OF_DATA, BacktestTrade, Costs, PairBars, PairRun, Plan, run_pair
-from flows.work.bars import Say, bars_in, refresh, refresh_funding, store_of
-from flows.work.exchange_reads import ExchangeReads
+from flows.jobs import facts
+from flows.jobs.backtest_engine import END_OF_DATA, BacktestTrade, Costs, PairBars, PairRun, Plan, run_pair
+from flows.jobs.bars import Say, bars_in, refresh, refresh_funding, store_of
+from flows.jobs.exchange_reads import ExchangeReads
 from runner.config import Settings
 from runner.pairs_file import load_pairs
 from storage import market

@@ -12,11 +12,11 @@ from domain.entries import CalibrationDecided, Entry
 from domain.errors import ConfigError, ExchangeError
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol, unified
-from flows.work import facts
-from flows.work.bars import Fetched, Say, bars_in, refresh, store_of
-from flows.work.calibration import CalibrationRules, PairDecision, Stamp, decide_pair
-from flows.work.cointegration import Fitness, PairStatus, PairTest, examine, q_values
-from flows.work.exchange_reads import ExchangeReads
+from flows.jobs import facts
+from flows.jobs.bars import Fetched, Say, bars_in, refresh, store_of
+from flows.jobs.calibration import CalibrationRules, PairDecision, Stamp, decide_pair
+from flows.jobs.cointegration import Fitness, PairStatus, PairTest, examine, q_values
+from flows.jobs.exchange_reads import ExchangeReads
 from runner.config import Settings
 from runner.pairs_file import PairsDocument, pairs_of, parse_document, write_document
 from storage import market

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import ConfigError, ExchangeError
-from flows.work.exchange_reads import ExchangeReads
+from flows.jobs.exchange_reads import ExchangeReads
 from runner.config import Settings
 from runner.pairs_file import load_pairs
 from storage import entries_file, ledger

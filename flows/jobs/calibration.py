@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.work.cointegration import PairStatus, PairTest
+from flows.jobs.cointegration import PairStatus, PairTest
 from runner.pairs_file import PairRow
 
 UNFIT = "close-only: "

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain.errors import ConfigError, ExchangeError
 from domain.symbols import unified
-from flows.work.bars import Say, bars_in, refresh, store_of
-from flows.work.cointegration import Fitness, PairStatus, PairTest, Prices, examine, q_values
-from flows.work.exchange_reads import ExchangeReads
+from flows.jobs.bars import Say, bars_in, refresh, store_of
+from flows.jobs.cointegration import Fitness, PairStatus, PairTest, Prices, examine, q_values
+from flows.jobs.exchange_reads import ExchangeReads
 from runner.config import Settings
 from storage import market
 

@@ -18,10 +18,10 @@ from domain.entries import (
 from domain.errors import ConfigError, ExchangeError, JournalBroken
 from domain.orders import OrderStatus
 from domain.symbols import Symbol
-from flows.work import facts
-from flows.work.bars import Say
-from flows.work.exchange_reads import ExchangeReads
-from flows.work.reconciliation import BookedOrder, Books, Comparison, Look, Verdict, compare, incomplete
+from flows.jobs import facts
+from flows.jobs.bars import Say
+from flows.jobs.exchange_reads import ExchangeReads
+from flows.jobs.reconciliation import BookedOrder, Books, Comparison, Look, Verdict, compare, incomplete
 from runner.config import Settings
 from runner.pairs_file import load_pairs
 from storage import entries_file, ledger

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.entries import HealthChecked
-from flows.work import facts, probes
-from flows.work.bars import Say
-from flows.work.probes import HealthLimits, Probe, ProbeStatus
+from flows.jobs import facts, probes
+from flows.jobs.bars import Say
+from flows.jobs.probes import HealthLimits, Probe, ProbeStatus
 from runner.config import Settings
 
 _WORST_LAST = (ProbeStatus.OK, ProbeStatus.DEGRADED, ProbeStatus.FAILED)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from domain.orders import TERMINAL, OrderStatus, is_ours
 from domain.pairs import TradeStatus
 from domain.symbols import PairId, Symbol
-from flows.work.exchange_reads import RestingOrder
+from flows.jobs.exchange_reads import RestingOrder
 from storage.holdings import TradeHolding
 
 ZERO = Decimal(0)
