@@ -12,6 +12,7 @@ from domain.errors import InvariantBroken, OutcomeUnknown, Unreachable
 from domain.instruments import round_price_within, round_quantity
 from domain.legs import CLOSING, ClosePlan, Remainder, reduce_only_is_safe
 from domain.orders import (
+    Fill,
     LegName,
     OrderIntent,
     OrderStatus,
@@ -20,6 +21,7 @@ from domain.orders import (
     Side,
     TimeInForce,
     client_order_id_of,
+    is_ours,
 )
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import Symbol
@@ -194,7 +196,7 @@ class Closer:
             reduces = fill.side is closing_side(held)
             if missing <= 0 or not reduces or fill.exchange_order_id in ours or book.knows_fill(fill):
                 continue
-            if fill.quantity > min(missing, abs(trade.held[leg])):
+            if fill.quantity > min(missing, abs(trade.held[leg])) or not await self._is_foreign(symbol, fill):
                 continue
             missing -= fill.quantity
             changed = True
@@ -217,6 +219,15 @@ class Closer:
                 quantity=str(fill.quantity),
             )
         return changed
+
+    async def _is_foreign(self, symbol: Symbol, fill: Fill) -> bool:
+        """True only when the venue names an owner that is not us: an order of ours whose fate is open is not foreign."""
+        try:
+            owner = await self._exchange.owner_of(symbol, fill.exchange_order_id)
+        except (OutcomeUnknown, Unreachable) as failure:
+            self._records.log.warning("positions_unknown", why=str(failure))
+            return False
+        return owner is not None and not is_ours(owner)
 
     async def _say(self, trade: TradeState, status: TradeStatus, reason: ExitReason, exit_z: float | None) -> None:
         if trade.status is status:

@@ -96,7 +96,8 @@ class ExecutionEngine:
     async def connect(self) -> None:
         """Take up every trade the journal left unfinished, then accept signals. There is no other way to start.
 
-        Returns once the venue has answered for every order whose fate was open; unwinding goes on beside the first signals.
+        Returns once the venue has told its resting orders and positions. Trades left in flight are resolved beside the first
+        signals: their pairs are busy and their symbols locked until then.
         """
         self._spawn(self._inbox.run(), "inbox")
         book = self._records.book
