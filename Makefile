@@ -19,12 +19,12 @@ help:
 up: $(STAMP)
 	@exec $(BIN)/tandem up
 
-# Four workers on two cores: the suite waits for other processes half of its time. A file stays on one worker.
+# Three workers on two cores: the suite waits for other processes half of its time. A file stays on one worker.
 test: lint
-	$(BIN)/pytest -n 4 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 check: lint
-	$(BIN)/pytest -n 4 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 3 --dist loadfile -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
