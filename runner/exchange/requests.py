@@ -29,7 +29,9 @@ async def ask(what: str, request: Callable[[], Awaitable[Any]], *, timeout_secon
     except VenueAnswer as answer:
         if is_refusal(answer.http_status, answer.code):
             raise Refused(answer.code or 0, answer.message, answer.http_status) from None
-        raise OutcomeUnknown(f"{what}: {answer}", answer.code) from None
+        # A code under a 5xx proves nothing, -2013 least of all: it must not pass for "no such order".
+        code = answer.code if answer.http_status < 500 else None
+        raise OutcomeUnknown(f"{what}: {answer}", code) from None
     except TimeoutError:
         raise OutcomeUnknown(f"{what}: no answer within {timeout_seconds:g} s") from None
     except ccxt.BaseError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from domain.quotes import Quote
 from domain.symbols import Symbol
@@ -51,7 +52,7 @@ async def test_every_captured_book_ticker_arrives(name: str) -> None:
             messages += 1
             await socket.send(line.decode())
         sent_all.set()
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(ConnectionClosed):
             await socket.wait_closed()
 
     got: list[Quote] = []

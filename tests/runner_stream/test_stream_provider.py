@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from domain.quotes import Quote
 from domain.symbols import Symbol, exchange_id
@@ -64,7 +65,7 @@ class Venue:
         }  # fmt: skip
         for socket in list(self.sockets):
             if name in self.subscribed[socket] and socket not in self.frozen and not self.silent:
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(ConnectionClosed):
                     await socket.send(json.dumps(message))
 
 
