@@ -104,6 +104,10 @@ class TradeAdvanced(Entry, frozen=True, kw_only=True, tag="trade_advanced"):
     exit_reason: ExitReason | None = None
     naked_seconds: float | None = None  # Total so far.
     leg_skew_ms: float | None = None  # Between the two legs' first fills.
+    price_a: Decimal | None = (
+        None  # Executable prices at the decision to close: what an exit's slippage is measured from.
+    )
+    price_b: Decimal | None = None  # None for a leg that held nothing, or had no quote.
     facts: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from domain.errors import TandemError
 from storage.rows import LedgerRow
 
+_SCRIPTS = Path(__file__).parent / "sql" / "ledger"
 _NULL_TEXT = "\x01"  # Stands for NULL in an array of text: numpy has no other word for it, and no row holds it.
 _NULL_INT = -(2**63)
 _ARRAY_BYTES_MAX = 32 * 2**20
@@ -33,9 +34,13 @@ class NewerLedger(TandemError):
 
 
 def migrations() -> list[tuple[int, str, str]]:
-    """Version, name and SQL of each step of the ledger's schema, in order."""
-    scripts = sorted((Path(__file__).parent / "sql" / "ledger").glob("*.sql"))
-    return [(int(path.name[:3]), path.name, path.read_text()) for path in scripts]
+    """Version, name and SQL of each step of the tables' schema, in order."""
+    return [(int(path.name[:3]), path.name, path.read_text()) for path in sorted(_SCRIPTS.glob("[0-9]*.sql"))]
+
+
+def views() -> str:
+    """The views, laid anew whenever the file is opened: they are code, not data, and hold no rows to migrate."""
+    return (_SCRIPTS / "views.sql").read_text()
 
 
 def hot_file_of(ledger: Path) -> Path:
@@ -183,6 +188,13 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, now_ms: Callable
         except duckdb.Error:
             connection.execute("ROLLBACK")
             raise
+    connection.execute("BEGIN")
+    try:
+        connection.execute(views())
+        connection.execute("COMMIT")
+    except duckdb.Error:
+        connection.execute("ROLLBACK")
+        raise
 
 
 # Literals, not parameters: binding one makes DuckDB 1.5 import pandas, most of a second when it is installed.

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 
+from domain.edge import executable_price
 from domain.entries import FillSeen, TradeAdvanced
 from domain.errors import InvariantBroken, OutcomeUnknown, Unreachable
 from domain.instruments import round_price_within, round_quantity
@@ -233,6 +234,7 @@ class Closer:
         if trade.status is status:
             return
         now_ms = self._records.clock.now_ms()
+        prices = {leg: self._decision_price(trade, leg) for leg in LegName if status is TradeStatus.CLOSING}
         await self._records.establish(
             TradeAdvanced(
                 at_ms=now_ms,
@@ -244,8 +246,15 @@ class Closer:
                 exit_reason=reason,
                 naked_seconds=trade.naked_seconds(now_ms),
                 leg_skew_ms=trade.leg_skew_ms,
+                price_a=prices.get(LegName.A),
+                price_b=prices.get(LegName.B),
             )
         )
+
+    def _decision_price(self, trade: TradeState, leg: LegName) -> Decimal | None:
+        """What this leg would fetch now: the exit's slippage is measured from it."""
+        quote, held = self._quote_of(trade.symbol_of(leg)), trade.signed_held(leg)
+        return None if quote is None or held == 0 else Decimal(str(executable_price(quote, closing_side(held))))
 
     async def finish(self, trade: TradeState, *, status: TradeStatus, reason: ExitReason, exit_z: float | None) -> None:
         """Journal the end of a trade that is flat."""

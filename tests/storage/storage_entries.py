@@ -15,6 +15,7 @@ from domain.orders import (
     OrderType,
     Purpose,
     Side,
+    TimeInForce,
     client_order_id_of,
 )
 from domain.pairs import PairSide, SignalType, TradeStatus
@@ -108,19 +109,27 @@ def fill(
     )
 
 
-def order(trade_id: str, leg: LegName, attempt: int = 0, *, at_ms: int = 1_100) -> e.OrderIntended:
+def order(
+    trade_id: str,
+    leg: LegName,
+    attempt: int = 0,
+    *,
+    purpose: Purpose = Purpose.ENTRY,
+    time_in_force: TimeInForce | None = None,
+    at_ms: int = 1_100,
+) -> e.OrderIntended:
     return e.OrderIntended(
         at_ms=at_ms,
         intent=OrderIntent(
-            client_order_id=client_order_id_of(TradeId(trade_id), leg, Purpose.ENTRY, attempt),
+            client_order_id=client_order_id_of(TradeId(trade_id), leg, purpose, attempt),
             trade_id=TradeId(trade_id),
             pair_id=PAIR,
             leg=leg,
-            purpose=Purpose.ENTRY,
+            purpose=purpose,
             symbol=SYMBOLS[leg],
             side=PairSide.BUY.side_of(leg),
             order_type=OrderType.MARKET,
-            time_in_force=None,
+            time_in_force=time_in_force,
             quantity=Decimal(700),
             limit_price=None,
             reduce_only=False,

@@ -220,6 +220,7 @@ def test_an_older_schema_is_migrated_and_keeps_its_rows(paths: Paths, monkeypatc
     steps = hot.migrations()
     with monkeypatch.context() as older:
         older.setattr(hot, "migrations", lambda: steps[:1])
+        older.setattr(hot, "views", lambda: "CREATE VIEW pair_trades AS SELECT trade_id FROM journal.trade_intents")
         fill_journal(paths.journal, [signal("1"), trade("t1")])
         recorder = Recorder(paths)
         assert recorder.cycle()
@@ -228,6 +229,7 @@ def test_an_older_schema_is_migrated_and_keeps_its_rows(paths: Paths, monkeypatc
     assert drain(paths)
     assert one(paths, "SELECT count(*) FROM signals") == 2
     assert one(paths, "SELECT max(version) FROM journal.schema_version") == steps[-1][0]
+    assert one(paths, "SELECT status FROM pair_trades") == "opening"  # The view is this release's.
     with monkeypatch.context() as broken:
         broken.setattr(
             hot, "migrations", lambda: [*steps, (98, "098.sql", "CREATE TABLE half (a INT); SELECT nonsense;")]
@@ -236,6 +238,12 @@ def test_an_older_schema_is_migrated_and_keeps_its_rows(paths: Paths, monkeypatc
             hot.HotFile.open(hot.hot_file_of(paths.ledger), now_ms=lambda: 1)
     assert drain(paths)
     assert one(paths, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'half'") == 0
+
+
+def test_every_step_of_the_schema_has_a_number_of_its_own() -> None:
+    """Two scripts with one number, landed side by side: the second would be skipped in silence."""
+    numbers = [number for number, _, _ in hot.migrations()]
+    assert numbers == sorted(set(numbers))
 
 
 def test_a_disk_that_cannot_be_written_is_retried(paths: Paths, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The ledger's views against a naive fold of the same entries in Python."""
 
+import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from storage_entries import PAIR, fill, fill_journal, order, order_step, signal, step, trade
 
 from domain import entries as e
-from domain.orders import LegName, OrderStatus, Purpose, Side
+from domain.orders import LegName, OrderStatus, Purpose, Side, TimeInForce
 from domain.pairs import ExitReason, PairSide, SignalOutcome, TradeStatus
 from domain.symbols import Symbol, TradeId
 from storage import ledger
@@ -54,7 +55,13 @@ def histories(draw: st.DrawFn) -> list[e.Entry]:
     entries: list[e.Entry] = [
         trade(trade_id, at_ms=draw(moments), side=draw(st.sampled_from(PairSide))) for trade_id in draw(some_trades)
     ]
-    intended = [order(trade_id, draw(st.sampled_from(LegName))) for trade_id in draw(some_trades)]
+    of_orders = st.tuples(
+        st.sampled_from(TRADES), st.sampled_from(LegName), st.integers(0, 2), st.sampled_from(Purpose)
+    )
+    intended = [
+        order(trade_id, leg, attempt, purpose=purpose, time_in_force=draw(st.sampled_from([None, TimeInForce.GTX])))
+        for trade_id, leg, attempt, purpose in draw(st.lists(of_orders, unique=True, max_size=8))
+    ]
     signals = draw(st.lists(st.sampled_from("xyz"), unique=True))
     entries += intended + [signal(signal_id, at_ms=draw(moments)) for signal_id in signals]
     for number in range(draw(st.integers(0, 25))):
@@ -69,6 +76,7 @@ def histories(draw: st.DrawFn) -> list[e.Entry]:
         elif what == "step":
             more = {"exit_z": draw(maybe_z), "naked_seconds": draw(st.none() | st.floats(0, 9)), "at_ms": draw(moments)}
             more["exit_reason"] = draw(st.none() | st.sampled_from(ExitReason))
+            more |= {name: draw(st.sampled_from([None, Decimal("1.4")])) for name in ("price_a", "price_b")}
             entries.append(step(trade_id, draw(st.sampled_from(TradeStatus)), **more))
         elif what == "funding":
             amount = Decimal(draw(st.sampled_from(["-0.25", "1.000000000000000001"])))
@@ -118,6 +126,9 @@ def folded_trade(intent: e.TradeIntended, entries: Sequence[e.Entry]) -> dict[st
     )
     cash = sum((-x.fill.side.sign * x.fill.quantity * x.fill.price for x in fills), ZERO) if status.is_over else None
     filled = {leg: sum((x.fill.quantity for x in entered[leg]), ZERO) for leg in LegName}
+    by_asset: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for x in fills:
+        by_asset[x.fill.fee_asset] += x.fill.fee
     return {
         "trade_id": intent.trade_id,
         "pair_id": intent.pair_id,
@@ -138,7 +149,49 @@ def folded_trade(intent: e.TradeIntended, entries: Sequence[e.Entry]) -> dict[st
         "funding_usd": funding,
         "gross_pnl_usd": cash,
         "net_pnl_usd": None if cash is None else cash - fees + funding,
+        "fees_by_asset": {name: str(fee) for name, fee in sorted(by_asset.items())},
+    } | folded_orders_of(intent.trade_id, entries)
+
+
+def folded_orders_of(trade_id: TradeId, entries: Sequence[e.Entry]) -> dict[str, Any]:
+    """How many orders a trade took, and how many of them met trouble."""
+    intents = [x.intent for x in entries if isinstance(x, e.OrderIntended) and x.intent.trade_id == trade_id]
+    steps = [x for x in entries if isinstance(x, e.OrderAdvanced)]
+    ids = {intent.client_order_id for intent in intents}
+    entry = [intent for intent in intents if intent.purpose is Purpose.ENTRY]
+    passive = sum(intent.time_in_force is TimeInForce.GTX for intent in entry)
+    return {
+        "orders": len(intents),
+        "entry_orders": len(entry),
+        "exit_orders": len(intents) - len(entry),
+        "extra_orders": len(intents) - len({(intent.leg, intent.purpose is Purpose.ENTRY) for intent in intents}),
+        "refused_orders": len({x.client_order_id for x in steps if x.status is OrderStatus.REFUSED} & ids),
+        "unknown_orders": len({x.client_order_id for x in steps if x.status is OrderStatus.UNKNOWN} & ids),
+        "passive_orders": passive,
+        "entered_by": "post_only" if passive else "taker",
     }
+
+
+def folded_slippage(intent: e.TradeIntended, entries: Sequence[e.Entry]) -> dict[str, float | None]:
+    """Each execution against the price of the decision behind it, in dollars; positive is worse."""
+    closing = [x for x in entries if isinstance(x, e.TradeAdvanced) and x.trade_id == intent.trade_id]
+    closing = [x for x in closing if x.status is TradeStatus.CLOSING]
+    price_at_exit = {
+        leg: next((p for x in closing if (p := getattr(x, f"price_{leg}")) is not None), None) for leg in LegName
+    }
+    price_at_entry = {LegName.A: intent.price_a, LegName.B: intent.price_b}
+    sums: dict[str, list[Decimal]] = {"entry_slippage_usd": [], "exit_slippage_usd": []}
+    for x in entries:
+        if not isinstance(x, e.FillSeen) or x.trade_id != intent.trade_id or x.leg is None:
+            continue
+        entered = x.purpose is Purpose.ENTRY
+        after = bool(closing) and entries.index(x) > entries.index(closing[0])
+        decision = price_at_entry[x.leg] if entered else price_at_exit[x.leg] if after else None
+        if decision is not None:
+            worse = x.fill.side.sign * (x.fill.price - decision) * x.fill.quantity
+            sums["entry_slippage_usd" if entered else "exit_slippage_usd"].append(worse)
+    sums["slippage_usd"] = [*sums["entry_slippage_usd"], *sums["exit_slippage_usd"]]
+    return {name: float(sum(values)) if values else None for name, values in sums.items()}
 
 
 def folded_orders(entries: Sequence[e.Entry]) -> list[dict[str, Any]]:
@@ -196,7 +249,11 @@ def check_trades(connection: duckdb.DuckDBPyConnection, entries: Sequence[e.Entr
     for got, intent in zip(trades, intents, strict=True):
         for name, expected in folded_trade(intent, entries).items():
             averaged = "price" in name and expected is not None
-            assert got[name] == (close_to(expected) if averaged else expected), name
+            value = got[name] if name != "fees_by_asset" else json.loads(got[name] or "{}")
+            assert value == (close_to(expected) if averaged else expected), name
+        for name, usd in folded_slippage(intent, entries).items():
+            found = None if got[name] is None else float(got[name])
+            assert found == (None if usd is None else pytest.approx(usd, rel=1e-9, abs=1e-6)), name
 
 
 def check_orders(connection: duckdb.DuckDBPyConnection, entries: Sequence[e.Entry]) -> None:
@@ -226,10 +283,14 @@ def test_a_trade_from_entry_to_profit(tmp_path: Path) -> None:
             fill("t1", LegName.A, Side.SELL, "300", "1.50", number=1),
             fill("t1", LegName.A, Side.SELL, "400", "1.49", number=2),
             fill("t1", LegName.B, Side.BUY, "1000", "0.505", number=3),
+            order("t1", LegName.A),
+            order("t1", LegName.A, 1),
+            order("t1", LegName.B),
             step("t1", TradeStatus.OPEN, at_ms=2_000, leg_skew_ms=3.5, naked_seconds=0.01),
             e.FundingPaid(
                 at_ms=3_000, trade_id=TradeId("t1"), symbol=Symbol("X"), amount_usd=Decimal("-0.05"), transaction_id="1"
             ),
+            step("t1", TradeStatus.CLOSING, at_ms=61_000, price_a=Decimal("1.39"), price_b=Decimal("0.51")),
             fill("t1", LegName.A, Side.BUY, "700", "1.40", number=4, purpose=Purpose.EXIT),
             fill(
                 "t1",
@@ -248,6 +309,7 @@ def test_a_trade_from_entry_to_profit(tmp_path: Path) -> None:
     with duckdb.connect(path, read_only=True) as connection:
         (row,) = rows(connection, "SELECT * FROM pair_trades")
         (pair,) = rows(connection, "SELECT * FROM pair_performance")
+        (quality,) = rows(connection, "SELECT * FROM execution_quality")
     expected = {
         "quantity_a": Decimal(700),
         "quantity_b": Decimal(1000),
@@ -265,10 +327,29 @@ def test_a_trade_from_entry_to_profit(tmp_path: Path) -> None:
         "naked_seconds": 0.01,
         "entry_slippage_bps_a": pytest.approx(38.095, abs=0.01),  # Sold below the decision's 1.5.
         "entry_slippage_bps_b": pytest.approx(100),
+        # 300 × 0 + 400 × 0.01, and 1000 × 0.005; bought back 700 × 0.01 above the decision, the other leg as decided.
+        "entry_slippage_usd": Decimal(9),
+        "entry_slippage_bps": pytest.approx(9 / (700 * 1.5 + 1000 * 0.5) * 1e4),
+        "exit_slippage_usd": Decimal(7),
+        "exit_slippage_bps_a": pytest.approx(0.01 / 1.39 * 1e4),
+        "exit_slippage_bps_b": 0.0,
+        "slippage_usd": Decimal(16),
+        "fees_by_asset": '{"BNB":"0.00002","USDT":"0.4"}',
+        "turnover_usd": Decimal(3041),
+        "orders": 3,
+        "extra_orders": 1,
+        "entered_by": "taker",
         "costs": '{"fees_usd": "0.8"}',
         "exit_reason": "reverted",
     }
     for name, value in expected.items():
         assert row[name] == value, name
     assert (pair["trades"], pair["win_rate"], pair["net_pnl_usd"]) == (1, 1.0, Decimal("70.55"))
+    assert (quality["trades"], quality["rollbacks"], quality["extra_orders"], quality["naked_seconds_max"]) == (
+        1,
+        0,
+        1,
+        0.01,
+    )
+    assert (quality["slippage_usd"], quality["fees_bps"]) == (Decimal(16), pytest.approx(0.4 / 3041 * 1e4))
     assert ledger.positions(path) == {}
