@@ -4,7 +4,7 @@ It is persisted by construction: what is still held is the fold of the journal, 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from domain.edge import executable_price
@@ -27,12 +27,15 @@ from domain.orders import (
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import Symbol
 from domain.trades import ZERO, TradeState
+from runner.config import ExecutionSettings
 from runner.execution.desk import QuoteOf
+from runner.execution.freezing import freeze_if_repeated
 from runner.execution.order_driver import OrderDriver
 from runner.execution.records import Records
 from runner.execution.situation import closing_side
 from runner.ports import Exchange, Rules
 
+ROUND_PAUSES_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 RETRY_SECONDS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0, 10.0)
 REDUCE_ONLY_REFUSED = frozenset({-2022, -4118})
 PRICE_OUT_OF_BAND = frozenset({-4131, -4016, -4024})
@@ -51,19 +54,26 @@ class Closer:
         driver: OrderDriver,
         rules: Rules,
         quote_of: QuoteOf,
-        attention_after_failures: int,
+        settings: ExecutionSettings,
+        doubt_rules: Callable[[Symbol, int], None] = lambda _symbol, _code: None,
     ) -> None:
         self._exchange = exchange
         self._records = records
         self._driver = driver
         self._rules = rules
         self._quote_of = quote_of
-        self._attention_after_failures = max(1, attention_after_failures)
+        self._settings = settings
+        self._attention_after_failures = max(1, settings.max_order_retries)
+        self._doubt_rules = doubt_rules
 
     async def close(
         self, trade: TradeState, *, reason: ExitReason, exit_z: float | None, legs: tuple[LegName, ...] = tuple(LegName)
-    ) -> None:
-        """Return when every named leg is flat in our books, with all executions booked. Raises: JournalBroken."""
+    ) -> bool:
+        """True when every named leg is flat in our books, with all executions booked. Raises: JournalBroken.
+
+        False: it will not close now. The caller lets go of the locks for a while and calls again; `finish` refuses to end the
+        trade until then. A caller that goes on to `finish` anyway loses nothing.
+        """
         self._records.drive(trade.trade_id)
         await self._say(trade, TradeStatus.CLOSING, reason, exit_z)
         failures = 0
@@ -72,12 +82,12 @@ class Closer:
             remainder = {leg: self._remainder(trade, leg) for leg in LegName}
             plan = CLOSING[remainder[LegName.A], remainder[LegName.B]]
             if plan is ClosePlan.DONE:
-                return
+                return True
             if plan is ClosePlan.WAIT:
                 raise InvariantBroken(f"{trade.trade_id}: an order is working after it was concluded")
             wanted = [leg for leg in LegName if leg in legs and remainder[leg] is Remainder.HELD]
             if not wanted:
-                return
+                return True
             before = dict(trade.held)
             await self._one_round(trade, wanted, failures)
             if trade.held == before:
@@ -256,7 +266,17 @@ class Closer:
         quote, held = self._quote_of(trade.symbol_of(leg)), trade.signed_held(leg)
         return None if quote is None or held == 0 else Decimal(str(executable_price(quote, closing_side(held))))
 
-    async def finish(self, trade: TradeState, *, status: TradeStatus, reason: ExitReason, exit_z: float | None) -> None:
-        """Journal the end of a trade that is flat."""
+    async def finish(self, trade: TradeState, *, status: TradeStatus, reason: ExitReason, exit_z: float | None) -> bool:
+        """Journal the end of a trade that is flat. False: it cannot end yet; let go of the locks, then close again."""
+        if not trade.is_flat:
+            return False
         await self._say(trade, status, reason, exit_z)
         self._records.release(trade.trade_id)
+        if status is TradeStatus.ROLLED_BACK:
+            await freeze_if_repeated(self._records, self._settings, trade.pair_id)
+        return True
+
+
+def round_pause_seconds(rounds: int) -> float:
+    """How long the symbols are left to others before the next round of a close that would not end."""
+    return ROUND_PAUSES_SECONDS[min(rounds, len(ROUND_PAUSES_SECONDS)) - 1]

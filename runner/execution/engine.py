@@ -17,9 +17,9 @@ from domain.trades import TradeState
 from runner import metrics
 from runner.config import ExecutionSettings
 from runner.exchange.user_stream import UserNews
-from runner.execution.closing import Closer
+from runner.execution.closing import Closer, round_pause_seconds
 from runner.execution.desk import Outcome, Pairs, SignalDesk, held_of
-from runner.execution.freezing import HALTED_MS, freeze, freeze_if_repeated
+from runner.execution.freezing import HALTED_MS, freeze
 from runner.execution.inbox import Inbox
 from runner.execution.opening import Opener
 from runner.execution.order_driver import OrderDriver
@@ -75,7 +75,7 @@ class ExecutionEngine:
             driver=driver,
             rules=rules,
             quote_of=quote_of,
-            attention_after_failures=settings.max_order_retries,
+            settings=settings,
         )
         self._opener = Opener(
             exchange=exchange,
@@ -262,8 +262,8 @@ class ExecutionEngine:
             naked_seconds=trade.naked_seconds(),
             **facts,
         )
-        await freeze_if_repeated(self._records, self._settings, trade.pair_id)
         self._tell(self._desk.trade_failed, trade.pair_id)
+        self._finish_later(trade)
         return Outcome(executed=False, denial=code)
 
     def _deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
@@ -312,13 +312,19 @@ class ExecutionEngine:
         """One exit from lock to flat. Failing here halts the pair, never the others."""
         self._tell(self._desk.trade_closing, trade.pair_id)
         try:
-            async with self._locks.hold(trade.symbols):
-                if trade.status.is_over and trade.is_flat:
-                    self._tell(self._desk.trade_failed, trade.pair_id)  # Closed by whoever held the lock before.
-                    return
-                await self._closer.close(trade, reason=reason, exit_z=exit_z)
-                status = TradeStatus.ROLLED_BACK if reason is ExitReason.ROLLED_BACK else TradeStatus.CLOSED
-                await self._closer.finish(trade, status=status, reason=reason, exit_z=exit_z)
+            rounds = 0
+            while True:
+                async with self._locks.hold(trade.symbols):
+                    if trade.status.is_over and trade.is_flat:
+                        self._tell(self._desk.trade_failed, trade.pair_id)  # Closed by whoever held the lock before.
+                        return
+                    await self._closer.close(trade, reason=reason, exit_z=exit_z)
+                    status = TradeStatus.ROLLED_BACK if reason is ExitReason.ROLLED_BACK else TradeStatus.CLOSED
+                    if await self._closer.finish(trade, status=status, reason=reason, exit_z=exit_z):
+                        break
+                # Not flat, or not verified: others may use the symbols until the next round.
+                rounds += 1
+                await self._records.clock.sleep(round_pause_seconds(rounds))
         except JournalBroken as error:
             self._halt(f"journal broken: {error}")
             return
@@ -346,6 +352,11 @@ class ExecutionEngine:
         now_ms = self._records.clock.now_ms()
         self._records.book.forget_ended_before(now_ms - FORGET_AFTER_MS)
 
+    def _finish_later(self, trade: TradeState) -> None:
+        """A rollback that could not be verified flat within its bound goes on by itself, the symbols free meanwhile."""
+        if not trade.status.is_over:
+            self._spawn(self._close(trade, ExitReason.ROLLED_BACK, None), f"rollback-{trade.trade_id}")
+
     async def _resume(self, trade: TradeState) -> None:
         """One trade that the last process left in the middle."""
         self._resuming.add(trade.trade_id)
@@ -358,6 +369,7 @@ class ExecutionEngine:
                     self._tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
                 else:
                     self._tell(self._desk.trade_failed, trade.pair_id)
+                    self._finish_later(trade)
                 return
             if trade.status is TradeStatus.OPEN:
                 self._records.drive(trade.trade_id)
