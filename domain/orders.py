@@ -160,6 +160,11 @@ class OrderIntent(msgspec.Struct, frozen=True, kw_only=True):
     reduce_only: bool
     attempt: int
 
+    @property
+    def rests(self) -> bool:
+        """True when the exchange would keep it in the book until somebody takes it or it is cancelled."""
+        return self.time_in_force in {TimeInForce.GTC, TimeInForce.GTX}
+
 
 class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the venue says of one order, from a reply, the user stream or a query."""

@@ -81,7 +81,12 @@ def build(
     budget = Budget(clock)
     client = make_client(settings, budget)
     timeout_seconds = settings.data.request_timeout_seconds
-    rules = ContractRules(client, timeout_seconds=timeout_seconds, taker_fee_bps=settings.risk.taker_fee_bps)
+    rules = ContractRules(
+        client,
+        timeout_seconds=timeout_seconds,
+        taker_fee_bps=settings.risk.taker_fee_bps,
+        maker_fee_bps=settings.risk.maker_fee_bps,
+    )
     exchange = BinanceExchange(
         client,
         rules,

@@ -23,6 +23,7 @@ ENV_RESERVED = frozenset({"TANDEM_HOME", "TANDEM_LOG_FILE", "TANDEM_CONFIG", "TA
 PAPER_REST_URL = "http://127.0.0.1:18080"
 STREAM_URL = "wss://fstream.binance.com"
 STREAM_URL_DEMO = "wss://demo-fstream.binance.com"
+DEAD_MAN_SECONDS_MIN = 5.0
 PAPER_KEY = "paper-key"
 PAPER_SECRET = "paper-secret"  # noqa: S105  (The paper exchange's public default, not a secret.)
 
@@ -68,7 +69,13 @@ class SignalSettings(_Section):
 class ExecutionSettings(_Section):
     """How orders are sent and what happens when they misbehave."""
 
-    use_limit_orders: bool = False
+    use_limit_orders: bool = False  # Post-only on the less liquid leg; the other is taken as that one fills.
+    limit_wait_seconds: Annotated[float, Field(gt=0, le=600)] = (
+        20.0  # How long an entry may rest, all its quotes together.
+    )
+    limit_chases_max: Annotated[int, Field(ge=0, le=100)] = 5  # How often it may be quoted anew.
+    # The exchange cancels every order of a symbol in which ours rests unless it hears from us within so long. 0: never.
+    dead_man_seconds: Annotated[float, Field(ge=0, le=600)] = 30.0
     max_slippage_pct: Annotated[float, Field(gt=0, le=0.05)] = 0.001
     order_timeout_seconds: PositiveFloat = 30.0  # A resting order older than this is cancelled.
     # Failed attempts to close a leg after which a person is called; the attempts themselves never end.
@@ -80,6 +87,14 @@ class ExecutionSettings(_Section):
     freeze_seconds: PositiveInt = 900
     on_shutdown: Literal["keep", "flatten"] = "keep"
 
+    @model_validator(mode="after")
+    def _dead_man_can_be_kept(self) -> "ExecutionSettings":
+        if 0 < self.dead_man_seconds < DEAD_MAN_SECONDS_MIN:
+            raise ValueError(
+                f"dead_man_seconds: set 0 (off) or at least {DEAD_MAN_SECONDS_MIN:g}, so that one lost request does not fire it"
+            )
+        return self
+
 
 class RiskSettings(_Section):
     """What may be lost."""
@@ -90,6 +105,7 @@ class RiskSettings(_Section):
     leverage: Annotated[int, Field(ge=1, le=125)] = 3
     min_edge_ratio: Annotated[float, Field(ge=0)] = 1.0
     taker_fee_bps: Annotated[float, Field(ge=0, le=100)] = 5.0  # Until the account's own rate is known.
+    maker_fee_bps: Annotated[float, Field(ge=-10, le=100)] = 2.0  # The same; a rebate is negative.
 
 
 class StorageSettings(_Section):

@@ -84,6 +84,13 @@ class Exchange(Protocol):
         """None when the venue knows no such working order (−2011). Raises: OutcomeUnknown, Unreachable."""
         ...
 
+    async def arm_dead_man(self, symbol: Symbol, countdown_ms: int) -> None:
+        """Let the venue cancel every open order of the symbol, whoever made it, unless asked again in time; 0 disarms.
+
+        Raises: Refused, OutcomeUnknown, Unreachable.
+        """
+        ...
+
     async def fills(self, symbol: Symbol, *, since_ms: int, exchange_order_id: str | None = None) -> Sequence[Fill]:
         """The account's own executions. Raises: OutcomeUnknown, Unreachable."""
         ...
@@ -113,3 +120,5 @@ class Rules(Protocol):
     def funding(self, symbol: Symbol) -> FundingTerms: ...
 
     def taker_fee_rate(self, symbol: Symbol) -> float: ...
+
+    def maker_fee_rate(self, symbol: Symbol) -> float: ...

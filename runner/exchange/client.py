@@ -47,6 +47,7 @@ class Client(Protocol):
     async def fapiPrivateGetSymbolConfig(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPrivatePostLeverage(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPrivatePostMarginType(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPrivatePostCountdownCancelAll(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPrivatePostListenKey(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPrivatePutListenKey(self, params: Any = ...) -> Any: ...  # noqa: N802
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from domain.edge import FUNDING_INTERVAL_HOURS_DEFAULT, FundingTerms
@@ -13,17 +14,27 @@ from runner.exchange.requests import ask, reading
 from runner.exchange.wire import Unreadable, decimal_of
 
 
+@dataclass(frozen=True, slots=True)
+class Fees:
+    """Shares of the notional; a rebate is negative."""
+
+    taker: float
+    maker: float
+
+
 class ContractRules:
     """Satisfies `runner.ports.Rules` for the symbols it was asked to load."""
 
-    def __init__(self, client: Client, *, timeout_seconds: float, taker_fee_bps: float) -> None:
+    def __init__(
+        self, client: Client, *, timeout_seconds: float, taker_fee_bps: float, maker_fee_bps: float = 2.0
+    ) -> None:
         self._client = client
         self._timeout = timeout_seconds
-        self._taker_fee_default = taker_fee_bps / 10_000
+        self._fees_default = Fees(taker=taker_fee_bps / 10_000, maker=maker_fee_bps / 10_000)
         self._symbols_by_id: dict[str, Symbol] = {}
         self._instruments: dict[Symbol, Instrument] = {}
         self._brackets: dict[str, tuple[LeverageStep, ...]] = {}
-        self._fees: dict[Symbol, float] = {}
+        self._fees: dict[Symbol, Fees] = {}
         self._funding: dict[Symbol, FundingTerms] = {}
 
     def symbol_of(self, venue_id: str) -> Symbol | None:
@@ -37,7 +48,10 @@ class ContractRules:
         return self._funding.get(symbol, FundingTerms(0.0))
 
     def taker_fee_rate(self, symbol: Symbol) -> float:
-        return self._fees.get(symbol, self._taker_fee_default)
+        return self._fees.get(symbol, self._fees_default).taker
+
+    def maker_fee_rate(self, symbol: Symbol) -> float:
+        return self._fees.get(symbol, self._fees_default).maker
 
     async def load(self, symbols: Collection[Symbol]) -> None:
         """Filters and brackets. Raises: ConfigError for a symbol that is not listed; ExchangeError."""
@@ -68,7 +82,7 @@ class ContractRules:
                 self._instruments[symbol] = instrument_of(row, symbol, self._brackets.get(venue_id, ()))
 
     async def load_fees(self, symbol: Symbol) -> None:
-        """The account's own taker fee for one symbol (weight 20). Raises: ExchangeError."""
+        """The account's own fees for one symbol (weight 20). Raises: ExchangeError."""
         parameters = {"symbol": exchange_id(symbol)}
         row = await ask(
             "commissionRate",
@@ -76,7 +90,7 @@ class ContractRules:
             timeout_seconds=self._timeout,
         )
         with reading("commissionRate"):
-            self._fees[symbol] = float(row["takerCommissionRate"])
+            self._fees[symbol] = Fees(taker=float(row["takerCommissionRate"]), maker=float(row["makerCommissionRate"]))
 
     async def load_funding(self) -> None:
         """Predicted rates and intervals of every contract (weight 10). Raises: ExchangeError."""

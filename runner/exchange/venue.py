@@ -137,6 +137,20 @@ class BinanceExchange:
             raise OutcomeUnknown(f"order cancel: {refused}", refused.code) from None
         return self._report(reply, "order cancel")
 
+    async def arm_dead_man(self, symbol: Symbol, countdown_ms: int) -> None:
+        venue_id = exchange_id(symbol)
+        parameters = {"symbol": venue_id, "countdownTime": countdown_ms}
+        try:
+            reply = await self._ask(
+                "countdownCancelAll", lambda: self._client.fapiPrivatePostCountdownCancelAll(parameters)
+            )
+        except Refused as refused:
+            self._notice_clock(refused)
+            raise
+        with reading("countdownCancelAll"):
+            if (str(reply["symbol"]), int(reply["countdownTime"])) != (venue_id, countdown_ms):
+                raise OutcomeUnknown("countdownCancelAll: the reply is about something else")
+
     def _report(self, reply: Any, what: str) -> OrderReport:
         with reading(what):
             return order_report(reply, self._rules.symbol_of)

@@ -71,7 +71,11 @@ class OrderDriver:
         return orders
 
     async def conclude(self, orders: Sequence[OrderState]) -> None:
-        """Return when every one of them is over and all their executions are booked. Never gives up."""
+        """Return when every one of them is over and all their executions are booked. Never gives up.
+
+        An order that rests is withdrawn at once: to conclude it is to end it. Others are cancelled when they work for longer than
+        they should.
+        """
         async with asyncio.TaskGroup() as group:
             for order in orders:
                 if not order.is_settled:
@@ -81,15 +85,14 @@ class OrderDriver:
         search = _Search()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        cancel_asked = False
+        patience_seconds = 0.0 if order.intent.rests else self._order_timeout_seconds
         while not order.is_settled:
             if order.is_over:
                 await self._fetch_fills(order, search)
             elif order.status in {OrderStatus.UNKNOWN, OrderStatus.INTENDED}:
                 await self._look_up(order, search)
-            elif not cancel_asked and loop.time() - began > self._order_timeout_seconds:
-                cancel_asked = True
-                await self._cancel(order)
+            elif loop.time() - began >= patience_seconds:
+                await self._withdraw(order, search)
             elif not await self._records.changed(order.intent.trade_id, self._pause(search)):
                 await self._look_up(order, search)
         self.sent_until_ms.pop(order.intent.client_order_id, None)
@@ -176,14 +179,20 @@ class OrderDriver:
         if not order.is_settled:
             await self._records.changed(order.intent.trade_id, self._pause(search))
 
-    async def _cancel(self, order: OrderState) -> None:
+    async def _withdraw(self, order: OrderState, search: _Search) -> None:
+        """Cancel, and look before asking again: the request may be lost, or be overtaken by an execution (−2011)."""
         try:
             report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
         except (OutcomeUnknown, Unreachable) as failure:
             self._say_waiting(order, failure)
-            return
+            await self._wait_after(order, search, failure)
+            report = None
         if report is not None:
             await self._records.take_report(order, report, "cancel")
+        if not order.is_over:
+            await self._look_up(order, search)
+        if not order.is_over:
+            await self._records.changed(order.intent.trade_id, self._pause(search))
 
     async def _wait_after(self, order: OrderState, search: _Search, failure: ExchangeError) -> None:
         if search.looks and search.looks % 8 == 0:

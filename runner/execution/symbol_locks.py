@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 
 from domain.symbols import Symbol
@@ -12,16 +13,25 @@ class SymbolLocks:
 
     def __init__(self) -> None:
         self._locks: dict[Symbol, asyncio.Lock] = {}
+        self._waiting: Counter[Symbol] = Counter()
 
     def busy(self, symbols: Iterable[Symbol]) -> bool:
         """True when `hold` would have to wait."""
         return any(self._lock(symbol).locked() for symbol in symbols)
 
+    def wanted(self, symbols: Iterable[Symbol]) -> bool:
+        """True when somebody waits for one of them. Only what closes a trade ever waits: let it in as soon as it is safe."""
+        return any(self._waiting[symbol] for symbol in symbols)
+
     @contextlib.asynccontextmanager
     async def hold(self, symbols: Iterable[Symbol]) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             for symbol in sorted(set(symbols)):
-                await stack.enter_async_context(self._lock(symbol))
+                self._waiting[symbol] += 1
+                try:
+                    await stack.enter_async_context(self._lock(symbol))
+                finally:
+                    self._waiting[symbol] -= 1
             yield
 
     def _lock(self, symbol: Symbol) -> asyncio.Lock:
