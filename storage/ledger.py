@@ -2,7 +2,8 @@
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -73,6 +74,20 @@ def read(ledger: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any] =
         connection = _open(ledger)
         try:
             return _answer(connection, sql, parameters)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def reading(ledger: Path) -> Iterator[Callable[[str], Table]]:
+    """Several statements on one and the same publication; other readers of this process wait meanwhile.
+
+    Raises: LedgerUnavailable; what is yielded raises QueryRefused.
+    """
+    with _one_at_a_time:
+        connection = _open(ledger)
+        try:
+            yield lambda sql: _answer(connection, sql, ())
         finally:
             connection.close()
 

@@ -20,6 +20,10 @@ OURS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "resume": ("runner.commands.talk:resume", "Entries again."),
         "flatten": ("runner.commands.talk:flatten", "Close one pair's trade, or all of them."),
         "reload": ("runner.commands.talk:reload", "Read the pairs file again, now."),
+        "trade": (
+            "runner.commands.trade:trade",
+            "One trade's story from signal to last execution, or the last trades.",
+        ),
         "query": ("runner.commands.query:query", "One SQL statement against the published ledger."),
     }
 )

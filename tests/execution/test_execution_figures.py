@@ -9,6 +9,7 @@ from execution_rig import running
 from domain.pairs import SignalType
 from storage import ledger
 from storage.recorder import drain_once
+from storage.story import story_of
 
 
 def rows(tmp_path: Path) -> list[dict[str, Any]]:
@@ -43,3 +44,10 @@ async def test_a_rolled_back_trade_tells_what_it_took(tmp_path: Path) -> None:
     assert trade["exit_decision_price_b"] is None
     assert trade["exit_slippage_bps"] == pytest.approx(0.0, abs=1e-6)
     assert trade["naked_seconds"] > 0
+    story = story_of(tmp_path / "ledger.duckdb", trade["trade_id"][:10], hedge_tolerance=0.02)
+    kinds = [line.kind for line in story.lines]
+    assert kinds[:4] == ["signal", "plan", "intent", "intent"]
+    assert kinds[-1] == "outcome"
+    (naked,) = [line for line in story.lines if line.kind == "naked"]
+    assert naked.facts["seconds"] == pytest.approx(trade["naked_seconds"])
+    assert any("refused, -2019" in line.text for line in story.lines)

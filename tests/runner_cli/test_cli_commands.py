@@ -50,11 +50,11 @@ def test_help_lists_every_command_and_imports_nothing_heavy(folder: Path) -> Non
     lines = done.stdout.splitlines()
     assert lines[-1] == "[] 0"
     names = [line.split()[0] for line in lines if line.startswith("  ") and not line.startswith("   ")]
-    wanted = ["run", "status", "pause", "resume", "flatten", "reload", "query"]
+    wanted = ["run", "status", "pause", "resume", "flatten", "reload", "trade", "query"]
     assert [name for name in names if name in wanted] == wanted
 
 
-@pytest.mark.parametrize("name", ["run", "status", "pause", "resume", "flatten", "reload", "query"])
+@pytest.mark.parametrize("name", ["run", "status", "pause", "resume", "flatten", "reload", "trade", "query"])
 def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of([name, "--help"]) == 0
     assert "--config" in capsys.readouterr().out
