@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint check bench lock env
+.PHONY: help up test lint check bench simulate lock env
 
 help:
 	@echo "make up      start everything: paper exchange, recorder, Prefect and its UI, live runner (Ctrl-C stops all)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint    all of make test but the tests"
 	@echo "make check   make lint and the fast tests"
 	@echo "make bench   the benchmarks"
+	@echo "make simulate SEEDS=10000 [FROM=0]   that many random stories of faults and crashes against the execution engine"
 	@echo "make lock    write requirements.lock anew from pyproject.toml"
 
 up: $(STAMP)
@@ -34,6 +35,12 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
+
+# Everything a story draws comes from its seed; SEEDS=1 FROM=<seed> tells one story in full.
+SEEDS ?= 1000
+FROM ?= 0
+simulate: $(STAMP)
+	@PYTHONPATH=.:tests/paper PYTHONHASHSEED=0 $(BIN)/python tests/simulation/simulate.py --seeds $(SEEDS) --from $(FROM)
 
 env: $(STAMP)
 

@@ -1,0 +1,168 @@
+"""What must hold once everything is at rest: the invariants of the design, each with a message that says what is wrong."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from domain.entries import FillSeen
+from domain.orders import Fill, LegName, Purpose, is_ours
+from domain.symbols import exchange_id
+from domain.trades import Book, TradeState
+
+if TYPE_CHECKING:
+    from sim_world import World
+
+ZERO = Decimal(0)
+NAKED_SECONDS_TOLERANCE = 0.002
+
+
+def check_rest(world: "World") -> None:
+    """Hedged or flat, and belief equals truth."""
+    runner = world.runner
+    assert runner is not None
+    book = runner.book
+    for trade in book.live_trades():
+        if not trade.is_hedged:
+            world.violate(f"{trade.trade_id} rests {trade.status} with a hedge error of {trade.hedge_error:.3f}")
+    replayed = Book(world.execution.hedge_error_max)
+    for entry in world.disk.replay():
+        replayed.apply(entry)
+    _check_fills(world, replayed)
+    _check_positions(world, book)
+    _check_orders(world, replayed)
+    _check_replay(world, book, replayed)
+    _check_desk(world)
+    _check_naked_seconds(world, replayed)
+    if runner.switches.reserved:
+        world.violate(f"capital is still reserved: {runner.switches.reserved}")
+
+
+def check_flat(world: "World") -> None:
+    """Everything of ours is closed; what is not ours is where its owner left it."""
+    runner = world.runner
+    assert runner is not None
+    if live := list(runner.book.live_trades()):
+        world.violate(f"not flat: {[(trade.trade_id, str(trade.status)) for trade in live]}")
+    foreign = _foreign_amounts(world, runner.book)
+    if world.exchange.positions() != foreign:
+        world.violate(f"the venue holds {world.exchange.positions()}, others than we explain {foreign}")
+
+
+def _foreign_amounts(world: "World", book: Book) -> dict[str, Decimal]:
+    """What the account holds by executions that no trade of ours has taken as its own."""
+    ours = book._fills
+    names = {exchange_id(symbol): symbol for pair in world.pairs.values() for symbol in pair.symbols}
+    amounts: dict[str, Decimal] = {}
+    for trade in world.exchange.portfolio.trades:
+        if (names.get(trade.symbol), str(trade.trade_id)) not in ours:
+            signed = trade.quantity if trade.side == "BUY" else -trade.quantity
+            amounts[trade.symbol] = amounts.get(trade.symbol, ZERO) + signed
+    return {symbol: amount for symbol, amount in amounts.items() if amount}
+
+
+def _check_positions(world: "World", book: Book) -> None:
+    believed = {exchange_id(symbol): amount for symbol, amount in book.positions().items()}
+    foreign = _foreign_amounts(world, book)
+    truth = world.exchange.positions()
+    for symbol in sorted(set(believed) | set(truth) | set(foreign)):
+        expected = believed.get(symbol, ZERO) + foreign.get(symbol, ZERO)
+        if truth.get(symbol, ZERO) != expected:
+            world.violate(
+                f"{symbol}: the venue holds {truth.get(symbol, ZERO)}, our books say {believed.get(symbol, ZERO)}"
+                f" and others hold {foreign.get(symbol, ZERO)}"
+            )
+
+
+def _check_fills(world: "World", replayed: Book) -> None:
+    """Every execution of an order of ours is in the journal, once; no other one claims to be."""
+    names = {exchange_id(symbol): symbol for pair in world.pairs.values() for symbol in pair.symbols}
+    portfolio = world.exchange.portfolio
+    truth = {
+        (names[trade.symbol], str(trade.trade_id))
+        for trade in portfolio.trades
+        if is_ours(portfolio.orders[trade.order_id].client_order_id)
+    }
+    journaled = replayed._fills  # A fill booked twice does not replay at all.
+    lost = truth - journaled
+    if lost:
+        world.violate(f"{len(lost)} executions of ours are not in the journal: {sorted(lost)}")
+    for identity in journaled - truth - _foreign_identities(world, names):
+        world.violate(f"the journal holds an execution that never was: {identity}")
+
+
+def _foreign_identities(world: "World", names: dict[str, str]) -> set[tuple[str, str]]:
+    portfolio = world.exchange.portfolio
+    return {
+        (names[trade.symbol], str(trade.trade_id))
+        for trade in portfolio.trades
+        if trade.symbol in names and not is_ours(portfolio.orders[trade.order_id].client_order_id)
+    }
+
+
+def _check_orders(world: "World", replayed: Book) -> None:
+    for order in world.exchange.our_orders():
+        known = replayed.orders.get(order.client_order_id)
+        if known is None:
+            world.violate(f"{order.client_order_id} is at the venue without an intent in the journal")
+        elif order.open:
+            world.violate(f"{order.client_order_id} still rests at the venue")
+        elif known.filled != order.filled:
+            world.violate(f"{order.client_order_id} filled {order.filled}, our books say {known.filled}")
+    for order in world.exchange.portfolio.orders.values():
+        if order.client_order_id.startswith("person-") and order.status != "NEW":
+            world.violate(f"a person's order {order.client_order_id} was touched: {order.status}")
+
+
+def _check_replay(world: "World", book: Book, replayed: Book) -> None:
+    """What the process believes is what the journal says."""
+    if book.trades.keys() != replayed.trades.keys():
+        world.violate(f"replay knows other trades: {book.trades.keys() ^ replayed.trades.keys()}")
+        return
+    for trade_id, trade in book.trades.items():
+        again = replayed.trades[trade_id]
+        if trade != again:
+            differing = [name for name in trade.__slots__ if getattr(trade, name) != getattr(again, name)]
+            world.violate(
+                f"{trade_id} replays differently: "
+                + ", ".join(f"{name} {getattr(trade, name)} / {getattr(again, name)}" for name in differing)
+            )
+    for name in ("open_by_pair", "frozen_until_ms", "executed"):
+        if getattr(book, name) != getattr(replayed, name):
+            world.violate(f"{name} replays differently")
+
+
+def _check_desk(world: "World") -> None:
+    """The signals must know what is open, or nobody will ever close it."""
+    runner = world.runner
+    assert runner is not None
+    desk, open_by_pair = runner.desk, runner.book.open_by_pair
+    for pair_id in world.pairs:
+        if pair_id in open_by_pair and (pair_id not in desk.held or pair_id in desk.busy):
+            world.violate(f"{pair_id} is open, and its signals think otherwise (busy: {pair_id in desk.busy})")
+        if pair_id not in open_by_pair and (pair_id in desk.held or pair_id in desk.busy):
+            world.violate(f"{pair_id} is flat, and its signals think otherwise (busy: {pair_id in desk.busy})")
+
+
+def _check_naked_seconds(world: "World", replayed: Book) -> None:
+    for trade in replayed.trades.values():
+        if not trade.is_hedged:
+            continue
+        truth = _naked_seconds(world, trade)
+        if abs(truth - trade.naked_seconds()) > NAKED_SECONDS_TOLERANCE:
+            world.violate(f"{trade.trade_id} stood naked for {truth:.3f} s, recorded are {trade.naked_seconds():.3f} s")
+
+
+def _naked_seconds(world: "World", trade: TradeState) -> float:
+    """By the venue's own times, executions in the order in which they happened."""
+    again = TradeState(plan=trade.plan, hedge_tolerance=trade.hedge_tolerance)
+    for fill, leg, purpose in sorted(_fills_of(world, trade), key=lambda row: (row[0].at_ms, row[0].exchange_trade_id)):
+        again.absorb(fill, leg, purpose)
+    return again.naked_seconds()
+
+
+def _fills_of(world: "World", trade: TradeState) -> Iterable[tuple[Fill, LegName, Purpose]]:
+    return [
+        (entry.fill, entry.leg, entry.purpose)
+        for entry in world.disk.replay()
+        if isinstance(entry, FillSeen) and entry.trade_id == trade.trade_id
+    ]

@@ -1,0 +1,230 @@
+"""One live runner, put together as `runner.components` does, on virtual time; several of them may live one after another."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from sim_exchange import Exchange, Wire
+from sim_journal import Disk, SimJournal
+from sim_loop import VirtualClock
+from sim_market import SimRules
+from sim_stream import SimUserStream, Subscribers
+
+from domain.decide import HeldTrade
+from domain.errors import OutcomeUnknown, Refused, Unreachable
+from domain.pairs import PairConfig
+from domain.symbols import PairId, Symbol
+from domain.trades import Book
+from runner.components import reply_timeout_seconds
+from runner.config import ExecutionSettings, RiskSettings
+from runner.exchange.budget import Budget
+from runner.exchange.venue import BinanceExchange
+from runner.execution.desk import held_of
+from runner.execution.engine import ExecutionEngine
+from runner.execution.records import Records
+from runner.execution.situation import Assessor, Switches
+
+RISK = RiskSettings(min_edge_ratio=0, gross_notional_usd_max=10**9, daily_loss_usd_max=10**9, leverage=3)
+REQUEST_TIMEOUT_SECONDS = 3.0
+RETRY_SECONDS = (0.3, 0.6, 1.2, 2.5, 5.0)
+BALANCE_SECONDS = 10.0
+DISCONNECT_SECONDS = 15.0
+
+
+class StoryLog:
+    """Satisfies `runner.execution.records.Log`."""
+
+    def __init__(self, tell: Callable[[str, str, dict[str, Any]], None]) -> None:
+        self._tell = tell
+        self.dead = False
+
+    def at(self, level: str, event: str, /, **facts: Any) -> None:
+        if not self.dead:
+            self._tell(level, event, facts)
+
+    def info(self, event: str, /, **facts: Any) -> None:
+        self.at("info", event, **facts)
+
+    def warning(self, event: str, /, **facts: Any) -> None:
+        self.at("warning", event, **facts)
+
+    def error(self, event: str, /, **facts: Any) -> None:
+        self.at("error", event, **facts)
+
+
+class SimDesk:
+    """Satisfies `runner.execution.desk.SignalDesk`: what the signals believe of each pair."""
+
+    def __init__(self) -> None:
+        self.held: dict[PairId, HeldTrade] = {}
+        self.busy: set[PairId] = set()
+
+    def trade_opening(self, pair_id: PairId) -> None:
+        self.busy.add(pair_id)
+
+    def trade_opened(self, pair_id: PairId, held: HeldTrade) -> None:
+        self.busy.discard(pair_id)
+        self.held[pair_id] = held
+
+    def trade_closing(self, pair_id: PairId) -> None:
+        self.busy.add(pair_id)
+
+    def trade_closed(self, pair_id: PairId, stopped_sign: int = 0) -> None:
+        self.busy.discard(pair_id)
+        self.held.pop(pair_id, None)
+
+    def trade_failed(self, pair_id: PairId) -> None:
+        self.busy.discard(pair_id)
+
+    denied = trade_failed
+
+
+class SimRunner:
+    """Built by its constructor from the journal alone; `main` lives until `stop` is set or the loop is killed."""
+
+    def __init__(
+        self,
+        *,
+        exchange: Exchange,
+        subscribers: Subscribers,
+        disk: Disk,
+        clock: VirtualClock,
+        pairs: dict[PairId, PairConfig],
+        execution: ExecutionSettings,
+        tell: Callable[[str, str, dict[str, Any]], None],
+        kill: Callable[[], None],
+        on_leaving: Callable[[list[str]], None],
+        engine_type: type[ExecutionEngine] = ExecutionEngine,
+    ) -> None:
+        self.exchange = exchange
+        self.clock = clock
+        self.pairs = pairs
+        self.desk = SimDesk()
+        self.log = StoryLog(tell)
+        self.halted: list[str] = []
+        self.stop = asyncio.Event()
+        self.trading = False
+        self.journal = SimJournal(disk, kill=kill, on_broken=lambda error: self.halt(f"journal: {error}"))
+        self.book = Book(execution.hedge_error_max)
+        for entry in disk.replay():
+            self.book.apply(entry)
+        self.rules = SimRules(exchange.market)
+        budget = Budget(clock)
+        self.wire = Wire(exchange, clock, budget, recv_window_ms=execution.recv_window_ms, on_leaving=on_leaving)
+        self.venue = BinanceExchange(
+            self.wire,
+            self.rules,
+            budget,
+            request_timeout_seconds=REQUEST_TIMEOUT_SECONDS,
+            reply_timeout_seconds=reply_timeout_seconds(execution),
+            batch=execution.batch_orders,
+        )
+        self.records = Records(self.journal, self.book, clock, self.log)
+        self.switches = Switches()
+        self.assessor = Assessor(
+            book=self.book,
+            rules=self.rules,
+            exchange=self.venue,
+            clock=clock,
+            quote_of=self.quote_of,
+            switches=self.switches,
+            execution=execution,
+            risk=RISK,
+            quote_age_ms_max=2000,
+            dry_run=False,
+        )
+        self.engine = engine_type(
+            exchange=self.venue,
+            records=self.records,
+            rules=self.rules,
+            assessor=self.assessor,
+            switches=self.switches,
+            pairs=pairs,
+            desk=self.desk,
+            settings=execution,
+            quote_of=self.quote_of,
+            halt=self.halt,
+        )
+        self.stream = SimUserStream(
+            exchange,
+            subscribers,
+            self.rules.symbol_of,
+            on_news=self.engine.on_news,
+            on_gap=self.engine.on_gap,
+            on_up=self._stream_is_up,
+        )
+        self._connected = asyncio.Event()
+        self.records.on_stream_silent = self.stream.mistrust
+
+    def quote_of(self, symbol: Symbol) -> Any:
+        return self.exchange.market.quote(symbol)
+
+    def halt(self, reason: str) -> None:
+        self.halted.append(reason)
+        self.log.error("halting", why=reason)
+        self.stop.set()
+
+    def _stream_is_up(self, is_up: bool) -> None:
+        self.switches.user_stream_down = not is_up
+        if is_up:
+            self._connected.set()
+
+    async def main(self) -> None:
+        """As `TradingBot.start_monitoring` and `shutdown_gracefully` do."""
+        beside = [asyncio.ensure_future(self._watch_clock()), asyncio.ensure_future(self._sample_balance())]
+        starting = asyncio.ensure_future(self._start())
+        try:
+            stopping = asyncio.ensure_future(self.stop.wait())
+            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+            await stopping
+            self.trading = False
+            await self.engine.disconnect(DISCONNECT_SECONDS)
+        finally:
+            for task in (starting, *beside):
+                task.cancel()
+            await asyncio.gather(starting, *beside, return_exceptions=True)
+
+    async def _start(self) -> None:
+        await self._first_answers()
+        for trade in self.book.live_trades():
+            self.desk.trade_opened(trade.pair_id, held_of(trade))
+        self.stream.connect_soon()
+        await self._connected.wait()
+        await self.engine.connect()
+        self.trading = True
+
+    async def _first_answers(self) -> None:
+        tries = 0
+        while True:
+            try:
+                await self.venue.synchronise_clock()
+                self.switches.balance = await self.venue.balance()
+            except (OutcomeUnknown, Refused, Unreachable):
+                await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+                tries += 1
+            else:
+                return
+
+    async def _watch_clock(self) -> None:
+        while True:
+            await self.venue.clock_is_off.wait()
+            try:
+                await self.venue.synchronise_clock()
+            except (OutcomeUnknown, Refused, Unreachable):
+                await asyncio.sleep(1.0)
+
+    async def _sample_balance(self) -> None:
+        while True:
+            await asyncio.sleep(BALANCE_SECONDS)
+            try:
+                self.switches.balance = await self.venue.balance()
+            except (OutcomeUnknown, Refused, Unreachable):
+                continue
+
+    def die(self) -> None:
+        """Nothing of it reaches the world any more, last words included."""
+        self.log.dead = True
+        self.wire.dead = self.journal.dead = True
+        self.stream.die()
