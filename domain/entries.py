@@ -103,6 +103,7 @@ class TradeAdvanced(Entry, frozen=True, kw_only=True, tag="trade_advanced"):
     exit_z: float | None = None
     exit_reason: ExitReason | None = None
     naked_seconds: float | None = None  # Total so far.
+    naked_notional_usd_seconds: float | None = None  # The same, each second times the notional that stood unhedged.
     leg_skew_ms: float | None = None  # Between the two legs' first fills.
     price_a: Decimal | None = (
         None  # Executable prices at the decision to close: what an exit's slippage is measured from.

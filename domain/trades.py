@@ -59,6 +59,12 @@ class OrderState:
     def filled(self) -> Decimal:
         return max(self.reported, self.seen)
 
+    @property
+    def refusal_code(self) -> int | None:
+        """The exchange's code if this order was refused and still is."""
+        code = self.last_refusal.split(" ", 1)[0]
+        return int(code) if self.status is OrderStatus.REFUSED and code.lstrip("-").isdigit() else None
+
 
 @dataclass(slots=True, kw_only=True)
 class TradeState:
@@ -76,6 +82,8 @@ class TradeState:
     fees_usd: Decimal = ZERO
     funding_usd: Decimal = ZERO
     naked_ms: int = 0
+    naked_notional_usd_ms: Decimal = ZERO
+    balancings: int = 0  # Choices to complete or trim an unequal opening.
     naked_since_ms: int | None = None
     ended_ms: int | None = None
     fill_ids: list[tuple[Symbol, str]] = field(default_factory=list)
@@ -136,6 +144,23 @@ class TradeState:
             running = max(0, now_ms - self.naked_since_ms)
         return (self.naked_ms + running) / 1000
 
+    @property
+    def naked_notional_usd(self) -> Decimal:
+        """What stands unhedged now, at the decision's prices; 0 within tolerance."""
+        if self.is_hedged:
+            return ZERO
+        gap = hedge_gap(self.held[LegName.A], self.held[LegName.B], Decimal(str(self.plan.hedge_ratio)))
+        if gap.excess_a > 0:
+            return gap.excess_a * self.plan.price_a
+        return gap.excess_b * self.plan.price_b
+
+    def naked_notional_usd_seconds(self, now_ms: int | None = None) -> float:
+        """So far: each naked second times the notional that stood unhedged; with `now_ms` as for `naked_seconds`."""
+        running = ZERO
+        if now_ms is not None and self.naked_since_ms is not None:
+            running = self.naked_notional_usd * max(0, now_ms - self.naked_since_ms)
+        return float(self.naked_notional_usd_ms + running) / 1000
+
     def unsettled(self) -> list[OrderState]:
         return [order for order in self.orders.values() if not order.is_settled]
 
@@ -148,6 +173,7 @@ class TradeState:
         if self.naked_since_ms is not None:
             until_ms = max(fill.at_ms, self.naked_since_ms)  # Executions of two legs may be told out of order.
             self.naked_ms += until_ms - self.naked_since_ms
+            self.naked_notional_usd_ms += self.naked_notional_usd * (until_ms - self.naked_since_ms)
             self.naked_since_ms = until_ms
         opens = fill.side is self.plan.side.side_of(leg)
         self.held[leg] += fill.quantity if opens else -fill.quantity
@@ -248,6 +274,8 @@ class Book:
         trade.exit_z = entry.exit_z if entry.exit_z is not None else trade.exit_z
         if entry.status is TradeStatus.OPEN:
             self.executed += 1
+        if entry.status is TradeStatus.OPENING:
+            trade.balancings += 1
         if entry.status.is_over and not was_over:
             self._end(trade, entry.at_ms)
             if entry.status is TradeStatus.ROLLED_BACK and trade.fees_usd > 0:

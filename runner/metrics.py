@@ -8,6 +8,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from domain.trades import TradeState
+
 _LATENCIES = CollectorRegistry()
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -17,6 +19,20 @@ ORDER_SECONDS = Histogram(
 NAKED_SECONDS = Histogram(
     "tandem_naked_seconds", "How long one leg stood without the other.", buckets=_BUCKETS, registry=_LATENCIES
 )
+
+NAKED_NOTIONAL = Histogram(
+    "tandem_naked_notional_usd_seconds",
+    "Notional that stood without its other leg, times the seconds it did.",
+    buckets=(1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 50_000),
+    registry=_LATENCIES,
+)
+
+
+def observe_naked(trade: TradeState) -> None:
+    """Once for every trade that has ended."""
+    NAKED_SECONDS.observe(trade.naked_seconds())
+    NAKED_NOTIONAL.observe(trade.naked_notional_usd_seconds())
+
 
 Status = Mapping[str, Any]
 

@@ -22,6 +22,7 @@ def trade_row(trade: TradeState, now_ms: int) -> Mapping[str, Any]:
         "quantity_b": str(trade.held[LegName.B]),
         "age_seconds": round((now_ms - trade.plan.at_ms) / 1000, 1),
         "naked_seconds": trade.naked_seconds(now_ms),
+        "naked_notional_usd_seconds": round(trade.naked_notional_usd_seconds(now_ms), 3),
     }
 
 

@@ -81,7 +81,17 @@ def _trade_intended(entry: e.TradeIntended) -> dict[str, Any]:
 
 
 def _trade_advanced(entry: e.TradeAdvanced) -> dict[str, Any]:
-    names = ("trade_id", "pair_id", "status", "reason", "exit_z", "exit_reason", "naked_seconds", "leg_skew_ms")
+    names = (
+        "trade_id",
+        "pair_id",
+        "status",
+        "reason",
+        "exit_z",
+        "exit_reason",
+        "naked_seconds",
+        "leg_skew_ms",
+        "naked_notional_usd_seconds",
+    )
     return _same(entry, *names) | _moneys(entry, "price_a", "price_b") | {"facts": _facts(entry.facts)}
 
 

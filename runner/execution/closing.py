@@ -255,6 +255,7 @@ class Closer:
                 exit_z=exit_z,
                 exit_reason=reason,
                 naked_seconds=trade.naked_seconds(now_ms),
+                naked_notional_usd_seconds=trade.naked_notional_usd_seconds(now_ms),
                 leg_skew_ms=trade.leg_skew_ms,
                 price_a=prices.get(LegName.A),
                 price_b=prices.get(LegName.B),

@@ -252,6 +252,8 @@ class ExecutionEngine:
 
     async def _rolled_back(self, signal: TradingSignal, trade: TradeState, refusal: str) -> Outcome:
         self.counters.rolled_back += 1
+        if trade.status.is_over:
+            metrics.observe_naked(trade)
         code = DenialCode.EXCHANGE_REFUSED if refusal else DenialCode.ROLLED_BACK
         facts = {"refusal": refusal, "cost_usd": str(-trade.net_pnl_usd)}
         self._outcomes.resolve(signal, SignalOutcome.FAILED, code, facts, trade.trade_id)
@@ -332,7 +334,7 @@ class ExecutionEngine:
             await self._halt_pair(trade.pair_id, error)
             return
         self.counters.closed += 1
-        metrics.NAKED_SECONDS.observe(trade.naked_seconds())
+        metrics.observe_naked(trade)
         self._records.log.info(
             "trade_closed",
             pair_id=trade.pair_id,

@@ -201,6 +201,7 @@ class Opener:
                 status=TradeStatus.OPEN,
                 reason="hedged",
                 naked_seconds=trade.naked_seconds(),
+                naked_notional_usd_seconds=trade.naked_notional_usd_seconds(),
                 leg_skew_ms=trade.leg_skew_ms,
                 facts={"hedge_error": round(trade.hedge_error, 6)},
             )

@@ -56,6 +56,36 @@ def test_naked_seconds_by_hand() -> None:
     assert trade.naked_seconds(9_000) == 1.5
 
 
+def test_naked_notional_by_hand() -> None:
+    """50 a at 2 USD alone for 0.4 s; then 25 a's worth alone for 0.6 s; then b alone, 100 at 1 USD, for 0.5 s."""
+    story = Story()
+    story.begin()
+    a, b = story.order(A), story.order(B)
+    story.fill(a, "50", at_ms=1_000)
+    (trade,) = story.book.live_trades()
+    assert trade.naked_notional_usd == 100
+    assert trade.naked_notional_usd_seconds(1_300) == pytest.approx(30.0)
+    story.fill(b, "50", at_ms=1_400)
+    assert trade.naked_notional_usd == 50
+    story.fill(b, "50", at_ms=2_000)
+    assert trade.naked_notional_usd == 0
+    assert trade.naked_notional_usd_seconds(9_000) == pytest.approx(40.0 + 30.0)
+    story.fill(story.order(A, Purpose.EXIT), "50", at_ms=5_000)
+    assert trade.naked_notional_usd == 100
+    story.fill(story.order(B, Purpose.EXIT), "100", at_ms=5_500)
+    assert trade.naked_notional_usd_seconds(9_000) == pytest.approx(70.0 + 50.0)
+    assert replay(story.tape).trades[trade.trade_id].naked_notional_usd_seconds(9_000) == pytest.approx(120.0)
+
+
+def test_a_choice_while_opening_is_counted_across_a_restart() -> None:
+    story = Story()
+    story.begin()
+    story.trade(TradeStatus.OPENING, naked_seconds=0.1, facts={"legs": "unequal"})
+    story.trade(TradeStatus.OPENING)
+    (trade,) = story.book.live_trades()
+    assert trade.balancings == replay(story.tape).trades[trade.trade_id].balancings == 2
+
+
 def test_within_tolerance_is_not_naked() -> None:
     story = Story()
     story.begin(hedge_error=0.05)

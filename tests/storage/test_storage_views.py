@@ -75,6 +75,7 @@ def histories(draw: st.DrawFn) -> list[e.Entry]:
             entries.append(fill(owner, leg, side, draw(quantities), draw(prices), **more))
         elif what == "step":
             more = {"exit_z": draw(maybe_z), "naked_seconds": draw(st.none() | st.floats(0, 9)), "at_ms": draw(moments)}
+            more["naked_notional_usd_seconds"] = draw(st.none() | st.floats(0, 9000))
             more["exit_reason"] = draw(st.none() | st.sampled_from(ExitReason))
             more |= {name: draw(st.sampled_from([None, Decimal("1.4")])) for name in ("price_a", "price_b")}
             entries.append(step(trade_id, draw(st.sampled_from(TradeStatus)), **more))
@@ -145,6 +146,7 @@ def folded_trade(intent: e.TradeIntended, entries: Sequence[e.Entry]) -> dict[st
         "exit_z": latest(steps, "exit_z"),
         "exit_reason": latest(steps, "exit_reason"),
         "naked_seconds": latest(steps, "naked_seconds") or 0,
+        "naked_notional_usd_seconds": latest(steps, "naked_notional_usd_seconds") or 0,
         "fees_usd": fees,
         "funding_usd": funding,
         "gross_pnl_usd": cash,

@@ -55,7 +55,11 @@ WITH steps AS (
            arg_max(exit_z, seq) FILTER (exit_z IS NOT NULL) AS exit_z,
            arg_max(exit_reason, seq) FILTER (exit_reason IS NOT NULL) AS exit_reason,
            arg_max(naked_seconds, seq) FILTER (naked_seconds IS NOT NULL) AS naked_seconds,
+           arg_max(naked_notional_usd_seconds, seq) FILTER (naked_notional_usd_seconds IS NOT NULL)
+               AS naked_notional_usd_seconds,
            arg_max(leg_skew_ms, seq) FILTER (leg_skew_ms IS NOT NULL) AS leg_skew_ms,
+           arg_max(reason, seq) FILTER (status = 'opening') AS completion,
+           arg_max(facts, seq) FILTER (status = 'opening') AS completion_facts,
            min(seq) FILTER (status = 'closing') AS closing_seq,
            arg_min(price_a, seq) FILTER (status = 'closing' AND price_a IS NOT NULL) AS exit_decision_price_a,
            arg_min(price_b, seq) FILTER (status = 'closing' AND price_b IS NOT NULL) AS exit_decision_price_b
@@ -135,7 +139,8 @@ joined AS (
     SELECT intent.*, coalesce(steps.status, 'opening') AS status, steps.status_reason, steps.advanced_at,
            coalesce(steps.opened_at, intent."at") AS opened_at,
            CASE WHEN steps.status IN ('closed', 'rolled_back') THEN steps.over_at END AS closed_at,
-           steps.exit_z, steps.exit_reason, steps.naked_seconds, steps.leg_skew_ms,
+           steps.exit_z, steps.exit_reason, steps.naked_seconds, steps.naked_notional_usd_seconds, steps.leg_skew_ms,
+           steps.completion, steps.completion_facts,
            coalesce(filled.entered, 0) = 0 AND coalesce(steps.status, 'opening') = 'opening' AS planned,
            filled.quantity_a AS filled_a, filled.quantity_b AS filled_b, filled.notional_b_usd, filled.turnover_usd,
            filled.entry_price_a, filled.entry_price_b, filled.exit_price_a, filled.exit_price_b,
@@ -171,7 +176,8 @@ SELECT trade_id, pair_id, side, status, opened_at, closed_at, hedge_ratio, entry
        coalesce(orders, 0) AS orders, coalesce(entry_orders, 0) AS entry_orders, coalesce(exit_orders, 0) AS exit_orders,
        coalesce(extra_orders, 0) AS extra_orders, coalesce(refused_orders, 0) AS refused_orders,
        coalesce(unknown_orders, 0) AS unknown_orders, coalesce(passive_orders, 0) AS passive_orders,
-       if(coalesce(passive_orders, 0) > 0, 'post_only', 'taker') AS entered_by
+       if(coalesce(passive_orders, 0) > 0, 'post_only', 'taker') AS entered_by,
+       coalesce(naked_notional_usd_seconds, 0) AS naked_notional_usd_seconds, completion, completion_facts
 FROM joined;
 
 CREATE OR REPLACE VIEW pair_performance AS
