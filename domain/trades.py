@@ -1,6 +1,7 @@
 """A pair trade as the fold of its journal entries: what is held, what it cost, how long it stood naked."""
 
-from collections.abc import Iterable
+from bisect import insort
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -85,7 +86,10 @@ class TradeState:
     naked_notional_usd_ms: Decimal = ZERO
     balancings: int = 0  # Choices to complete or trim an unequal opening.
     naked_since_ms: int | None = None
+    naked_since_usd: Decimal = ZERO  # What has stood unhedged since then.
     ended_ms: int | None = None
+    executions: list[tuple[int, LegName, Decimal]] = field(default_factory=list)
+    """When, of which leg, by how much its holding changed: in the order of time, however they were told."""
     fill_ids: list[tuple[Symbol, str]] = field(default_factory=list)
     hedge_tolerance: float = 0.02
 
@@ -115,7 +119,10 @@ class TradeState:
     @property
     def hedge_error(self) -> float:
         """0 when flat or hedged, up to 1 when one leg stands alone."""
-        a, b = max(self.held[LegName.A], ZERO), max(self.held[LegName.B], ZERO)
+        return self._error_of(self.held)
+
+    def _error_of(self, held: Mapping[LegName, Decimal]) -> float:
+        a, b = max(held[LegName.A], ZERO), max(held[LegName.B], ZERO)
         if a == 0 and b == 0:
             return 0.0
         return hedge_gap(a, b, Decimal(str(self.plan.hedge_ratio))).error
@@ -123,7 +130,10 @@ class TradeState:
     @property
     def is_hedged(self) -> bool:
         """Within what was tolerated at the start: the configured error, or what rounding had left anyway."""
-        return self.hedge_error <= max(self.hedge_tolerance, self.plan.hedge_error)
+        return self._is_hedged_by(self.held)
+
+    def _is_hedged_by(self, held: Mapping[LegName, Decimal]) -> bool:
+        return self._error_of(held) <= max(self.hedge_tolerance, self.plan.hedge_error)
 
     @property
     def leg_skew_ms(self) -> float | None:
@@ -147,9 +157,12 @@ class TradeState:
     @property
     def naked_notional_usd(self) -> Decimal:
         """What stands unhedged now, at the decision's prices; 0 within tolerance."""
-        if self.is_hedged:
+        return self._naked_usd_by(self.held)
+
+    def _naked_usd_by(self, held: Mapping[LegName, Decimal]) -> Decimal:
+        if self._is_hedged_by(held):
             return ZERO
-        gap = hedge_gap(self.held[LegName.A], self.held[LegName.B], Decimal(str(self.plan.hedge_ratio)))
+        gap = hedge_gap(held[LegName.A], held[LegName.B], Decimal(str(self.plan.hedge_ratio)))
         if gap.excess_a > 0:
             return gap.excess_a * self.plan.price_a
         return gap.excess_b * self.plan.price_b
@@ -170,22 +183,35 @@ class TradeState:
 
     def absorb(self, fill: Fill, leg: LegName, purpose: Purpose) -> None:
         """Book one execution and run the clock of naked seconds."""
-        if self.naked_since_ms is not None:
-            until_ms = max(fill.at_ms, self.naked_since_ms)  # Executions of two legs may be told out of order.
-            self.naked_ms += until_ms - self.naked_since_ms
-            self.naked_notional_usd_ms += self.naked_notional_usd * (until_ms - self.naked_since_ms)
-            self.naked_since_ms = until_ms
-        opens = fill.side is self.plan.side.side_of(leg)
-        self.held[leg] += fill.quantity if opens else -fill.quantity
+        change = fill.quantity if fill.side is self.plan.side.side_of(leg) else -fill.quantity
+        self.held[leg] += change
         if purpose is Purpose.ENTRY:
             self.entered[leg] += fill.quantity
-            self.first_fill_ms.setdefault(leg, fill.at_ms)
+            self.first_fill_ms[leg] = min(fill.at_ms, self.first_fill_ms.get(leg, fill.at_ms))
         self.cash_usd -= fill.side.sign * fill.quantity * fill.price
         self.fees_usd += fill.fee
-        if self.is_hedged:
-            self.naked_since_ms = None
-        elif self.naked_since_ms is None:
-            self.naked_since_ms = fill.at_ms
+        was_told_late = bool(self.executions) and fill.at_ms < self.executions[-1][0]
+        insort(self.executions, (fill.at_ms, leg, change), key=lambda execution: execution[0])
+        if was_told_late:
+            self._run_clock_again()
+        else:
+            self._run_clock(fill.at_ms, self.held)
+
+    def _run_clock(self, at_ms: int, held: Mapping[LegName, Decimal]) -> None:
+        """From this moment the legs hold so much."""
+        if self.naked_since_ms is not None:
+            self.naked_ms += at_ms - self.naked_since_ms
+            self.naked_notional_usd_ms += self.naked_since_usd * (at_ms - self.naked_since_ms)
+        self.naked_since_usd = self._naked_usd_by(held)
+        self.naked_since_ms = None if self._is_hedged_by(held) else at_ms
+
+    def _run_clock_again(self) -> None:
+        """An execution was told after a later one: only the whole history says how long the trade stood naked."""
+        self.naked_ms, self.naked_notional_usd_ms, self.naked_since_ms = 0, ZERO, None
+        held: dict[LegName, Decimal] = dict.fromkeys(LegName, ZERO)
+        for at_ms, leg, change in self.executions:
+            held[leg] += change
+            self._run_clock(at_ms, held)
 
 
 class Book:

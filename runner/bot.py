@@ -166,9 +166,10 @@ class TradingBot:
         await parts.watch_quotes()
         await parts.windows.warm_up()
         await parts.user_stream.connected.wait()
+        # Before the engine asks anything: a clock found wrong from here on would never be set right, and it would wait for ever.
+        self._background(tasks, parts.watcher.run(), "account")
         await parts.engine.connect()
         parts.generator.register_signal_callback(parts.engine.submit)
-        self._background(tasks, parts.watcher.run(), "account")
         self._background(tasks, self._watch.run(), "pairs-file")
         self._background(tasks, parts.windows.run(), "window-repair")
         self._background(

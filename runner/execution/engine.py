@@ -370,7 +370,7 @@ class ExecutionEngine:
                 if opened.hedged:
                     self._tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
                 else:
-                    self._tell(self._desk.trade_failed, trade.pair_id)
+                    self._tell(self._desk.trade_closed, trade.pair_id, 0)  # The signals had taken it for an open one.
                     self._finish_later(trade)
                 return
             if trade.status is TradeStatus.OPEN:

@@ -76,10 +76,13 @@ class OrderDriver:
         An order that rests is withdrawn at once: to conclude it is to end it. Others are cancelled when they work for longer than
         they should.
         """
-        async with asyncio.TaskGroup() as group:
-            for order in orders:
-                if not order.is_settled:
-                    group.create_task(self._conclude(order), name=f"conclude-{order.intent.client_order_id}")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for order in orders:
+                    if not order.is_settled:
+                        group.create_task(self._conclude(order), name=f"conclude-{order.intent.client_order_id}")
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None  # A broken journal must be told from a bug, also when told twice.
 
     async def _conclude(self, order: OrderState) -> None:
         search = _Search()

@@ -95,8 +95,8 @@ def test_within_tolerance_is_not_naked() -> None:
     assert trade.naked_seconds(60_000) == 0.0
 
 
-def test_fills_out_of_order_never_turn_time_back() -> None:
-    """b is told first, then two parts of a that came before it: no time is naked twice."""
+def test_naked_time_is_the_same_however_the_fills_are_told() -> None:
+    """b is told first, then the part of a that came half a second before it: that half second was naked too."""
     story = Story()
     story.begin()
     story.fill(story.order(B), "100", at_ms=2_000)
@@ -104,7 +104,8 @@ def test_fills_out_of_order_never_turn_time_back() -> None:
     story.fill(a, "25", at_ms=1_500)
     story.fill(a, "25", at_ms=2_300)
     (trade,) = story.book.live_trades()
-    assert trade.naked_seconds(9_000) == 0.3
+    assert trade.naked_seconds(9_000) == 0.8
+    assert trade.naked_notional_usd_seconds(9_000) > 0
     assert trade.leg_skew_ms == 500.0
 
 
