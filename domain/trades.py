@@ -227,6 +227,7 @@ class Book:
         self.rollbacks: dict[PairId, list[int]] = {}
         self.executed = 0
         self._live: dict[TradeId, TradeState] = {}
+        self._late: dict[TradeId, TradeState] = {}
         self._fills: set[tuple[Symbol, str]] = set()
         self._fundings: set[str] = set()
         self._last_funding_ms = 0
@@ -291,6 +292,15 @@ class Book:
         trade = self.trades[entry.trade_id]
         trade.fill_ids.append(identity)
         trade.absorb(entry.fill, entry.leg, entry.purpose)
+        if trade.status.is_over:
+            self._file_late(trade)
+
+    def _file_late(self, trade: TradeState) -> None:
+        """Over, and a late execution came: held is held, whatever the status says."""
+        if trade.is_flat:
+            self._late.pop(trade.trade_id, None)
+        else:
+            self._late[trade.trade_id] = trade
 
     def _advance_trade(self, entry: TradeAdvanced) -> None:
         trade = self.trades[entry.trade_id]
@@ -310,6 +320,7 @@ class Book:
             # A late fill re-opened it. The pair's present trade, if there is one, stays the one its signals are about.
             trade.ended_ms = None
             self._closed.pop(trade.trade_id, None)
+            self._late.pop(trade.trade_id, None)
             self._live[trade.trade_id] = trade
             self.open_by_pair.setdefault(trade.pair_id, trade)
         if entry.status is TradeStatus.CLOSED:
@@ -319,6 +330,7 @@ class Book:
         trade.ended_ms = at_ms
         self._closed[trade.trade_id] = (at_ms, trade.net_pnl_usd)
         del self._live[trade.trade_id]
+        self._file_late(trade)
         if self.open_by_pair.get(trade.pair_id) is trade:
             del self.open_by_pair[trade.pair_id]
             for other in self._live.values():
@@ -337,7 +349,7 @@ class Book:
     def positions(self) -> dict[Symbol, Decimal]:
         """What our trades hold, net per symbol; zero rows left out."""
         net: dict[Symbol, Decimal] = {}
-        for trade in self.live_trades():
+        for trade in (*self._live.values(), *self._late.values()):
             for leg in LegName:
                 symbol = trade.symbol_of(leg)
                 net[symbol] = net.get(symbol, ZERO) + trade.signed_held(leg)
@@ -346,6 +358,10 @@ class Book:
     def live_trades(self) -> Iterable[TradeState]:
         """Trades that are not over."""
         return self._live.values()
+
+    def late_trades(self) -> Iterable[TradeState]:
+        """Trades that are over and hold something all the same: a late execution nobody has dealt with yet."""
+        return self._late.values()
 
     def funding_owed_since_ms(self, now_ms: int) -> int:
         """From when settlements may be missing: the last one booked, or the oldest live trade; now when nothing is held."""
@@ -359,7 +375,9 @@ class Book:
     def forget_ended_before(self, cutoff_ms: int) -> None:
         """Drop what ended long ago, so that a process of months stays small. Late news of it is foreign news then."""
         for trade in [
-            trade for trade in self.trades.values() if trade.ended_ms is not None and trade.ended_ms < cutoff_ms
+            trade
+            for trade in self.trades.values()
+            if trade.ended_ms is not None and trade.ended_ms < cutoff_ms and trade.is_flat
         ]:
             del self.trades[trade.trade_id]
             for client_order_id in trade.orders:

@@ -36,7 +36,7 @@ class Records:
         self.log = log
         self._pulses: dict[TradeId, asyncio.Event] = {}
         self.on_late_news: Callable[[TradeId], None] = lambda _trade_id: None
-        """Called when an order of a trade that nobody drives has changed."""
+        """Called when an order of a trade that nobody drives has changed, and when a driver lets go of a trade."""
         self.on_stream_silent: Callable[[], None] = lambda: None
         """Called when executions had to be fetched again and again that the user stream should have brought."""
         self._missed_by_stream = 0
@@ -159,7 +159,8 @@ class Records:
         self._pulses.setdefault(trade_id, asyncio.Event())
 
     def release(self, trade_id: TradeId) -> None:
-        self._pulses.pop(trade_id, None)
+        if self._pulses.pop(trade_id, None) is not None:
+            self.on_late_news(trade_id)  # News that came while its last row was being written has woken nobody.
 
     async def changed(self, trade_id: TradeId, seconds_max: float) -> bool:
         """Wait for the next change of the trade's orders. False when there was none in time."""

@@ -23,9 +23,10 @@ from domain.pairs import PairConfig, PairSide, SignalType, TradingSignal
 from domain.quotes import Quote
 from domain.sizing import Sized, TooSmall, size_pair
 from domain.spread import SpreadStatistics
-from domain.symbols import PairId, Symbol
+from domain.symbols import Symbol
 from domain.trades import ZERO, Book
 from runner.config import ExecutionSettings, RiskSettings
+from runner.execution.capital import Capital
 from runner.execution.desk import QuoteOf
 from runner.ports import Balance, Clock, Exchange, Rules
 
@@ -42,7 +43,7 @@ class Switches:
     user_stream_down: bool = True
     foreign_orders: int = 0
     balance: Balance | None = None
-    reserved: dict[PairId, Decimal] = field(default_factory=dict)  # USD notional of entries in flight.
+    capital: Capital = field(default_factory=Capital)
 
 
 class Assessor:
@@ -107,7 +108,7 @@ class Assessor:
                 )
         switches = self._switches
         balance = switches.balance
-        reserved = sum(switches.reserved.values(), ZERO)
+        reserved = switches.capital.reserved_usd
         lever = Decimal(self._risk.leverage)
         now_ms = self._clock.now_ms()
         return Situation(
@@ -124,7 +125,7 @@ class Assessor:
             foreign_orders=switches.foreign_orders,
             pair_enabled=pair.enabled,
             pair_frozen_ms=max(0, self._book.frozen_until_ms.get(pair.pair_id, 0) - now_ms),
-            pair_has_trade=pair.pair_id in self._book.open_by_pair or pair.pair_id in switches.reserved,
+            pair_has_trade=pair.pair_id in self._book.open_by_pair or switches.capital.is_reserved_for(pair.pair_id),
             symbols_not_trading=tuple(s for s in pair.symbols if not self._rules.instrument(s).is_trading),
             quote_age_ms=max(self.quote_age_ms(pair.leg_a), self.quote_age_ms(pair.leg_b)),
             sized=sized,
@@ -185,7 +186,7 @@ class Assessor:
         """Both legs of every live trade at mid, those still reserved left out."""
         gross = ZERO
         for trade in self._book.live_trades():
-            if trade.pair_id in self._switches.reserved:
+            if self._switches.capital.is_reserved_for(trade.pair_id):
                 continue
             for leg in LegName:
                 quote = self._quote_of(trade.symbol_of(leg))

@@ -389,8 +389,11 @@ def test_a_restart_comes_to_the_same_state(steps: list[tuple[str, int, int]]) ->
     live = [trade for trade in book.trades.values() if not trade.status.is_over]
     assert sorted(t.trade_id for t in book.live_trades()) == sorted(t.trade_id for t in live)
     assert set(book.open_by_pair) == {trade.pair_id for trade in live}
+    # Held is held, also by a trade that was over when a late execution came.
+    late = [trade for trade in book.trades.values() if trade.status.is_over and not trade.is_flat]
+    assert sorted(t.trade_id for t in book.late_trades()) == sorted(t.trade_id for t in late)
     net: dict[Symbol, Decimal] = {}
-    for trade in live:
+    for trade in live + late:
         for leg in LegName:
             net[trade.symbol_of(leg)] = net.get(trade.symbol_of(leg), ZERO) + trade.signed_held(leg)
     assert book.positions() == {symbol: quantity for symbol, quantity in net.items() if quantity}

@@ -1,0 +1,229 @@
+"""What happens to a trade besides being opened: closed, resumed after a restart, re-opened by a late execution, robbed of a leg.
+
+Whatever fails here in a way nobody foresaw freezes the pair, pages, and is tried again: a trade is never left without a driver.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from domain.errors import InvariantBroken, JournalBroken
+from domain.orders import LegName
+from domain.pairs import ExitReason, PairSide, TradeStatus
+from domain.symbols import PairId, TradeId
+from domain.trades import TradeState
+from runner import metrics
+from runner.execution.closing import Closer, round_pause_seconds
+from runner.execution.desk import SignalDesk, held_of
+from runner.execution.freezing import HALTED_MS, freeze
+from runner.execution.opening import Opener
+from runner.execution.order_driver import OrderDriver
+from runner.execution.outcomes import Counters
+from runner.execution.records import Records
+from runner.execution.recovery import Recovery
+from runner.execution.symbol_locks import SymbolLocks, Urgency
+from runner.execution.tasks import Tasks
+
+FORGET_AFTER_MS = 6 * 3600 * 1000
+TAKE_UP_SECONDS = (5.0, 15.0, 60.0, 300.0)
+"""Pauses before a trade is taken up again whose driver failed; the last one repeats for ever."""
+LONE_LEG = frozenset({ExitReason.ROLLED_BACK, ExitReason.SIBLING_LOST})
+
+
+class Lifecycle:
+    """Brings trades to where they belong: hedged, or flat."""
+
+    def __init__(
+        self,
+        *,
+        records: Records,
+        desk: SignalDesk,
+        driver: OrderDriver,
+        opener: Opener,
+        closer: Closer,
+        recovery: Recovery,
+        locks: SymbolLocks,
+        tasks: Tasks,
+        counters: Counters,
+        halt: Callable[[str], None],
+    ) -> None:
+        self._records = records
+        self._desk = desk
+        self._driver = driver
+        self._opener = opener
+        self._closer = closer
+        self._recovery = recovery
+        self._locks = locks
+        self._tasks = tasks
+        self._counters = counters
+        self._halt = halt
+        self._resuming: set[TradeId] = set()
+
+    # Closing
+
+    async def close(self, trade: TradeState, reason: ExitReason, exit_z: float | None) -> bool:
+        """One exit from lock to flat. False: somebody else had brought it to its end. Never raises but for cancellation."""
+        failures = 0
+        while True:
+            try:
+                closed = await self._close(trade, reason, exit_z)
+            except JournalBroken as error:
+                self._halt(f"journal broken: {error}")
+                return False
+            except Exception as error:  # noqa: BLE001  (Top of a task: journal, freeze the pair, try again.)
+                await self.halt_pair(trade.pair_id, error)
+            else:
+                break
+            if self._records.broken:
+                return False
+            await self._records.clock.sleep(_take_up_seconds(failures))
+            failures += 1
+        if closed:
+            self._tell_closed(trade, reason)
+        return closed
+
+    async def _close(self, trade: TradeState, reason: ExitReason, exit_z: float | None) -> bool:
+        was_opening = trade.status is TradeStatus.OPENING
+        if not was_opening:
+            self.tell(self._desk.trade_closing, trade.pair_id)
+        rounds = 0
+        while True:
+            urgency = Urgency.UNWIND if reason in LONE_LEG or not trade.is_hedged else Urgency.EXIT
+            async with self._locks.hold(trade.symbols, urgency):
+                if trade.status.is_over and trade.is_flat:
+                    self.tell(self._desk.trade_failed, trade.pair_id)  # Closed by whoever held the locks before.
+                    return False
+                if was_opening:  # It came to be open, and the desk was told so, while we waited.
+                    self.tell(self._desk.trade_closing, trade.pair_id)
+                await self._closer.close(trade, reason=reason, exit_z=exit_z)
+                status = TradeStatus.ROLLED_BACK if reason is ExitReason.ROLLED_BACK else TradeStatus.CLOSED
+                if await self._closer.finish(trade, status=status, reason=reason, exit_z=exit_z):
+                    return True
+            # Not flat, or not verified: others may use the symbols until the next round.
+            rounds += 1
+            await self._records.clock.sleep(round_pause_seconds(rounds))
+
+    def _tell_closed(self, trade: TradeState, reason: ExitReason) -> None:
+        self._counters.closed += 1
+        metrics.observe_naked(trade)
+        self._records.log.info(
+            "trade_closed",
+            pair_id=trade.pair_id,
+            trade_id=trade.trade_id,
+            reason=str(reason),
+            net_pnl_usd=str(round(trade.net_pnl_usd, 4)),
+            fees_usd=str(round(trade.fees_usd, 4)),
+            naked_seconds=trade.naked_seconds(),
+        )
+        stopped = (-1 if trade.plan.side is PairSide.SELL else 1) if reason is ExitReason.STOPPED else 0
+        present = self._records.book.open_by_pair.get(trade.pair_id)
+        if present is not None and present.status is TradeStatus.OPEN:
+            # What closed was an older trade that a late fill had re-opened; the signals are about the present one.
+            self.tell(self._desk.trade_opened, trade.pair_id, held_of(present))
+        else:
+            self.tell(self._desk.trade_closed, trade.pair_id, stopped)
+        now_ms = self._records.clock.now_ms()
+        self._records.book.forget_ended_before(now_ms - FORGET_AFTER_MS)
+
+    def finish_later(self, trade: TradeState) -> None:
+        """A rollback that could not be verified flat within its bound goes on by itself, the symbols free meanwhile."""
+        if not trade.status.is_over:
+            self._tasks.spawn(self.close(trade, ExitReason.ROLLED_BACK, None), f"rollback-{trade.trade_id}")
+
+    # Resuming
+
+    def take_up(self, trade: TradeState, *, after_seconds: float = 0.0) -> None:
+        """Somebody must drive it: the last process left it in the middle, or its driver failed."""
+        self._resuming.add(trade.trade_id)
+        self._tasks.spawn(self._resume(trade, after_seconds), f"resume-{trade.trade_id}")
+
+    async def _resume(self, trade: TradeState, after_seconds: float) -> None:
+        failures = 0
+        try:
+            await self._records.clock.sleep(after_seconds)
+            while True:
+                try:
+                    must_close = await self._settle(trade)
+                except JournalBroken as error:
+                    self._halt(f"journal broken: {error}")
+                    return
+                except Exception as error:  # noqa: BLE001  (Top of a task: journal, freeze the pair, try again.)
+                    await self.halt_pair(trade.pair_id, error)
+                else:
+                    break
+                if self._records.broken:
+                    return
+                await self._records.clock.sleep(_take_up_seconds(failures))
+                failures += 1
+        finally:
+            self._resuming.discard(trade.trade_id)
+        if must_close:
+            await self.close(trade, trade.exit_reason or ExitReason.ROLLED_BACK, trade.exit_z)
+
+    async def _settle(self, trade: TradeState) -> bool:
+        """True when it still has to be closed."""
+        async with self._locks.hold(trade.symbols, Urgency.UNWIND):
+            if trade.status is TradeStatus.OPENING:
+                opened = await self._opener.settle(trade)
+                self._records.log.info("resumed", pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged)
+                if not opened.hedged:
+                    self.tell(self._desk.trade_closed, trade.pair_id, 0)  # The signals had taken it for an open one.
+                    return not trade.status.is_over
+            elif trade.status is TradeStatus.OPEN:
+                self._records.drive(trade.trade_id)
+                await self._driver.conclude(trade.unsettled())
+                self._records.release(trade.trade_id)
+            if trade.status is not TradeStatus.OPEN or not trade.is_hedged:
+                return True
+            self.tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
+            return False
+
+    # News that nobody waited for
+
+    def late_news(self, trade_id: TradeId) -> None:
+        """An order changed that nobody was driving: a late fill re-opens what we believed was over, or hedged."""
+        trade = self._records.book.trades.get(trade_id)
+        if trade is None or trade_id in self._resuming:
+            return
+        unhedged = trade.status is TradeStatus.OPEN and not trade.is_hedged
+        if unhedged or (trade.status.is_over and not trade.is_flat):
+            self._records.log.error("late_fill", pair_id=trade.pair_id, trade_id=trade_id)
+            self._tasks.spawn(self.close(trade, ExitReason.ROLLED_BACK, None), f"late-{trade_id}")
+
+    def leg_lost(self, trade: TradeState) -> None:
+        """The exchange closed one leg (ADL, liquidation, delisting): close its sibling."""
+        self._records.log.error("sibling_lost", pair_id=trade.pair_id, trade_id=trade.trade_id)
+        self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")
+
+    async def check_lost_legs(self) -> None:
+        """Look for legs that others closed while nobody listened."""
+        differs = await self._recovery.symbols_that_differ()
+        for trade in list(self._records.book.live_trades()):
+            if trade.status is not TradeStatus.OPEN or differs.isdisjoint(trade.symbols):
+                continue
+            async with self._locks.hold(trade.symbols, Urgency.CHECK):
+                lost = [await self._closer.adopt_foreign_exits(trade, leg) for leg in LegName if trade.held[leg] != 0]
+            if any(lost):
+                self.leg_lost(trade)
+
+    # What nobody foresaw
+
+    async def halt_pair(self, pair_id: PairId, error: Exception) -> None:
+        """A bug or a world we do not model: this pair stops, a human is paged, everything it holds stays known."""
+        kind = "invariant_broken" if isinstance(error, InvariantBroken) else "pair_failed"
+        self._records.log.error(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
+        self.tell(self._desk.trade_failed, pair_id)
+        try:
+            await freeze(self._records, pair_id, for_ms=HALTED_MS, reason=type(error).__name__)
+        except JournalBroken as broken:
+            self._halt(f"journal broken: {broken}")
+
+    def tell(self, what: Callable[..., None], *facts: Any) -> None:
+        """A pair that the desk has dropped must not keep a leg of it from being closed."""
+        try:
+            what(*facts)
+        except InvariantBroken as error:
+            self._records.log.warning("not_on_the_desk", why=str(error))
+
+
+def _take_up_seconds(failures: int) -> float:
+    return TAKE_UP_SECONDS[min(failures, len(TAKE_UP_SECONDS) - 1)]
