@@ -41,6 +41,8 @@ class DenialCode(StrEnum):
     DAILY_LOSS = "DAILY_LOSS"
     MARGIN = "MARGIN"
     DUPLICATE = "DUPLICATE"
+    DEAD_MAN = "DEAD_MAN"
+    NOT_FILLED = "NOT_FILLED"
     ROLLED_BACK = "ROLLED_BACK"  # Approved, sent, and taken back.
     EXCHANGE_REFUSED = "EXCHANGE_REFUSED"
     INTERNAL = "INTERNAL"
@@ -243,6 +245,26 @@ GUARDS: tuple[tuple[DenialCode, Guard], ...] = (
     (DenialCode.MARGIN, _margin_suffices),
     (DenialCode.DRY_RUN, _orders_are_wanted),
 )
+
+
+ASKED_ONCE = frozenset(
+    {
+        DenialCode.PAIR_BUSY,
+        DenialCode.LEVERAGE,
+        DenialCode.GROSS_NOTIONAL,
+        DenialCode.MARGIN,
+    }
+)
+"""Guards that would object to an entry because of that entry itself, once a part of it rests or is filled."""
+
+
+def still_stands(now: Situation, limits: Limits) -> Denied | None:
+    """The first objection to an entry that was approved and still rests; None while it may go on."""
+    for code, guard in GUARDS:
+        facts = None if code in ASKED_ONCE else guard(now, limits)
+        if facts is not None:
+            return Denied(code, facts)
+    return None
 
 
 def review(now: Situation, limits: Limits) -> Approved | Denied:

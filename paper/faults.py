@@ -40,6 +40,7 @@ class Kind(Enum):
     LATE = "late"  # Answered as lost, reaches matching after delay_ms unless its window has passed.
     REJECTED = "rejected"  # One order refused with parameters.code.
     PARTIAL = "partial"  # One order meets only a part of the depth.
+    POST_ONLY_EXPIRED = "post-only-expired"  # One GTX order is accepted, then found to take: EXPIRED, er 11.
     HIDDEN = "hidden"  # One order is -2013 to queries for delay_ms after it was placed.
     USER_DROPPED = "user-dropped"
     USER_FROZEN = "user-frozen"
@@ -54,7 +55,7 @@ class Kind(Enum):
     BAN = "ban"
 
 
-ELEMENT_KINDS = frozenset({Kind.REJECTED, Kind.PARTIAL, Kind.HIDDEN})
+ELEMENT_KINDS = frozenset({Kind.REJECTED, Kind.PARTIAL, Kind.POST_ONLY_EXPIRED, Kind.HIDDEN})
 USER_EVENT_KINDS = frozenset({Kind.USER_DUPLICATED, Kind.USER_REORDERED, Kind.USER_DELAYED})
 IMMEDIATE_KINDS = frozenset(
     {

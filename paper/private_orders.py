@@ -24,6 +24,7 @@ ROWS_MAX = 1000
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
 UNFILLED_KEPT_MS = 3 * DAY_MS
+POST_ONLY_WOULD_TAKE = 11
 NO_ID = "Param 'origclientorderid' or 'orderid' must be sent, but both were empty/null!"
 
 
@@ -116,6 +117,7 @@ class OrderDesk:
     ) -> object:
         fill_quantity_max: Decimal | None = None
         hidden_ms = 0
+        overtaken = False
         instead: VenueError | None = None
         for spec in faults:
             match spec.kind:
@@ -125,6 +127,8 @@ class OrderDesk:
                     quantity = decimal_of(params, "quantity") or ZERO
                     share = spec.parameters.quantity
                     fill_quantity_max = share if share is not None else quantity * (spec.parameters.fraction or ZERO)
+                case Kind.POST_ONLY_EXPIRED:
+                    overtaken = True
                 case Kind.HIDDEN:
                     hidden_ms = spec.parameters.delay_ms
                 case Kind.LATE:
@@ -136,13 +140,16 @@ class OrderDesk:
                         raise instead
         request = parse_order(params, now_ms)
         order = self._venue.place(portfolio, request, now_ms, fill_quantity_max=fill_quantity_max)
+        form = payloads.order_reply if request.result else payloads.acknowledgement
+        listing = self._venue.listing(order.symbol)
+        reply = form(order, listing, with_average=self._with_average)  # As it stood when it was accepted.
+        if overtaken and order.time_in_force == "GTX" and order.open:
+            self._desk.books.end(portfolio, order, "EXPIRED", now_ms, expiry_reason=POST_ONLY_WOULD_TAKE)
         if hidden_ms:
             self._desk.hide(order.order_id, hidden_ms)
         if instead is not None:
             raise instead
-        listing = self._venue.listing(order.symbol)
-        form = payloads.order_reply if request.result else payloads.acknowledgement
-        return form(order, listing, with_average=self._with_average)
+        return reply
 
     async def _place_late(self, portfolio: Portfolio, params: Mapping[str, str], delay_ms: int) -> None:
         await asyncio.sleep(delay_ms / 1000)

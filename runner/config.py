@@ -269,8 +269,6 @@ def _with_secrets(settings: Settings, path: Path) -> Settings:
         raise ConfigError(f'{path}: data.use_testnet needs trading_mode "live" (the demo account takes real requests)')
     if settings.trading_mode == "live" and (settings.data.rest_url is None) != (settings.data.stream_url is None):
         raise ConfigError(f"{path}: data.rest_url and data.stream_url name one exchange; set both, or neither")
-    if settings.execution.use_limit_orders:
-        raise ConfigError(f"{path}: execution.use_limit_orders is not available yet; set it to false")
     if settings.trading_mode == "paper" and found["binance_api_key"] is None:
         found = {"binance_api_key": SecretStr(PAPER_KEY), "binance_api_secret": SecretStr(PAPER_SECRET)}
     return settings.model_copy(update=found)

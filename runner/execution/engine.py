@@ -9,24 +9,27 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from domain.errors import DuplicateEntry, JournalBroken
-from domain.guards import DenialCode, Denied, review
+from domain.guards import DenialCode, Denied, review, still_stands
 from domain.orders import LegName
-from domain.pairs import EXIT_REASON_OF, ExitReason, SignalOutcome, SignalType, TradeStatus, TradingSignal
+from domain.pairs import EXIT_REASON_OF, ExitReason, PairConfig, SignalOutcome, SignalType, TradeStatus, TradingSignal
 from domain.symbols import PairId, Symbol
 from domain.trades import TradeState
 from runner import metrics
 from runner.config import ExecutionSettings
 from runner.exchange.user_stream import UserNews
 from runner.execution.closing import Closer
+from runner.execution.dead_man import DeadManUnarmed
 from runner.execution.desk import Outcome, Pairs, SignalDesk, held_of
 from runner.execution.inbox import Inbox
 from runner.execution.lifecycle import FORGET_AFTER_MS, TAKE_UP_SECONDS, Lifecycle
-from runner.execution.opening import Opener
+from runner.execution.opening import Opened, Opener
 from runner.execution.order_driver import OrderDriver
 from runner.execution.outcomes import Outcomes
+from runner.execution.passive import NoLongerWanted, PassiveOpener
 from runner.execution.records import Records
 from runner.execution.recovery import Recovery
-from runner.execution.situation import Assessor, Switches
+from runner.execution.resting_entry import Objection, Tools
+from runner.execution.situation import Assessor, Rests, Switches
 from runner.execution.symbol_locks import SymbolLocks
 from runner.execution.tasks import Tasks
 from runner.ports import Exchange, Rules
@@ -85,6 +88,18 @@ class ExecutionEngine:
             rules=rules,
             hedge_error_max=settings.hedge_error_max,
         )
+        self._passive = PassiveOpener(
+            self._opener,
+            Tools(
+                exchange=exchange,
+                records=records,
+                driver=driver,
+                rules=rules,
+                quote_of=quote_of,
+                locks=self._locks,
+                settings=settings,
+            ),
+        )
         self._outcomes = Outcomes(records)
         self.counters = self._outcomes.counters
         self._recovery = Recovery(exchange, records, switches)
@@ -92,7 +107,7 @@ class ExecutionEngine:
             records=records,
             desk=desk,
             driver=driver,
-            opener=self._opener,
+            settle=self._passive.settle,
             closer=closer,
             recovery=self._recovery,
             locks=self._locks,
@@ -208,12 +223,19 @@ class ExecutionEngine:
             with self._switches.capital.reserve(pair.pair_id, situation.order_notional_usd):
                 self._lifecycle.tell(self._desk.trade_opening, pair.pair_id)
                 try:
-                    opened = await self._opener.open(plan, intents)
+                    if verdict.edge.resting_leg is None:
+                        opened = await self._opener.open(plan, intents)
+                    else:
+                        opened = await self._passive.open(plan, intents, self._objection_to(signal, pair))
+                except NoLongerWanted as why:
+                    return self._deny(signal, Denied(why.code, {"why": "changed before anything was placed"}))
+                except DeadManUnarmed as why:
+                    return self._deny(signal, Denied(DenialCode.DEAD_MAN, {"why": str(why)}))
                 except DuplicateEntry:
                     return self._deny(signal, Denied(DenialCode.DUPLICATE, {"trade_id": plan.trade_id}))
         trade = self._records.book.trades[plan.trade_id]
         if not opened.hedged:
-            return self._rolled_back(signal, trade, opened.refusal)
+            return self._rolled_back(signal, trade, opened)
         self.counters.executed += 1
         self._outcomes.resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
         self._records.log.info(
@@ -230,12 +252,27 @@ class ExecutionEngine:
         self._lifecycle.tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
         return Outcome(executed=True)
 
-    def _rolled_back(self, signal: TradingSignal, trade: TradeState, refusal: str) -> Outcome:
+    def _objection_to(self, signal: TradingSignal, pair: PairConfig) -> Objection:
+        """What the guards say of an approved entry, asked again and again while a leg of it rests."""
+
+        def objection(rests: Rests) -> DenialCode | None:
+            now = self._assessor.situation(signal, pair, journal_broken=self._records.broken, rests=rests)
+            denied = still_stands(now, self._assessor.limits)
+            return None if denied is None else denied.code
+
+        return objection
+
+    def _rolled_back(self, signal: TradingSignal, trade: TradeState, opened: Opened) -> Outcome:
+        if opened.unfilled:
+            facts = {"ended": opened.unfilled}
+            self._outcomes.resolve(signal, SignalOutcome.FAILED, DenialCode.NOT_FILLED, facts, trade.trade_id)
+            self._lifecycle.tell(self._desk.trade_failed, trade.pair_id)
+            return Outcome(executed=False, denial=DenialCode.NOT_FILLED)
         self.counters.rolled_back += 1
         if trade.status.is_over:
             metrics.observe_naked(trade)
-        code = DenialCode.EXCHANGE_REFUSED if refusal else DenialCode.ROLLED_BACK
-        facts = {"refusal": refusal, "cost_usd": str(-trade.net_pnl_usd)}
+        code = DenialCode.EXCHANGE_REFUSED if opened.refusal else DenialCode.ROLLED_BACK
+        facts = {"refusal": opened.refusal, "cost_usd": str(-trade.net_pnl_usd)}
         self._outcomes.resolve(signal, SignalOutcome.FAILED, code, facts, trade.trade_id)
         self._records.log.warning(
             "trade_rolled_back",

@@ -3,7 +3,7 @@
 Whatever fails here in a way nobody foresaw freezes the pair, pages, and is tried again: a trade is never left without a driver.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from domain.errors import InvariantBroken, JournalBroken
@@ -15,7 +15,7 @@ from runner import metrics
 from runner.execution.closing import Closer, round_pause_seconds
 from runner.execution.desk import SignalDesk, held_of
 from runner.execution.freezing import HALTED_MS, freeze
-from runner.execution.opening import Opener
+from runner.execution.opening import Opened
 from runner.execution.order_driver import OrderDriver
 from runner.execution.outcomes import Counters
 from runner.execution.records import Records
@@ -38,7 +38,7 @@ class Lifecycle:
         records: Records,
         desk: SignalDesk,
         driver: OrderDriver,
-        opener: Opener,
+        settle: Callable[[TradeState], Awaitable[Opened]],
         closer: Closer,
         recovery: Recovery,
         locks: SymbolLocks,
@@ -49,7 +49,7 @@ class Lifecycle:
         self._records = records
         self._desk = desk
         self._driver = driver
-        self._opener = opener
+        self._settle_opening = settle
         self._closer = closer
         self._recovery = recovery
         self._locks = locks
@@ -163,7 +163,7 @@ class Lifecycle:
         """True when it still has to be closed."""
         async with self._locks.hold(trade.symbols, Urgency.UNWIND):
             if trade.status is TradeStatus.OPENING:
-                opened = await self._opener.settle(trade)
+                opened = await self._settle_opening(trade)
                 self._records.log.info("resumed", pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged)
                 if not opened.hedged:
                     self.tell(self._desk.trade_closed, trade.pair_id, 0)  # The signals had taken it for an open one.

@@ -33,6 +33,7 @@ class Opened:
 
     hedged: bool
     refusal: str = ""
+    unfilled: str = ""  # Nobody took the order that rested; why it was withdrawn.
 
 
 class Opener:

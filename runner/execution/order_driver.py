@@ -159,6 +159,17 @@ class OrderDriver:
             return False
         return all(report.client_order_id != intent.client_order_id for report in resting)
 
+    async def look(self, order: OrderState) -> None:
+        """One look at an order that works, and at the executions that nobody told us. A failed one changes nothing."""
+        try:
+            report = await self._exchange.look_up(order.intent.symbol, order.intent.client_order_id)
+            if report is not None:
+                await self._records.take_report(order, report, "query")
+            if order.seen < order.reported:
+                await self._book_executions(order)
+        except (OutcomeUnknown, Unreachable) as failure:
+            self._say_waiting(order, failure)
+
     async def _fetch_fills(self, order: OrderState, search: _Search) -> None:
         """The stream brings executions first; what it does not bring in time is fetched."""
         if search.looks == 0 and await self._records.changed(order.intent.trade_id, FILLS_BY_STREAM_SECONDS):
@@ -166,12 +177,18 @@ class OrderDriver:
         if order.is_settled:
             return
         try:
-            fills = await self._exchange.fills(
-                order.intent.symbol, since_ms=order.intended_ms, exchange_order_id=order.exchange_order_id
-            )
+            await self._book_executions(order)
         except (OutcomeUnknown, Unreachable) as failure:
             await self._wait_after(order, search, failure)
             return
+        if not order.is_settled:
+            await self._records.changed(order.intent.trade_id, self._pause(search))
+
+    async def _book_executions(self, order: OrderState) -> None:
+        """Raises: OutcomeUnknown, Unreachable."""
+        fills = await self._exchange.fills(
+            order.intent.symbol, since_ms=order.intended_ms, exchange_order_id=order.exchange_order_id
+        )
         for fill in fills:
             if fill.exchange_order_id == order.exchange_order_id and not self._records.book.knows_fill(fill):
                 if order.intent.client_order_id in self.sent_until_ms:  # Else it is older than the stream.
@@ -179,8 +196,6 @@ class OrderDriver:
                 # userTrades names the order by the venue's id only.
                 named = msgspec.structs.replace(fill, client_order_id=order.intent.client_order_id)
                 await self._records.take_fill(order, named)
-        if not order.is_settled:
-            await self._records.changed(order.intent.trade_id, self._pause(search))
 
     async def _withdraw(self, order: OrderState, search: _Search) -> None:
         """Cancel, and look before asking again: the request may be lost, or be overtaken by an execution (−2011)."""

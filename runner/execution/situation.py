@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from domain.decide import time_stop_at_ms
-from domain.edge import Edge, edge_of, executable_price
+from domain.edge import Edge, Resting, edge_of, executable_price
 from domain.entries import TradeIntended
 from domain.guards import Approved, Limits, Situation
 from domain.instruments import leverage_problem, order_problem, round_price_within
@@ -21,6 +21,7 @@ from domain.orders import (
 )
 from domain.pairs import PairConfig, PairSide, SignalType, TradingSignal
 from domain.quotes import Quote
+from domain.resting import joined_price, less_liquid_leg
 from domain.sizing import Sized, TooSmall, size_pair
 from domain.spread import SpreadStatistics
 from domain.symbols import Symbol
@@ -44,6 +45,14 @@ class Switches:
     foreign_orders: int = 0
     balance: Balance | None = None
     capital: Capital = field(default_factory=Capital)
+
+
+@dataclass(frozen=True, slots=True)
+class Rests:
+    """The leg of an approved entry that rests, and its order's price; None while it is to join the touch."""
+
+    leg: LegName
+    price: Decimal | None
 
 
 class Assessor:
@@ -85,9 +94,16 @@ class Assessor:
             return NEVER_QUOTED_MS
         return max(0, self._clock.monotonic_ns() - quote.received_ns) // 1_000_000
 
-    def situation(self, signal: TradingSignal, pair: PairConfig, *, journal_broken: bool) -> Situation:
-        """The world as it is now."""
-        side = PairSide.SELL if signal.signal_type is SignalType.SELL else PairSide.BUY
+    def situation(
+        self,
+        signal: TradingSignal,
+        pair: PairConfig,
+        *,
+        journal_broken: bool,
+        rests: Rests | None = None,
+    ) -> Situation:
+        """The world as it is now; `rests` for an entry that was approved already."""
+        side = _side_of(signal)
         quote_a, quote_b = self._quote_of(pair.leg_a), self._quote_of(pair.leg_b)
         sized: Sized | TooSmall = TooSmall(why="no quotes yet", notional_usd_min=ZERO)
         edge: Edge | None = None
@@ -97,11 +113,12 @@ class Assessor:
         if quote_a is not None and quote_b is not None:
             sized = self._sized(pair, quote_a, quote_b)
             if isinstance(sized, Sized):
-                edge = self._edge(signal, pair, side, sized, (quote_a, quote_b))
+                quotes = {LegName.A: quote_a, LegName.B: quote_b}
+                edge = self._edge(signal, pair, sized, quotes, self._resting(pair, side, sized, quotes, rests))
                 notional_a = sized.quantity_a * Decimal(str(quote_a.mid))
                 notional_b = sized.quantity_b * Decimal(str(quote_b.mid))
                 notional = notional_a + notional_b
-                intents = self._intents(pair, side, sized, quote_a, quote_b)
+                intents = self._intents(pair, side, sized, quotes, edge.resting_leg)
                 filter_problem = self._filter_problem(intents, {pair.leg_a: quote_a, pair.leg_b: quote_b})
                 leverage = self._leverage_problem(pair.leg_a, notional_a) or self._leverage_problem(
                     pair.leg_b, notional_b
@@ -150,23 +167,52 @@ class Assessor:
             hedge_error_max=self._execution.hedge_error_max,
         )
 
+    def _resting(
+        self,
+        pair: PairConfig,
+        side: PairSide,
+        sized: Sized,
+        quotes: Mapping[LegName, Quote],
+        rests: Rests | None,
+    ) -> Resting | None:
+        """The leg that rests and what it pays: its order's price or the touch, whichever is worse for us."""
+        if not self._execution.use_limit_orders:
+            return None
+        leg, price = (None, None) if rests is None else (rests.leg, rests.price)
+        if leg is None:
+            leg = less_liquid_leg(side, quotes, {LegName.A: sized.quantity_a, LegName.B: sized.quantity_b})
+        symbol, order_side = pair.leg_a if leg is LegName.A else pair.leg_b, side.side_of(leg)
+        touch = joined_price(quotes[leg], order_side, self._rules.instrument(symbol).tick)
+        worse = max if order_side is Side.BUY else min
+        return Resting(
+            leg=leg,
+            price=float(touch if price is None else worse(touch, price)),
+            maker_fee_rate=self._rules.maker_fee_rate(symbol),
+        )
+
     def _edge(
-        self, signal: TradingSignal, pair: PairConfig, side: PairSide, sized: Sized, quotes: tuple[Quote, Quote]
+        self,
+        signal: TradingSignal,
+        pair: PairConfig,
+        sized: Sized,
+        quotes: Mapping[LegName, Quote],
+        resting: Resting | None,
     ) -> Edge:
         half_life = pair.half_life_bars
         return edge_of(
-            side=side,
+            side=_side_of(signal),
             hedge_ratio=pair.hedge_ratio,
             statistics=SpreadStatistics(signal.spread_mean, signal.spread_std),
             exit_z=pair.exit_z,
-            quote_a=quotes[0],
-            quote_b=quotes[1],
+            quote_a=quotes[LegName.A],
+            quote_b=quotes[LegName.B],
             quantity_a=sized.quantity_a,
             quantity_b=sized.quantity_b,
             taker_fee_rate=max(self._rules.taker_fee_rate(pair.leg_a), self._rules.taker_fee_rate(pair.leg_b)),
             funding_a=self._rules.funding(pair.leg_a),
             funding_b=self._rules.funding(pair.leg_b),
             half_life_hours=None if half_life is None else half_life * pair.half_life_bar_seconds / 3600,
+            resting=resting,
         )
 
     def _filter_problem(self, intents: tuple[OrderIntent, OrderIntent], quotes: Mapping[Symbol, Quote]) -> str | None:
@@ -211,16 +257,23 @@ class Assessor:
         return max(ZERO, -result)
 
     def _intents(
-        self, pair: PairConfig, side: PairSide, sized: Sized, quote_a: Quote, quote_b: Quote
+        self,
+        pair: PairConfig,
+        side: PairSide,
+        sized: Sized,
+        quotes: Mapping[LegName, Quote],
+        resting_leg: LegName | None,
     ) -> tuple[OrderIntent, OrderIntent]:
-        """Two marketable limits that die at once: a bounded price, and nothing left resting."""
+        """Marketable limits that die at once: a bounded price, and nothing left resting; but a leg that shall rest joins the
+        touch, post-only."""
         trade_id = trade_id_of(pair.pair_id, self._clock.now_ms())
         slippage = Decimal(str(self._execution.max_slippage_pct))
 
-        def intent(leg: LegName, symbol: Symbol, quote: Quote, quantity: Decimal) -> OrderIntent:
-            order_side = side.side_of(leg)
-            touch = Decimal(str(executable_price(quote, order_side)))
-            worst = touch * (1 + slippage * order_side.sign)
+        def intent(leg: LegName, symbol: Symbol, quantity: Decimal) -> OrderIntent:
+            order_side, quote = side.side_of(leg), quotes[leg]
+            tick = self._rules.instrument(symbol).tick
+            worst = Decimal(str(executable_price(quote, order_side))) * (1 + slippage * order_side.sign)
+            rests = leg is resting_leg
             return OrderIntent(
                 client_order_id=client_order_id_of(trade_id, leg, Purpose.ENTRY, 0),
                 trade_id=trade_id,
@@ -230,25 +283,27 @@ class Assessor:
                 symbol=symbol,
                 side=order_side,
                 order_type=OrderType.LIMIT,
-                time_in_force=TimeInForce.IOC,
+                time_in_force=TimeInForce.GTX if rests else TimeInForce.IOC,
                 quantity=quantity,
-                limit_price=round_price_within(worst, self._rules.instrument(symbol).tick, order_side),
+                limit_price=joined_price(quote, order_side, tick)
+                if rests
+                else round_price_within(worst, tick, order_side),
                 reduce_only=False,
                 attempt=0,
             )
 
         return (
-            intent(LegName.A, pair.leg_a, quote_a, sized.quantity_a),
-            intent(LegName.B, pair.leg_b, quote_b, sized.quantity_b),
+            intent(LegName.A, pair.leg_a, sized.quantity_a),
+            intent(LegName.B, pair.leg_b, sized.quantity_b),
         )
 
     def plan(self, approved: Approved, pair: PairConfig) -> tuple[TradeIntended, tuple[OrderIntent, OrderIntent]]:
         """The trade and its two entry orders. Call only right after `review`, before any await."""
         signal, sized, edge = approved.signal, approved.sized, approved.edge
-        side = PairSide.SELL if signal.signal_type is SignalType.SELL else PairSide.BUY
+        side = _side_of(signal)
         quote_a, quote_b = self._quote_of(pair.leg_a), self._quote_of(pair.leg_b)
         assert quote_a is not None and quote_b is not None  # noqa: PT018  (It was sized with them a moment ago.)
-        intents = self._intents(pair, side, sized, quote_a, quote_b)
+        intents = self._intents(pair, side, sized, {LegName.A: quote_a, LegName.B: quote_b}, edge.resting_leg)
         plan = TradeIntended(
             at_ms=self._clock.now_ms(),
             trade_id=intents[0].trade_id,
@@ -273,6 +328,10 @@ class Assessor:
             costs=edge.as_facts(),
         )
         return plan, intents
+
+
+def _side_of(signal: TradingSignal) -> PairSide:
+    return PairSide.SELL if signal.signal_type is SignalType.SELL else PairSide.BUY
 
 
 def closing_side(signed_held: Decimal) -> Side:

@@ -73,7 +73,7 @@ BAD_FILES: list[tuple[Any, list[str]]] = [
     ({"execution": {"limit_wait_seconds": 0}}, ["execution.limit_wait_seconds", "greater than 0"]),
     ({"execution": {"limit_chases_max": -1}}, ["execution.limit_chases_max", "greater than or equal to 0"]),
     ({"risk": {"maker_fee_bps": -11}}, ["risk.maker_fee_bps", "-10"]),
-    ({"execution": {"use_limit_orders": True}}, ["execution.use_limit_orders", "set it to false"]),
+    ({"execution": {"use_limit_orders": "yes"}}, ["execution.use_limit_orders"]),
     ({"data": {"rest_url": "fapi.binance.com"}}, ["data.rest_url", "pattern"]),
     ({"data": {"rest_url": "http://x/path"}}, ["data.rest_url"]),
     ({"data": {"use_testnet": True}}, ["data.use_testnet", "live"]),

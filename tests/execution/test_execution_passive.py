@@ -1,0 +1,343 @@
+"""Entries whose less liquid leg rests, over real sockets: filled whole, in pieces, never; chased, refused, ended by others."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from execution_rig import eventually
+from passive_rig import (
+    ASK,
+    BID,
+    CAT,
+    D,
+    accepted,
+    assert_hedged,
+    assert_never_two_alive,
+    at_rest,
+    countdowns,
+    enter,
+    entered,
+    quote_cat,
+    quotes_of,
+    resting,
+    take,
+    the_trade,
+    told,
+)
+from test_execution_stories import assert_no_id_was_sent_twice
+
+from domain.guards import DenialCode
+from domain.orders import LegName, OrderStatus
+from domain.pairs import SignalType, TradeStatus
+
+TICK = D("0.000001")
+
+
+async def test_filled_whole(tmp_path: Path) -> None:
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        (order,) = at_rest(rig)
+        assert (order.symbol, order.side, order.time_in_force, order.price) == (CAT, "SELL", "GTX", ASK)
+        assert rig.at_venue() == {}, "the other leg is not taken before this one fills"
+        assert CAT in countdowns(rig)
+        take(rig, order.quantity)
+        assert (await entering).executed
+        assert_hedged(rig)
+        assert countdowns(rig) == {}
+        trade = the_trade(rig)
+        assert trade.held == {LegName.A: trade.plan.quantity_a, LegName.B: trade.plan.quantity_b}
+        assert trade.plan.costs["resting_leg"] == "a"
+        assert (told(rig)["ended"], told(rig)["quotes"], told(rig)["hedges"]) == ("filled", 1, 1)
+        (maker,) = [fill for fill in rig.paper.desk.books.portfolios["paper-key"].trades if fill.maker]
+        assert maker.commission == pytest.approx(maker.price * maker.quantity * D("0.0002"), abs=D("1e-8"))
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
+        assert rig.at_venue() == rig.believed() == {}
+        assert [order.time_in_force for order in accepted(rig)] == ["GTX"], "exits never rest"
+
+
+async def test_filled_in_pieces_each_hedged_as_it_comes(tmp_path: Path) -> None:
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        whole = at_rest(rig)[0].quantity
+        for share in ("0.25", "0.35"):
+            before = rig.at_venue().get("1MBABYDOGEUSDT", D(0))
+            take(rig, (whole * D(share)).to_integral_value())
+            await eventually(lambda before=before: rig.at_venue().get("1MBABYDOGEUSDT", D(0)) > before)
+            trade = the_trade(rig)
+            await eventually(lambda trade=trade: trade.held[LegName.B] > 0 and trade.hedge_error < 0.001)
+            assert len(at_rest(rig)) == 1
+        take(rig, at_rest(rig)[0].remaining)
+        assert (await entering).executed
+        assert_hedged(rig)
+        assert the_trade(rig).held[LegName.B] == the_trade(rig).plan.quantity_b
+        assert told(rig)["hedges"] == 3
+        assert_no_id_was_sent_twice(rig)
+
+
+async def test_fills_too_small_to_hedge_add_up(tmp_path: Path) -> None:
+    """100 a call for 2.33 USD of b: no order is allowed below 5 USD, so it takes several fills until one is sent."""
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        for seen in (100, 200):
+            take(rig, 100)
+            await eventually(lambda seen=seen: quotes_of(rig)[0].seen == seen)
+        await asyncio.sleep(0.2)
+        assert set(rig.at_venue()) == {CAT}
+        take(rig, 700)
+        await eventually(lambda: "1MBABYDOGEUSDT" in rig.at_venue())
+        take(rig, at_rest(rig)[0].remaining)
+        assert (await entering).executed
+        assert_hedged(rig)
+
+
+async def test_what_is_too_small_to_hedge_for_too_long_is_taken_back(tmp_path: Path) -> None:
+    async with resting(tmp_path, limit_wait_seconds=1) as rig:
+        entering = await entered(rig)
+        take(rig, 100)
+        assert not (await entering).executed
+        assert rig.at_venue() == rig.believed() == {}
+        assert the_trade(rig).status is TradeStatus.ROLLED_BACK
+        assert the_trade(rig).naked_seconds() > 0.5
+        assert told(rig)["unhedged_usd_seconds"] > 0.5
+
+
+async def test_nobody_comes(tmp_path: Path) -> None:
+    async with resting(tmp_path, limit_wait_seconds=0.5) as rig:
+        outcome = await enter(rig)
+        assert outcome.denial is DenialCode.NOT_FILLED
+        assert at_rest(rig) == []
+        assert countdowns(rig) == {}
+        assert rig.book.positions() == {}
+        assert told(rig)["ended"] == "waited"
+        assert the_trade(rig).status is TradeStatus.ROLLED_BACK
+        assert rig.engine.counters.rolled_back == 0, "nothing was rolled back: nothing ever was"
+        assert rig.book.frozen_until_ms == {}
+        assert rig.desk.told == ["opening", "failed"]
+
+
+async def test_a_part_that_was_hedged_is_a_smaller_trade(tmp_path: Path) -> None:
+    async with resting(tmp_path, limit_wait_seconds=1.5) as rig:
+        entering = await entered(rig)
+        take(rig, 8_000)
+        assert (await entering).executed
+        assert_hedged(rig)
+        trade = the_trade(rig)
+        assert D(7_900) < trade.held[LegName.A] <= D(8_000)
+        assert told(rig)["ended"] == "waited"
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
+        assert rig.at_venue() == rig.believed() == {}
+
+
+async def test_the_touch_runs_away_and_is_followed(tmp_path: Path) -> None:
+    """Others offer for less, twice: withdrawn, proven over, quoted anew at the new touch."""
+    async with resting(tmp_path, limit_wait_seconds=6, limit_chases_max=29) as rig:
+        entering = await entered(rig)
+        for step in (1, 2):
+            quote_cat(rig, BID - TICK * step, ASK - TICK * step)
+            await eventually(lambda step=step: at_rest(rig) and at_rest(rig)[0].price == ASK - TICK * step)
+        take(rig, at_rest(rig)[0].quantity)
+        assert (await entering).executed
+        assert_hedged(rig)
+        assert told(rig)["quotes"] == 3
+        assert_never_two_alive(rig)
+        assert_no_id_was_sent_twice(rig)
+        assert [order.intent.attempt for order in quotes_of(rig)] == [0, 1, 2]
+
+
+async def test_a_touch_that_comes_nearer_is_let_come(tmp_path: Path) -> None:
+    async with resting(tmp_path, limit_wait_seconds=1, limit_chases_max=20) as rig:
+        entering = await entered(rig)
+        quote_cat(rig, BID + TICK, ASK + TICK)
+        assert not (await entering).executed
+        assert told(rig)["quotes"] == 1
+
+
+async def test_it_is_chased_so_often_and_no_more(tmp_path: Path) -> None:
+    async with resting(tmp_path, limit_wait_seconds=1.2, limit_chases_max=2) as rig:
+        entering = await entered(rig)
+        for step in (1, 2, 3):
+            quote_cat(rig, BID - TICK * step, ASK - TICK * step)
+            await eventually(
+                lambda step=step: entering.done() or (at_rest(rig) and at_rest(rig)[0].price == ASK - TICK * step)
+            )
+        assert (await entering).denial is DenialCode.NOT_FILLED
+        assert told(rig)["quotes"] == 3
+        assert told(rig)["ended"] in {"chases", "waited"}
+        assert at_rest(rig) == []
+
+
+async def test_post_only_refused_is_quoted_again_and_counted(tmp_path: Path) -> None:
+    """The market was faster than our quote: the exchange says -5022 in its reply."""
+    async with resting(tmp_path) as rig:
+        rig.fault("rejected", count=2, parameters={"code": -5022})
+        entering = await entered(rig)
+        take(rig, at_rest(rig)[0].quantity)
+        assert (await entering).executed
+        assert_hedged(rig)
+        assert (told(rig)["post_only_refused"], told(rig)["quotes"]) == (2, 3)
+
+
+async def test_post_only_that_expires_after_it_was_accepted(tmp_path: Path) -> None:
+    """The same race, lost inside the matching engine: accepted, then EXPIRED (er 11)."""
+    async with resting(tmp_path) as rig:
+        rig.fault("post-only-expired")
+        entering = await entered(rig)
+        take(rig, at_rest(rig)[0].quantity)
+        assert (await entering).executed
+        assert (told(rig)["post_only_refused"], told(rig)["quotes"]) == (1, 2)
+
+
+async def test_post_only_refused_for_ever_ends(tmp_path: Path) -> None:
+    async with resting(tmp_path, limit_chases_max=2, limit_wait_seconds=1) as rig:
+        rig.fault("rejected", count=None, parameters={"code": -5022})
+        assert (await enter(rig)).denial is DenialCode.NOT_FILLED
+        assert told(rig)["post_only_refused"] <= 3
+        assert rig.at_venue() == {}
+        assert countdowns(rig) == {}
+
+
+async def test_refused_for_another_reason_is_not_tried_again(tmp_path: Path) -> None:
+    async with resting(tmp_path) as rig:
+        rig.fault("rejected", parameters={"code": -2019})
+        assert not (await enter(rig)).executed
+        assert (told(rig)["ended"], told(rig)["quotes"]) == ("refused", 1)
+        assert rig.at_venue() == {}
+
+
+@pytest.mark.parametrize(("kind", "delay_ms"), [("executed-503", 0), ("executed-delayed", 4000), ("hidden", 300)])
+async def test_the_reply_to_the_quote_is_lost(tmp_path: Path, kind: str, delay_ms: int) -> None:
+    """The user stream has told that it rests, so nothing is unknown."""
+    async with resting(tmp_path) as rig:
+        rig.fault(kind, parameters={"delay_ms": delay_ms})
+        entering = await entered(rig)
+        await eventually(lambda: quotes_of(rig)[-1].status is OrderStatus.OPEN)
+        take(rig, at_rest(rig)[0].quantity)
+        assert (await entering).executed
+        assert_hedged(rig)
+        assert told(rig)["quotes"] == 1
+
+
+@pytest.mark.parametrize("kind", ["executed-503", "executed-dropped", "executed-garbage"])
+async def test_reply_and_stream_are_lost(tmp_path: Path, kind: str) -> None:
+    """It rests where nobody watches: looked up, withdrawn, proven over, quoted anew. Never two alive."""
+    async with resting(tmp_path) as rig:
+        rig.fault("user-frozen", count=1)
+        rig.fault(kind)
+        entering = enter(rig)
+        await eventually(lambda: len(quotes_of(rig)) == 2 and quotes_of(rig)[1].status is OrderStatus.OPEN)
+        assert_never_two_alive(rig)
+        take(rig, at_rest(rig)[0].quantity)
+        assert (await entering).executed
+        assert_hedged(rig)
+
+
+async def test_the_quote_never_arrived(tmp_path: Path) -> None:
+    """Lost on its way: dead only once it can no longer be accepted, and not tried again."""
+    async with resting(tmp_path) as rig:
+        rig.fault("lost-dropped")
+        assert (await enter(rig)).denial is DenialCode.NOT_FILLED
+        assert told(rig)["ended"] == "lost"
+        assert quotes_of(rig)[0].status is OrderStatus.DEAD
+
+
+async def test_a_fill_before_the_reply_is_hedged_before_the_reply(tmp_path: Path) -> None:
+    async with resting(tmp_path) as rig:
+        rig.fault("executed-delayed", parameters={"delay_ms": 1200})
+        entering = enter(rig)
+        await eventually(lambda: at_rest(rig))
+        take(rig, 8_000)
+        await eventually(lambda: "1MBABYDOGEUSDT" in rig.at_venue(), 1.0)
+        await eventually(lambda: quotes_of(rig)[-1].status is OrderStatus.PARTIALLY_FILLED)
+        take(rig, at_rest(rig)[0].remaining)
+        assert (await entering).executed
+        assert_hedged(rig)
+
+
+async def test_the_cancel_races_a_fill(tmp_path: Path) -> None:
+    """The touch moves away, the cancel leaves, and a fill is faster: -2011, looked up, hedged."""
+    async with resting(tmp_path, limit_wait_seconds=6, limit_chases_max=29) as rig:
+        entering = await entered(rig)
+        rig.fault("lost-delayed", method="DELETE", path="/fapi/v1/order", parameters={"delay_ms": 500})
+        quote_cat(rig, BID - TICK, ASK - TICK)
+        await eventually(lambda: bool(rig.paper.board.rows()) and rig.paper.board.rows()[0]["hits"] == 1)
+        order = at_rest(rig)[0]
+        rig.market.set_book(CAT, [(ASK, order.quantity)], [(ASK + TICK * 2, 1_000_000)])
+        assert (await entering).executed
+        assert_hedged(rig)
+        assert the_trade(rig).held[LegName.A] == the_trade(rig).plan.quantity_a
+
+
+async def test_a_cancel_that_gets_lost_is_asked_for_again(tmp_path: Path) -> None:
+    async with resting(tmp_path, limit_wait_seconds=0.5) as rig:
+        rig.fault("lost-503", count=2, method="DELETE", path="/fapi/v1/order")
+        assert (await enter(rig)).denial is DenialCode.NOT_FILLED
+        assert at_rest(rig) == []
+
+
+@pytest.mark.parametrize("code", [-2019, -4131, -1007])
+async def test_the_hedge_is_refused(tmp_path: Path, code: int) -> None:
+    """The resting leg has filled in part, the other cannot be bought: withdrawn and taken back, at once."""
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        rig.fault("rejected", symbol="1MBABYDOGEUSDT", parameters={"code": code})
+        take(rig, 8_000)
+        assert not (await entering).executed
+        assert at_rest(rig) == []
+        assert rig.at_venue() == rig.believed() == {}
+        assert told(rig)["ended"] in {"hedge_refused", "hedge_unknown"}
+        assert the_trade(rig).naked_seconds() < 5
+        assert countdowns(rig) == {}
+
+
+async def test_the_hedge_finds_only_a_part(tmp_path: Path) -> None:
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        rig.fault("partial", symbol="1MBABYDOGEUSDT", parameters={"fraction": "0.5"})
+        take(rig, 8_000)
+        await entering
+        assert told(rig)["ended"] == "hedge_short"
+        assert at_rest(rig) == []
+        assert rig.at_venue() == rig.believed()
+        for trade in rig.book.live_trades():
+            assert trade.is_hedged
+
+
+@pytest.mark.parametrize("kind", ["user-frozen", "user-dropped"])
+async def test_the_user_stream_tells_nothing(tmp_path: Path, kind: str) -> None:
+    """The socket is open and silent: the look-up beside it finds the fill, and it is hedged."""
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        rig.fault(kind, count=1)
+        take(rig, 8_000)
+        await eventually(lambda: "1MBABYDOGEUSDT" in rig.at_venue(), 5.0)
+        take(rig, at_rest(rig)[0].remaining)
+        assert (await entering).executed
+        assert_hedged(rig)
+
+
+@pytest.mark.parametrize(
+    ("switch", "ended"),
+    [
+        ({"user_stream_down": True}, "USER_STREAM_DOWN"),
+        ({"paused_because": "tandem pause"}, "PAUSED"),
+        ({"foreign_orders": 1}, "FOREIGN_ORDERS"),
+    ],
+)
+async def test_what_stops_entries_ends_one_that_rests(tmp_path: Path, switch: dict[str, object], ended: str) -> None:
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        for name, value in switch.items():
+            setattr(rig.switches, name, value)
+        assert (await entering).denial is DenialCode.NOT_FILLED
+        assert told(rig)["ended"] == ended
+        assert at_rest(rig) == []
+
+
+async def test_the_signal_goes_away(tmp_path: Path) -> None:
+    """The other leg has run: at executable prices z is inside its threshold again."""
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        rig.market.set_book("1MBABYDOGEUSDT", [("0.0023876", 10_000_000)], [("0.0023878", 10_000_000)])
+        assert (await entering).denial is DenialCode.NOT_FILLED
+        assert told(rig)["ended"] == "Z_NOT_EXECUTABLE"
+        assert at_rest(rig) == []
