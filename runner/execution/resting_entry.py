@@ -41,8 +41,6 @@ LOOK_SECONDS = 1.0
 """How often a resting order is looked up beside the user stream, which may be silent with its socket open."""
 HEDGE_SECONDS_MAX = 1.0
 """A hedge without an answer for so long ends the resting: no more may fill until that one's fate is known."""
-UNHEDGED_USD_SECONDS_MAX = 100.0
-"""How much may stand alone for how long while fills too small to hedge add up: 5 USD for 20 s, or 50 USD for 2 s."""
 POST_ONLY_REFUSED = "-5022"
 
 Objection = Callable[[Rests], DenialCode | None]
@@ -256,8 +254,8 @@ class RestingEntry:
             return "waited"
         if self._watch.lapsed:
             return "dead_man_lapsed"
-        if self.told.unhedged_usd_seconds > UNHEDGED_USD_SECONDS_MAX:
-            return "unhedged_too_long"
+        if self.told.unhedged_usd_seconds > settings.naked_notional_usd_seconds_max:
+            return "naked_budget"
         # The guards are asked at the price that counts.
         if why := self._objection(Rests(self._first.leg, None if order is None else order.intent.limit_price)):
             return why

@@ -58,8 +58,9 @@ WITH steps AS (
            arg_max(naked_notional_usd_seconds, seq) FILTER (naked_notional_usd_seconds IS NOT NULL)
                AS naked_notional_usd_seconds,
            arg_max(leg_skew_ms, seq) FILTER (leg_skew_ms IS NOT NULL) AS leg_skew_ms,
-           arg_max(reason, seq) FILTER (status = 'opening') AS completion,
-           arg_max(facts, seq) FILTER (status = 'opening') AS completion_facts,
+           arg_max(reason, seq) FILTER (status = 'opening' AND reason <> 'rested') AS completion,
+           arg_max(facts, seq) FILTER (status = 'opening' AND reason <> 'rested') AS completion_facts,
+           arg_max(facts, seq) FILTER (status = 'opening' AND reason = 'rested') AS limit_entry,
            min(seq) FILTER (status = 'closing') AS closing_seq,
            arg_min(price_a, seq) FILTER (status = 'closing' AND price_a IS NOT NULL) AS exit_decision_price_a,
            arg_min(price_b, seq) FILTER (status = 'closing' AND price_b IS NOT NULL) AS exit_decision_price_b
@@ -132,15 +133,21 @@ ordered AS (
            count(*) FILTER (purpose <> 'entry') AS exit_orders,
            count(*) - count(DISTINCT (leg, purpose = 'entry')) AS extra_orders,  -- One a leg and way is what it takes.
            count(*) FILTER (refused) AS refused_orders, count(*) FILTER (unknown) AS unknown_orders,
-           count(*) FILTER (purpose = 'entry' AND time_in_force = 'GTX') AS passive_orders
+           count(*) FILTER (purpose = 'entry' AND time_in_force = 'GTX') AS passive_orders,
+           any_value(leg) FILTER (purpose = 'entry' AND time_in_force = 'GTX') AS passive_leg
     FROM journal.order_intents LEFT JOIN fates USING (client_order_id) GROUP BY trade_id
+),
+made AS (
+    SELECT fills.trade_id, sum(fee_usd) AS maker_fees_usd
+    FROM fills JOIN journal.order_intents AS intent USING (client_order_id)
+    WHERE intent.time_in_force = 'GTX' GROUP BY fills.trade_id
 ),
 joined AS (
     SELECT intent.*, coalesce(steps.status, 'opening') AS status, steps.status_reason, steps.advanced_at,
            coalesce(steps.opened_at, intent."at") AS opened_at,
            CASE WHEN steps.status IN ('closed', 'rolled_back') THEN steps.over_at END AS closed_at,
            steps.exit_z, steps.exit_reason, steps.naked_seconds, steps.naked_notional_usd_seconds, steps.leg_skew_ms,
-           steps.completion, steps.completion_facts,
+           steps.completion, steps.completion_facts, steps.limit_entry, made.maker_fees_usd,
            coalesce(filled.entered, 0) = 0 AND coalesce(steps.status, 'opening') = 'opening' AS planned,
            filled.quantity_a AS filled_a, filled.quantity_b AS filled_b, filled.notional_b_usd, filled.turnover_usd,
            filled.entry_price_a, filled.entry_price_b, filled.exit_price_a, filled.exit_price_b,
@@ -153,6 +160,7 @@ joined AS (
     FROM journal.trade_intents AS intent
     LEFT JOIN steps USING (trade_id) LEFT JOIN filled USING (trade_id) LEFT JOIN funded USING (trade_id)
     LEFT JOIN slipped USING (trade_id) LEFT JOIN paid USING (trade_id) LEFT JOIN ordered USING (trade_id)
+    LEFT JOIN made USING (trade_id)
 )
 SELECT trade_id, pair_id, side, status, opened_at, closed_at, hedge_ratio, entry_z, exit_z, exit_reason,
        CASE WHEN planned THEN quantity_a ELSE coalesce(filled_a, 0) END AS quantity_a,
@@ -177,6 +185,7 @@ SELECT trade_id, pair_id, side, status, opened_at, closed_at, hedge_ratio, entry
        coalesce(extra_orders, 0) AS extra_orders, coalesce(refused_orders, 0) AS refused_orders,
        coalesce(unknown_orders, 0) AS unknown_orders, coalesce(passive_orders, 0) AS passive_orders,
        if(coalesce(passive_orders, 0) > 0, 'post_only', 'taker') AS entered_by,
+       passive_leg, maker_fees_usd, limit_entry,
        coalesce(naked_notional_usd_seconds, 0) AS naked_notional_usd_seconds, completion, completion_facts
 FROM joined;
 
