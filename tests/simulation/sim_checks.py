@@ -24,6 +24,8 @@ def check_rest(world: "World") -> None:
     for trade in book.live_trades():
         if not trade.is_hedged:
             world.violate(f"{trade.trade_id} rests {trade.status} with a hedge error of {trade.hedge_error:.3f}")
+        if min(trade.held.values()) < 0:
+            world.violate(f"{trade.trade_id} has closed more than it held: {trade.held}")
     replayed = Book(world.execution.hedge_error_max)
     for entry in world.disk.replay():
         replayed.apply(entry)
@@ -109,7 +111,7 @@ def _check_orders(world: "World", replayed: Book) -> None:
         elif known.filled != order.filled:
             world.violate(f"{order.client_order_id} filled {order.filled}, our books say {known.filled}")
     for order in world.exchange.portfolio.orders.values():
-        if order.client_order_id.startswith("person-") and order.status != "NEW":
+        if order.client_order_id.startswith("person-") and order.status == "CANCELED":
             world.violate(f"a person's order {order.client_order_id} was touched: {order.status}")
 
 

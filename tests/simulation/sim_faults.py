@@ -113,7 +113,7 @@ class Faults:
         self.user_fates = self._some(USER_FATES)
         self.codes = self._some(ELEMENT_CODES)
         self.element_kinds = self._some(ELEMENT_KINDS)
-        self.latency_seconds = seed.choice((0.0005, 0.005, 0.05, 0.2))
+        self.latency_seconds = seed.choice((0.0005, 0.005, 0.02, 0.08))
         self.planned_roads: list[Road] = []
         """What the coming order requests meet, before any chance is asked; FINE lets one pass."""
         self.planned_elements: list[dict[int, list[FaultSpec]]] = []

@@ -196,9 +196,9 @@ def seeded_world(
     deaths = Crashes()
     for _ in range(draw.choice((0, 0, 1, 1, 2, 3, 5))):
         if draw.random() < 0.6:
-            deaths.steps.add(draw.randint(1, 3000))
+            deaths.steps.add(draw.randint(1, draw.choice((60, 300, 900))))
         else:
-            deaths.commits.add((draw.randint(1, 150), draw.random() < 0.5))
+            deaths.commits.add((draw.randint(1, draw.choice((12, 60, 150))), draw.random() < 0.5))
     return World(
         seed,
         SeededScript(random.Random(f"{seed}-deeds")),

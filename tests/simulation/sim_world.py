@@ -179,7 +179,7 @@ class World:
         for complaint in loop.complaints:
             self.violate(f"event loop: {complaint}")
         for reason in runner.halted:
-            if not (self.journal_may_break and "journal" in reason):
+            if not (self.journal_may_break and "journal" in reason.lower()):
                 self.violate(f"halted: {reason}")
         runner.die()
         loop.bury()
