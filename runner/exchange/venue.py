@@ -21,6 +21,10 @@ NO_CHANGE_MARGIN_TYPE = -4046
 MARGIN_TYPE_FIXED = frozenset({-4047, -4048})  # Open orders or a position: it stays what it is.
 
 
+class _OfAnother(OutcomeUnknown):
+    """The reply names an order that was not asked about."""
+
+
 class BinanceExchange:
     """Satisfies `runner.ports.Exchange`; every call is bounded by its own time-out."""
 
@@ -82,7 +86,12 @@ class BinanceExchange:
             return [outcome for _ in intents]
         if not isinstance(replies, list) or len(replies) != len(intents):
             return [OutcomeUnknown("batchOrders: the reply does not match the request") for _ in intents]
-        return [self._answer_of(intent, reply) for intent, reply in zip(intents, replies, strict=True)]
+        answers = [self._answer_of(intent, reply) for intent, reply in zip(intents, replies, strict=True)]
+        if any(isinstance(answer, _OfAnother) for answer in answers):
+            # A refusal names no order: once one element stands in the wrong place, whose refusal is it?
+            unplaced = OutcomeUnknown("batchOrders: the reply's elements are not in the request's order")
+            return [answer if isinstance(answer, OrderReport) else unplaced for answer in answers]
+        return answers
 
     def _answer_of(self, intent: OrderIntent, reply: Any) -> Answer:
         """Which leg a reply is about is told by its place in the list, and checked by its client id."""
@@ -98,7 +107,7 @@ class BinanceExchange:
         except OutcomeUnknown as unknown:
             return unknown
         if report.client_order_id != intent.client_order_id:
-            return OutcomeUnknown("order: the reply is about another order")
+            return _OfAnother("order: the reply is about another order")
         return report
 
     def _notice_clock(self, outcome: Exception) -> None:

@@ -242,6 +242,10 @@ class Wire:
                     outcome = exchange.lagging(request.endpoint, outcome, lag)
             except VenueError as error:
                 outcome = VenueAnswer(error.status, error.code, error.text)
+        if request.orders:
+            faults.tell(
+                f"  ++ {request.endpoint} arrives: {outcome if isinstance(outcome, Exception) else _brief(outcome)}"
+            )
         back = faults.latency()
         if road in {Road.SILENT, Road.LATE}:
             return
@@ -292,6 +296,13 @@ class Wire:
             reply.set_exception(outcome)
         else:
             reply.set_result(outcome)
+
+
+def _brief(reply: Any) -> str:
+    rows = reply if isinstance(reply, list) else [reply]
+    return "; ".join(
+        f"{row['clientOrderId']} {row['status']} {row['executedQty']}" if "orderId" in row else str(row) for row in rows
+    )
 
 
 class _Told(VenueAnswer):

@@ -6,7 +6,7 @@ fails hides as much as one in which nothing does. After `calm` nothing fails any
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -104,6 +104,7 @@ class Faults:
         self.seed = seed
         self.counts: Counter[str] = Counter()
         self.calm = False
+        self.tell: Callable[[str], None] = lambda _text: None
         levels = (0.0, 0.0, 0.02, 0.1, 0.3, 0.6)
         self.intensity = intensity or Intensity(
             order=seed.choice(levels), element=seed.choice(levels), query=seed.choice(levels),
@@ -126,6 +127,7 @@ class Faults:
 
     def count(self, kind: str) -> None:
         self.counts[kind] += 1
+        self.tell(f"  !! {kind}")
 
     def latency(self) -> float:
         """One way, in seconds; now and then ten times as long."""

@@ -164,6 +164,7 @@ class SeededScript:
     def _clock_jumps(self, world: World) -> None:
         world.faults.count("clock jump")
         world.clock.skew_ms += self._seed.choice((-3_000, -800, 400, 1_500, 10_000))
+        world.tell(f"our clock is {world.clock.skew_ms} ms ahead")
 
     def _disk_full(self, world: World) -> None:
         world.faults.count("disk full")

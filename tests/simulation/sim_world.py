@@ -100,6 +100,8 @@ class World:
         self.steps = 0
         self.journal_may_break = False
         self._trace = trace
+        if trace:
+            self.faults.tell = self.tell
         self._order = random.Random(f"{seed}-order")
         self._engine_type = engine_type
         self._signals = 0
