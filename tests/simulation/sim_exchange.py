@@ -15,7 +15,7 @@ from typing import Any
 import ccxt
 import msgspec
 from sim_faults import ERRORS, EXECUTED, Faults, Road
-from sim_loop import Timeline, VenueClock, VirtualClock
+from sim_loop import Dead, Timeline, VenueClock, VirtualClock
 from sim_market import SimMarket
 
 from domain.orders import is_ours
@@ -199,7 +199,7 @@ class Wire:
     ) -> Any:
         """One request there and back. Raises what ccxt and its hook raise."""
         if self.dead:
-            raise RuntimeError("a dead process asks nothing")
+            raise Dead
         faults = self._faults
         road = faults.road(is_order=ids is not None)
         if road is Road.UNREACHABLE:

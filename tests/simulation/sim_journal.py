@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
-from sim_loop import Timeline
+from sim_loop import Dead, Timeline
 
 from domain.entries import AnyEntry, Entry, decode, kind_of
 from domain.errors import DuplicateEntry, JournalBroken
@@ -95,7 +95,7 @@ class SimJournal:
 
     async def append(self, *entries: Entry) -> None:
         if self.dead:
-            raise RuntimeError("a dead process writes nothing")
+            raise Dead
         if self._cause is not None:
             raise JournalBroken(f"the journal broke earlier: {self._cause}") from self._cause
         if not entries:

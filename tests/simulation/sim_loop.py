@@ -58,6 +58,10 @@ class Ended(Enum):
     LIVELOCK = "livelock"  # Everybody runs for ever, and no time passes.
 
 
+class Dead(BaseException):
+    """Whatever a dead process tries ends here; not an Exception, so that no handler of last resort can live on."""
+
+
 class _Task(asyncio.Task[Any]):
     """Hashed by its number: a set of tasks is walked in the same order in every run, wherever memory put them."""
 
@@ -81,17 +85,26 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.complaints: list[str] = []
         self.set_exception_handler(self._complain)
         self._tasks_made = 0
+        self._main: asyncio.Task[Any] | None = None
 
     def time(self) -> float:
         return self.timeline.now
 
     def create_task(self, work: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:
+        if self.killed:
+            work.close()
+            raise Dead
         # Its number must be there before the constructor puts it into asyncio's own sets.
         self._tasks_made += 1
         _Task.number = self._tasks_made
         task = _Task(work, loop=self, name=name, context=context)
         task.number = self._tasks_made
         return task
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        if self.killed:
+            raise Dead
+        return super().create_future()
 
     def _complain(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if not self.killed:
@@ -107,7 +120,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         sys.set_asyncgen_hooks(firstiter=None, finalizer=None)
         events._set_running_loop(self)
         try:
-            task = self.create_task(main, name="main")
+            self._main = task = self.create_task(main, name="main")  # Held here, to be taken apart by `bury`.
             idle_steps = 0
             moment = self.timeline.now
             while not task.done():
@@ -164,9 +177,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def bury(self) -> None:
         """Take the dead process's tasks apart. Its ports are dead by now: whatever their `finally` says reaches nobody."""
         self.killed = True
-        for task in asyncio.all_tasks(self):
-            task._log_destroy_pending = False
-            _close(task.get_coro())
+        events._set_running_loop(self)
+        try:
+            for task in asyncio.all_tasks(self):
+                task._log_destroy_pending = False
+                _close(task.get_coro())
+        finally:
+            events._set_running_loop(None)
         self._ready.clear()
         self._scheduled.clear()
         self.close()
@@ -178,7 +195,7 @@ def _close(coroutine: Any) -> None:
             coroutine.close()
         except RuntimeError:
             continue
-        except Exception:  # noqa: BLE001  (Last words of the dead.)
+        except (Exception, Dead):  # noqa: BLE001  (Last words of the dead.)
             return
         return
 

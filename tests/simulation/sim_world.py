@@ -170,12 +170,19 @@ class World:
             on_leaving=self._leaving,
             engine_type=self._engine_type,
         )
-        ended = loop.run(runner.main())
+        try:
+            self._judge(loop.run(runner.main()), loop, runner)
+        finally:
+            runner.die()
+            loop.bury()
+            self.runner = self.loop = None
+
+    def _judge(self, ended: Ended, loop: VirtualLoop, runner: SimRunner) -> None:
         self.tell(f"process {self._started} {ended.value}")
         if ended is Ended.KILLED:
             self._crashed += 1
         elif ended is not Ended.FINISHED:
-            self.violate(f"the process is {ended.value}: {sorted(task for task in _tasks(runner))}")
+            self.violate(f"the process is {ended.value}: {_tasks(runner)}")
         if self.steps > STEPS_MAX:
             self.violate(f"more than {STEPS_MAX} steps")
         for complaint in loop.complaints:
@@ -183,9 +190,6 @@ class World:
         for reason in runner.halted:
             if not (self.journal_may_break and "journal" in reason.lower()):
                 self.violate(f"halted: {reason}")
-        runner.die()
-        loop.bury()
-        self.runner = self.loop = None
 
     def _before_step(self) -> bool:
         self.steps += 1
@@ -310,7 +314,7 @@ class World:
 
 
 def _tasks(runner: SimRunner) -> list[str]:
-    return sorted(task.get_name() for task in runner.engine._tasks)
+    return sorted(task.get_name() for task in runner.engine._tasks._tasks)
 
 
 Deed = Callable[[World], None]
