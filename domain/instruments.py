@@ -1,11 +1,30 @@
 """A contract's trading rules, and the one place where quantities and prices are rounded to them."""
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from typing import Protocol
 
 import msgspec
 
-from domain.orders import OrderIntent, OrderType, Side
+from domain.orders import OrderType, Side
 from domain.symbols import Symbol
+
+RULES_OUTDATED = frozenset({-1013, -1111, -4001, -4002, -4003, -4004, -4005, -4013, -4014, -4023, -4164, -2027, -4028})
+"""Refusals that an order which passed our copy of the rules cannot meet: the copy is outdated. The exchange's error table."""
+
+
+class OrderTerms(Protocol):
+    """As much of an order as the filters look at; an OrderIntent has it."""
+
+    @property
+    def side(self) -> Side: ...
+    @property
+    def order_type(self) -> OrderType: ...
+    @property
+    def quantity(self) -> Decimal: ...
+    @property
+    def limit_price(self) -> Decimal | None: ...
+    @property
+    def reduce_only(self) -> bool: ...
 
 
 class LeverageStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,10 +50,30 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     percent_price_down: Decimal
     is_trading: bool
     leverage_steps: tuple[LeverageStep, ...] = ()
+    price_min: Decimal = Decimal(0)
+    price_max: Decimal | None = None  # None: unbounded, as the exchange says with 0.
 
     def quantity_step(self, order_type: OrderType) -> Decimal:
         """A market order must fit both lot filters; steps are powers of ten, so the larger one fits both."""
         return max(self.step, self.market_step) if order_type is OrderType.MARKET else self.step
+
+    @property
+    def closable_min(self) -> Decimal:
+        """The smallest quantity that a market order can close: both lot filters, reduce-only or not."""
+        return max(self.quantity_min, self.market_quantity_min)
+
+    @property
+    def closable_max(self) -> Decimal:
+        """The largest quantity that one market order can close."""
+        return min(self.quantity_max, self.market_quantity_max)
+
+    def any_part_closes(self, price: Decimal, *, reduce_only: bool) -> bool:
+        """Whether every part that may fill of an order can be closed again by one market order.
+
+        Executions come in multiples of LOT_SIZE's step. A reduce-only close is exempt from MIN_NOTIONAL, never from the lots.
+        """
+        fits_lots = self.step == self.quantity_step(OrderType.MARKET) and self.step >= self.closable_min
+        return fits_lots and (reduce_only or self.step * price >= self.notional_min_usd)
 
 
 def round_quantity(quantity: Decimal, step: Decimal) -> Decimal:
@@ -53,7 +92,7 @@ def round_price_within(price: Decimal, tick: Decimal, side: Side) -> Decimal:
     return (price / tick).to_integral_value(rounding) * tick
 
 
-def order_problem(intent: OrderIntent, instrument: Instrument, reference_price: Decimal) -> str | None:
+def order_problem(intent: OrderTerms, instrument: Instrument, reference_price: Decimal) -> str | None:
     """Why the exchange would refuse this order by its filters, or None. `reference_price` is the mark or mid."""
     is_market = intent.order_type is OrderType.MARKET
     step = instrument.quantity_step(intent.order_type)
@@ -70,6 +109,8 @@ def order_problem(intent: OrderIntent, instrument: Instrument, reference_price: 
     if price is not None:
         if price <= 0 or price % instrument.tick != 0:
             return f"price {price} is not a positive multiple of the tick {instrument.tick}"
+        if price < instrument.price_min or (instrument.price_max is not None and price > instrument.price_max):
+            return f"price {price} is outside {instrument.price_min} to {instrument.price_max}"
         if intent.side is Side.BUY and price > reference_price * instrument.percent_price_up:
             return f"price {price} is above {instrument.percent_price_up} times {reference_price}"
         if intent.side is Side.SELL and price < reference_price * instrument.percent_price_down:

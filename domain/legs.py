@@ -25,8 +25,8 @@ class Plan(StrEnum):
     """What to do next with an opening pair."""
 
     WAIT = "wait"
-    BALANCE = "balance"  # Both hold something: complete or trim until hedged within tolerance.
-    UNWIND_A = "unwind_a"
+    BALANCE = "balance"  # Something is held and nothing works: hedged; or complete, trim or unwind by expected cost.
+    UNWIND_A = "unwind_a"  # The budget is spent: take back what it holds alone, without waiting for its sibling's fate.
     UNWIND_B = "unwind_b"
     CANCEL_A = "cancel_a"  # Its sibling is gone for good: stop it before it fills.
     CANCEL_B = "cancel_b"
@@ -54,12 +54,23 @@ OPENING: Mapping[tuple[Standing, Standing], Plan] = MappingProxyType({
     (_L.WORKING, _L.GONE):    _P.CANCEL_A,
     (_L.HELD,    _L.WORKING): _P.WAIT,
     (_L.HELD,    _L.HELD):    _P.BALANCE,
-    (_L.HELD,    _L.GONE):    _P.UNWIND_A,
+    (_L.HELD,    _L.GONE):    _P.BALANCE,
     (_L.GONE,    _L.WORKING): _P.CANCEL_B,
-    (_L.GONE,    _L.HELD):    _P.UNWIND_B,
+    (_L.GONE,    _L.HELD):    _P.BALANCE,
     (_L.GONE,    _L.GONE):    _P.NOTHING,
 })
+# Once the budget of naked notional x seconds is spent, these rows go before the ones above.
+OVERDUE: Mapping[tuple[Standing, Standing], Plan] = MappingProxyType({
+    (_L.WORKING, _L.HELD):    _P.UNWIND_B,
+    (_L.HELD,    _L.WORKING): _P.UNWIND_A,
+})
 # fmt: on
+
+
+def opening_plan(leg_a: Standing, leg_b: Standing, *, budget_spent: bool) -> Plan:
+    """What to do next with an opening pair."""
+    plan = OPENING[leg_a, leg_b]
+    return OVERDUE.get((leg_a, leg_b), plan) if budget_spent else plan
 
 
 class Remainder(StrEnum):

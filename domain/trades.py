@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from domain.completion import BALANCINGS
 from domain.entries import (
     AnyEntry,
     FillSeen,
@@ -310,7 +311,7 @@ class Book:
         trade.exit_z = entry.exit_z if entry.exit_z is not None else trade.exit_z
         if entry.status is TradeStatus.OPEN:
             self.executed += 1
-        if entry.status is TradeStatus.OPENING:
+        if entry.status is TradeStatus.OPENING and entry.reason in BALANCINGS:
             trade.balancings += 1
         if entry.status.is_over and not was_over:
             self._end(trade, entry.at_ms)

@@ -138,4 +138,6 @@ def instrument_of(row: Mapping[str, Any], symbol: Symbol, steps: tuple[LeverageS
         percent_price_down=decimal_of(percent["multiplierDown"]),
         is_trading=row["status"] == "TRADING",
         leverage_steps=steps,
+        price_min=decimal_of(price.get("minPrice", "0")),
+        price_max=decimal_of(price.get("maxPrice", "0")) or None,
     )

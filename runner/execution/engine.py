@@ -86,7 +86,9 @@ class ExecutionEngine:
             driver=driver,
             closer=closer,
             rules=rules,
-            hedge_error_max=settings.hedge_error_max,
+            settings=settings,
+            quote_of=quote_of,
+            quote_age_ms_max=assessor.limits.quote_age_ms_max,
         )
         self._passive = PassiveOpener(
             self._opener,

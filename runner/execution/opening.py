@@ -1,30 +1,32 @@
 """From two intents to one hedged trade, or back to nothing: the opening saga."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from typing import Any
 
+from domain.completion import Action, Choice, Option, choose, relief_of
 from domain.entries import TradeAdvanced, TradeIntended
 from domain.errors import OutcomeUnknown, Unreachable
-from domain.instruments import round_quantity
-from domain.legs import OPENING, Plan, Standing, hedge_gap, reduce_only_is_safe, standing_of
-from domain.orders import (
-    LegName,
-    OrderIntent,
-    OrderType,
-    Purpose,
-    client_order_id_of,
-)
+from domain.instruments import RULES_OUTDATED
+from domain.legs import Plan, Standing, opening_plan, standing_of
+from domain.orders import LegName, OrderIntent, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
-from domain.trades import ZERO, OrderState, TradeState
+from domain.symbols import ClientOrderId, Symbol
+from domain.trades import OrderState, TradeState
+from runner.config import ExecutionSettings
 from runner.execution.closing import Closer
+from runner.execution.desk import QuoteOf
 from runner.execution.order_driver import OrderDriver
 from runner.execution.records import Records
-from runner.execution.situation import closing_side
+from runner.execution.weighing import PURPOSE_OF, Weigher
 from runner.ports import Exchange, Rules
 
-TRIMS_MAX = 3
+LOOK_SECONDS = 0.25
+"""How often the budget is looked at while an order's fate is open."""
+HALF = 0.5
+LEGS_TO_CANCEL = {Plan.CANCEL_A: LegName.A, Plan.CANCEL_B: LegName.B}
+LEGS_TO_RELIEVE = {Plan.UNWIND_A: LegName.A, Plan.UNWIND_B: LegName.B}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,10 @@ class Opened:
 
 
 class Opener:
-    """Sends both legs and brings them to hedged or flat."""
+    """Sends both legs and brings them to hedged or flat.
+
+    `doubt_rules` is told of a refusal that our copy of a contract's rules should have prevented.
+    """
 
     def __init__(
         self,
@@ -47,20 +52,31 @@ class Opener:
         driver: OrderDriver,
         closer: Closer,
         rules: Rules,
-        hedge_error_max: float,
+        settings: ExecutionSettings,
+        quote_of: QuoteOf,
+        quote_age_ms_max: int,
+        doubt_rules: Callable[[Symbol, int], None] = lambda _symbol, _code: None,
     ) -> None:
         self._exchange = exchange
         self._records = records
         self._driver = driver
         self._closer = closer
-        self._rules = rules
-        self._hedge_error_max = hedge_error_max
+        self._budget_usd_seconds = settings.naked_notional_usd_seconds_max
+        self._doubt_rules = doubt_rules
+        self._weigher = Weigher(
+            records=records,
+            rules=rules,
+            quote_of=quote_of,
+            blocked_ms=exchange.blocked_ms,
+            settings=settings,
+            quote_age_ms_max=quote_age_ms_max,
+        )
 
     async def open(self, plan: TradeIntended, intents: Sequence[OrderIntent]) -> Opened:
         """Raises: DuplicateEntry (nothing was sent), JournalBroken."""
         self._records.drive(plan.trade_id)
         try:
-            await self._driver.send(intents, plan)
+            await self._send(intents, plan)
         except BaseException:
             if plan.trade_id not in self._records.book.trades:
                 self._records.release(plan.trade_id)
@@ -68,38 +84,49 @@ class Opener:
         return await self.settle(self._records.book.trades[plan.trade_id])
 
     async def settle(self, trade: TradeState) -> Opened:
-        """Take up an opening trade wherever it stands. Also the way back in after a crash."""
-        self._records.drive(trade.trade_id)
-        await self._both_known(trade)
-        await self._driver.conclude(trade.unsettled())  # A trim that a crash left in flight.
-        standing = self._standing(trade)
-        plan = OPENING[standing[LegName.A], standing[LegName.B]]
-        refusal = self._refusal(trade)
-        if plan is Plan.BALANCE and await self._balance(trade):
-            await self._opened(trade)
-            return Opened(hedged=True)
-        if plan is Plan.NOTHING and trade.is_flat:
-            await self._closer.finish(trade, status=TradeStatus.ROLLED_BACK, reason=ExitReason.ROLLED_BACK, exit_z=None)
-            return Opened(hedged=False, refusal=refusal)
-        self._records.log.warning(
-            "rolling_back",
-            pair_id=trade.pair_id,
-            trade_id=trade.trade_id,
-            plan=str(plan),
-            held_a=str(trade.held[LegName.A]),
-            held_b=str(trade.held[LegName.B]),
-            refusal=refusal,
-        )
-        await self._closer.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None)
-        await self._closer.finish(trade, status=TradeStatus.ROLLED_BACK, reason=ExitReason.ROLLED_BACK, exit_z=None)
-        return Opened(hedged=False, refusal=refusal)
+        """Take up an opening trade wherever it stands, however its entry orders came about. Also the way back in after a crash.
 
-    def _orders(self, trade: TradeState, leg: LegName) -> list[OrderState]:
-        return [
-            order
-            for order in trade.orders.values()
-            if order.intent.leg is leg and order.intent.purpose is Purpose.ENTRY
-        ]
+        Each turn starts from what the journal holds: all orders concluded, then hedged, nothing, or a choice that is journaled
+        together with the order it makes.
+        """
+        self._records.drive(trade.trade_id)
+        doubted: set[ClientOrderId] = set()
+        while True:
+            await self._all_known(trade)
+            self._doubt(trade, doubted)
+            standing = self._standing(trade)
+            plan = opening_plan(standing[LegName.A], standing[LegName.B], budget_spent=False)
+            if trade.status is not TradeStatus.OPENING:
+                return await self._roll_back(trade, "the budget was spent")
+            if plan is Plan.NOTHING and trade.is_flat:
+                await self._finish(trade)
+                return Opened(hedged=False, refusal=self._refusal(trade))
+            if plan is not Plan.BALANCE:
+                return await self._roll_back(trade, str(plan))
+            now = self._weigher.opening_now(trade)
+            if now.is_balanced:
+                await self._opened(trade)
+                return Opened(hedged=True)
+            choice = choose(now)
+            self._say(trade, choice)
+            if choice.chosen.action is Action.UNWIND:
+                await self._records.establish(self._step(trade, Action.UNWIND, choice.as_facts()))
+                return await self._roll_back(trade, "the cheapest way out")
+            await self._send(
+                [self._order_of(trade, choice.chosen)], self._step(trade, choice.chosen.action, choice.as_facts())
+            )
+
+    async def _send(self, intents: Sequence[OrderIntent], journaled_with: TradeIntended | TradeAdvanced) -> None:
+        clock = self._records.clock
+        began_ns = clock.monotonic_ns()
+        await self._driver.send(intents, journaled_with)
+        self._weigher.took((clock.monotonic_ns() - began_ns) / 1e9)
+
+    # What is known
+
+    @staticmethod
+    def _orders(trade: TradeState, leg: LegName) -> list[OrderState]:
+        return [order for order in trade.orders.values() if order.intent.leg is leg]
 
     def _standing(self, trade: TradeState) -> dict[LegName, Standing]:
         """By what is held, not by what was ordered; a leg is working until its last execution is booked."""
@@ -113,30 +140,46 @@ class Opener:
                 standing[leg] = Standing.GONE if last is None else standing_of(last, trade.held[leg])
         return standing
 
-    async def _both_known(self, trade: TradeState) -> None:
-        """Conclude both legs side by side; when one is gone for good, stop the other before it fills."""
+    async def _all_known(self, trade: TradeState) -> None:
+        """Conclude both legs side by side. When one is gone for good, stop the other before it fills; when the budget of naked
+        notional x seconds is spent, take back what stands alone and go on resolving the other."""
         concluding = [
-            asyncio.ensure_future(self._driver.conclude(self._orders(trade, leg)))
+            asyncio.create_task(self._driver.conclude(self._orders(trade, leg)))
             for leg in LegName
             if any(not order.is_settled for order in self._orders(trade, leg))
         ]
+        relief: asyncio.Task[None] | None = None
         cancelled: set[LegName] = set()
         try:
             while waiting := [task for task in concluding if not task.done()]:
                 standing = self._standing(trade)
-                plan = OPENING[standing[LegName.A], standing[LegName.B]]
-                leg = {Plan.CANCEL_A: LegName.A, Plan.CANCEL_B: LegName.B}.get(plan)
-                if leg is not None and leg not in cancelled:
+                spent = self._budget_is_spent(trade)
+                plan = opening_plan(standing[LegName.A], standing[LegName.B], budget_spent=spent)
+                for leg in self._legs_to_cancel(plan, standing, spent=spent) - cancelled:
                     cancelled.add(leg)
                     await self._cancel(self._orders(trade, leg))
-                    continue
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if relief is not None and relief.done():
+                    relief.result()
+                alone = LEGS_TO_RELIEVE.get(plan)
+                if alone is not None and (relief is None or relief.done()):
+                    relief = asyncio.create_task(self._relieve(trade, alone))
+                await asyncio.wait(waiting, timeout=self._look_seconds(trade), return_when=asyncio.FIRST_COMPLETED)
             for task in concluding:
                 task.result()
+            if relief is not None:
+                await relief
         finally:
-            for task in concluding:
+            tasks = [*concluding, *([] if relief is None else [relief])]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*concluding, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @staticmethod
+    def _legs_to_cancel(plan: Plan, standing: dict[LegName, Standing], *, spent: bool) -> set[LegName]:
+        if spent:
+            return {leg for leg in LegName if standing[leg] is Standing.WORKING}
+        leg = LEGS_TO_CANCEL.get(plan)
+        return set() if leg is None else {leg}
 
     async def _cancel(self, orders: Sequence[OrderState]) -> None:
         for order in orders:
@@ -150,47 +193,110 @@ class Opener:
             if report is not None:
                 await self._records.take_report(order, report, "cancel")
 
-    async def _balance(self, trade: TradeState) -> bool:
-        """Trim what one leg holds too much of. False when no trim brings both within tolerance."""
-        ratio = Decimal(str(trade.plan.hedge_ratio))
-        tolerance = max(self._hedge_error_max, trade.plan.hedge_error)
-        for attempt in range(TRIMS_MAX + 1):
-            gap = hedge_gap(trade.held[LegName.A], trade.held[LegName.B], ratio)
-            if gap.error <= tolerance:
-                return True
-            leg, excess = (LegName.A, gap.excess_a) if gap.excess_a > 0 else (LegName.B, gap.excess_b)
-            instrument = self._rules.instrument(trade.symbol_of(leg))
-            largest = min(instrument.quantity_max, instrument.market_quantity_max)
-            quantity = round_quantity(min(excess, largest), instrument.quantity_step(OrderType.MARKET))
-            smallest = max(instrument.quantity_min, instrument.market_quantity_min)
-            if attempt == TRIMS_MAX or quantity < smallest or quantity >= trade.held[leg]:
-                return False
-            await self._trim(trade, leg, quantity)
-        return False
+    # The budget
 
-    async def _trim(self, trade: TradeState, leg: LegName, quantity: Decimal) -> None:
-        symbol, side = trade.symbol_of(leg), closing_side(trade.signed_held(leg))
-        attempt = trade.attempts(leg, Purpose.UNWIND)
-        net = self._records.book.positions().get(symbol, ZERO)
-        intent = OrderIntent(
-            client_order_id=client_order_id_of(trade.trade_id, leg, Purpose.UNWIND, attempt),
+    def _budget_is_spent(self, trade: TradeState) -> bool:
+        if trade.naked_notional_usd <= 0:
+            return False
+        return trade.naked_notional_usd_seconds(self._records.clock.now_ms()) >= self._budget_usd_seconds
+
+    def _look_seconds(self, trade: TradeState) -> float:
+        """Until the budget may be spent; more often than that, because executions arrive meanwhile."""
+        naked_usd = float(trade.naked_notional_usd)
+        left = self._budget_usd_seconds - trade.naked_notional_usd_seconds(self._records.clock.now_ms())
+        return min(LOOK_SECONDS, left / naked_usd) if naked_usd > 0 and left > 0 else LOOK_SECONDS
+
+    async def _relieve(self, trade: TradeState, leg: LegName) -> None:
+        """Take back what this leg holds without its sibling, whose fate is still open. What that one turns out to hold is taken
+        back once it is known. Nothing can be done while the excess is on the very leg whose order is open."""
+        now = self._weigher.opening_now(trade)
+        trim = relief_of(now)
+        if trim.leg is not leg:
+            return
+        facts = {
+            "naked_notional_usd_seconds": round(now.naked_notional_usd_seconds, 1),
+            "naked_notional_usd_seconds_max": self._budget_usd_seconds,
+            "leg": str(leg),
+            "held": str(trade.held[leg]),
+            "open": [order.intent.client_order_id for order in trade.unsettled()],
+        }
+        if trade.status is TradeStatus.OPENING:
+            self._records.log.error("naked_budget_spent", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
+        if trim.obstacle is None:
+            await self._send([self._order_of(trade, trim)], self._step(trade, Action.TRIM, {"budget": facts}))
+            await self._driver.conclude(self._orders(trade, leg))
+            return
+        if now.gap.error < HALF:
+            return  # Its sibling holds more than is missing: closing all of it would bare more than it covers.
+        if trade.status is TradeStatus.OPENING:
+            await self._records.establish(self._step(trade, Action.UNWIND, {"budget": facts}))
+        await self._closer.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None, legs=(leg,))
+
+    # Ways out
+
+    def _order_of(self, trade: TradeState, option: Option) -> OrderIntent:
+        assert option.leg is not None  # Only an unwind names no order.
+        purpose = PURPOSE_OF[option.action]
+        attempt = trade.attempts(option.leg, purpose)
+        return OrderIntent(
+            client_order_id=client_order_id_of(trade.trade_id, option.leg, purpose, attempt),
             trade_id=trade.trade_id,
             pair_id=trade.pair_id,
-            leg=leg,
-            purpose=Purpose.UNWIND,
-            symbol=symbol,
-            side=side,
-            order_type=OrderType.MARKET,
-            time_in_force=None,
-            quantity=quantity,
-            limit_price=None,
-            reduce_only=reduce_only_is_safe(net, quantity * side.sign),
+            leg=option.leg,
+            purpose=purpose,
+            symbol=trade.symbol_of(option.leg),
+            side=option.side,
+            order_type=option.order_type,
+            time_in_force=option.time_in_force,
+            quantity=option.quantity,
+            limit_price=option.limit_price,
+            reduce_only=option.reduce_only,
             attempt=attempt,
         )
-        self._records.log.warning(
-            "trimming", pair_id=trade.pair_id, trade_id=trade.trade_id, leg=str(leg), quantity=str(quantity)
+
+    def _step(self, trade: TradeState, action: Action, facts: dict[str, Any]) -> TradeAdvanced:
+        now_ms = self._records.clock.now_ms()
+        return TradeAdvanced(
+            at_ms=now_ms,
+            trade_id=trade.trade_id,
+            pair_id=trade.pair_id,
+            status=TradeStatus.OPENING,
+            reason=action.value,
+            naked_seconds=trade.naked_seconds(now_ms),
+            naked_notional_usd_seconds=trade.naked_notional_usd_seconds(now_ms),
+            leg_skew_ms=trade.leg_skew_ms,
+            facts=facts,
         )
-        await self._driver.conclude(await self._driver.send([intent]))
+
+    def _say(self, trade: TradeState, choice: Choice) -> None:
+        self._records.log.warning(
+            "legs_unequal",
+            pair_id=trade.pair_id,
+            trade_id=trade.trade_id,
+            chosen=str(choice.chosen.action),
+            held_a=str(trade.held[LegName.A]),
+            held_b=str(trade.held[LegName.B]),
+            naked_usd=str(round(trade.naked_notional_usd, 2)),
+            **choice.as_facts(),
+        )
+
+    async def _roll_back(self, trade: TradeState, why: str) -> Opened:
+        refusal = self._refusal(trade)
+        self._records.log.warning(
+            "rolling_back",
+            pair_id=trade.pair_id,
+            trade_id=trade.trade_id,
+            why=why,
+            held_a=str(trade.held[LegName.A]),
+            held_b=str(trade.held[LegName.B]),
+            refusal=refusal,
+        )
+        await self._closer.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None)
+        await self._finish(trade)
+        return Opened(hedged=False, refusal=refusal)
+
+    async def _finish(self, trade: TradeState) -> None:
+        await self._closer.finish(trade, status=TradeStatus.ROLLED_BACK, reason=ExitReason.ROLLED_BACK, exit_z=None)
 
     async def _opened(self, trade: TradeState) -> None:
         now_ms = self._records.clock.now_ms()
@@ -208,6 +314,13 @@ class Opener:
             )
         )
         self._records.release(trade.trade_id)
+
+    def _doubt(self, trade: TradeState, doubted: set[ClientOrderId]) -> None:
+        for client_order_id, order in trade.orders.items():
+            if order.refusal_code in RULES_OUTDATED and client_order_id not in doubted:
+                assert order.refusal_code is not None
+                doubted.add(client_order_id)
+                self._doubt_rules(order.intent.symbol, order.refusal_code)
 
     @staticmethod
     def _refusal(trade: TradeState) -> str:

@@ -15,6 +15,7 @@ from domain.legs import (
     Remainder,
     Standing,
     hedge_gap,
+    opening_plan,
     reduce_only_is_safe,
     standing_of,
 )
@@ -65,13 +66,22 @@ def test_opening_never_unwinds_while_anything_works() -> None:
 
 
 def test_opening_leaves_nothing_naked() -> None:
-    """A leg alone is taken back; only two held legs are a trade; nothing held is nothing."""
-    assert OPENING[Standing.HELD, Standing.GONE] is Plan.UNWIND_A
+    """Whatever is held once nothing works is weighed; nothing held is nothing."""
+    assert OPENING[Standing.HELD, Standing.GONE] is Plan.BALANCE
+    assert OPENING[Standing.GONE, Standing.HELD] is Plan.BALANCE
     assert OPENING[Standing.WORKING, Standing.GONE] is Plan.CANCEL_A
     assert OPENING[Standing.HELD, Standing.WORKING] is Plan.WAIT
     assert OPENING[Standing.WORKING, Standing.WORKING] is Plan.WAIT
     assert OPENING[Standing.HELD, Standing.HELD] is Plan.BALANCE
     assert OPENING[Standing.GONE, Standing.GONE] is Plan.NOTHING
+
+
+def test_a_spent_budget_ends_the_waiting_for_a_sibling_and_nothing_else() -> None:
+    for (a, b), plan in OPENING.items():
+        assert opening_plan(a, b, budget_spent=False) is plan
+        held_alone = plan is Plan.WAIT and Standing.HELD in (a, b)
+        expected = {Standing.HELD: Plan.UNWIND_A}.get(a, Plan.UNWIND_B) if held_alone else plan
+        assert opening_plan(a, b, budget_spent=True) is expected
 
 
 def test_closing_never_waits_for_one_leg_with_the_other_exposed() -> None:

@@ -80,8 +80,9 @@ def test_naked_notional_by_hand() -> None:
 def test_a_choice_while_opening_is_counted_across_a_restart() -> None:
     story = Story()
     story.begin()
-    story.trade(TradeStatus.OPENING, naked_seconds=0.1, facts={"legs": "unequal"})
-    story.trade(TradeStatus.OPENING)
+    story.trade(TradeStatus.OPENING, reason="complete", facts={"trim": {}})
+    story.trade(TradeStatus.OPENING, reason="rested")
+    story.trade(TradeStatus.OPENING, reason="trim")
     (trade,) = story.book.live_trades()
     assert trade.balancings == replay(story.tape).trades[trade.trade_id].balancings == 2
 

@@ -105,10 +105,10 @@ class Story:
             )
         )
 
-    def trade(self, status: TradeStatus, trade: str = "t1", at_ms: int = 2_000, **other: Any) -> None:
+    def trade(self, status: TradeStatus, trade: str = "t1", at_ms: int = 2_000, reason: str = "", **other: Any) -> None:
         pair_id = self.book.trades[TradeId(trade)].pair_id
         self.apply(
-            TradeAdvanced(at_ms=at_ms, trade_id=TradeId(trade), pair_id=pair_id, status=status, reason="", **other)
+            TradeAdvanced(at_ms=at_ms, trade_id=TradeId(trade), pair_id=pair_id, status=status, reason=reason, **other)
         )
 
     def round_trip(self, trade: str, pair: PairId = PAIR, *, cost: str = "1", ended_ms: int = 2_000) -> None:

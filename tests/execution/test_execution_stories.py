@@ -54,7 +54,12 @@ ENTRY_STORIES: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
     ("rejected", {"element": 0}, {"code": -2019}, False),
     ("rejected", {"element": 1}, {"code": -2019}, False),
     ("rejected", {"element": 1}, {"code": -4131}, False),
-    ("rejected", {"element": 1}, {"code": -1007}, False),
+    (
+        "rejected",
+        {"element": 1},
+        {"code": -1007},
+        True,
+    ),  # Proven dead, then completed: cheaper than taking back the other.
     ("partial", {"element": 1}, {"fraction": "0.4"}, True),
     ("partial", {"element": 0}, {"fraction": "0.4"}, True),
 ]

@@ -58,8 +58,9 @@ WITH steps AS (
            arg_max(naked_notional_usd_seconds, seq) FILTER (naked_notional_usd_seconds IS NOT NULL)
                AS naked_notional_usd_seconds,
            arg_max(leg_skew_ms, seq) FILTER (leg_skew_ms IS NOT NULL) AS leg_skew_ms,
-           arg_max(reason, seq) FILTER (status = 'opening' AND reason <> 'rested') AS completion,
-           arg_max(facts, seq) FILTER (status = 'opening' AND reason <> 'rested') AS completion_facts,
+           arg_max(reason, seq) FILTER (status = 'opening' AND reason IN ('complete', 'trim', 'unwind')) AS completion,
+           arg_max(facts, seq) FILTER (status = 'opening' AND reason IN ('complete', 'trim', 'unwind'))
+               AS completion_facts,
            arg_max(facts, seq) FILTER (status = 'opening' AND reason = 'rested') AS limit_entry,
            min(seq) FILTER (status = 'closing') AS closing_seq,
            arg_min(price_a, seq) FILTER (status = 'closing' AND price_a IS NOT NULL) AS exit_decision_price_a,
