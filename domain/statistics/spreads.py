@@ -1,0 +1,244 @@
+"""Where the residuals come from: all pairs of a block out of matrix products, or one pair at a time out of its own series."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.statistics.adf import LANES, WINDOW_MIN, Floats, Lanes, Search, schwert, solve
+from domain.statistics.compiled import compiled
+
+
+class Findings(NamedTuple):
+    """What is found for every direction, as matrices [y, x] over all symbols of a panel; NaN where nothing was tested."""
+
+    hedge_ratio: Floats
+    intercept: Floats
+    residual_std: Floats
+    t_stat: Floats
+    lag: NDArray[np.int16]
+    phi: Floats
+    hurst: Floats
+    crossings: NDArray[np.int32]
+    unexplained: Floats  # 1 - R² of the levels.
+    sound: Floats
+
+
+def findings_of(count: int) -> Findings:
+    """Nothing found yet."""
+    return Findings._make(
+        [
+            *(np.full((count, count), np.nan) for _ in range(4)),
+            np.full((count, count), -1, dtype=np.int16),
+            *(np.full((count, count), np.nan) for _ in range(2)),
+            np.full((count, count), -1, dtype=np.int32),
+            *(np.full((count, count), np.nan) for _ in range(2)),
+        ]
+    )
+
+
+class Block(NamedTuple):
+    """Symbols that share their bars: axis 1 is the symbol, padded with zeros to whole lanes."""
+
+    levels: Floats  # (symbols, n), centred
+    means: Floats  # (symbols,)
+    head_level: Floats
+    tail_level: Floats
+    head_step: Floats
+    tail_step: Floats
+    products: Floats  # (window + 1, symbols): each one's own autocovariances
+    energy: Floats  # (symbols,)
+    place: NDArray[np.int64]  # (symbols,): its place in the panel; -1 for padding
+
+
+EXPLAINED_MAX = 1e-4
+"""Below this share of what the legs bring, a spread built from products has lost digits: the exact path takes over."""
+
+
+@compiled
+def solve_tile(
+    s: Lanes,
+    b: Block,
+    m: int,
+    search: Search,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    levels: Floats,
+    steps: Floats,
+    out: Findings,
+) -> None:
+    """Both directions of every pair (i, j), i in `rows`, j in `columns`, i < j; 32 lanes share one i.
+
+    `levels` [i, j] holds Σ x_i x_j and `steps` [k, i, j] the sum Σ d_i,t d_j,t-k + d_i,t-k d_j,t, both over this tile.
+    """
+    slope, of_i, of_j = np.empty(LANES), np.empty(LANES), np.empty(LANES)
+    for i in range(rows[0], rows[1]):
+        if b.place[i] < 0:
+            continue
+        begin = max(columns[0], (i + 1) // LANES * LANES)
+        for j in range(begin, columns[1], LANES):
+            tile_i, tile_j = i - rows[0], j - columns[0]
+            for direction in range(2):
+                for w in range(LANES):
+                    cross = levels[tile_i, tile_j + w]
+                    if direction == 0:
+                        slope[w] = cross / b.energy[i]
+                        of_i[w], of_j[w] = -slope[w], 1.0
+                    else:
+                        slope[w] = cross / b.energy[j + w]
+                        of_i[w], of_j[w] = 1.0, -slope[w]
+                    ours = of_i[w] ** 2 * b.energy[i] + of_j[w] ** 2 * b.energy[j + w]
+                    s.energy[w] = ours + 2 * of_i[w] * of_j[w] * cross
+                _blend(b.head_level, i, j, of_i, of_j, s.head_level)
+                _blend(b.tail_level, i, j, of_i, of_j, s.tail_level)
+                _blend(b.head_step, i, j, of_i, of_j, s.head_step)
+                _blend(b.tail_step, i, j, of_i, of_j, s.tail_step)
+                for k in range(search.window + 1):
+                    for w in range(LANES):
+                        s.products[k, w] = (
+                            of_i[w] ** 2 * b.products[k, i]
+                            + of_j[w] ** 2 * b.products[k, j + w]
+                            + of_i[w] * of_j[w] * steps[k, tile_i, tile_j + w]
+                        )
+                solve(s, m, search)
+                for w in range(LANES):
+                    if i < j + w and b.place[j + w] >= 0:
+                        brought = of_i[w] ** 2 * b.energy[i] + of_j[w] ** 2 * b.energy[j + w]
+                        moved = of_i[w] ** 2 * b.products[0, i] + of_j[w] ** 2 * b.products[0, j + w]
+                        if s.energy[w] < EXPLAINED_MAX * brought or s.products[0, w] < EXPLAINED_MAX * moved:
+                            s.sound[w] = 0.0
+                        y, x = (j + w, i) if direction == 0 else (i, j + w)
+                        at = b.place[y], b.place[x]
+                        out.hedge_ratio[at] = slope[w]
+                        out.intercept[at] = b.means[y] - slope[w] * b.means[x]
+                        out.residual_std[at] = math.sqrt(s.energy[w] / m)
+                        out.t_stat[at] = s.t_stat[w]
+                        out.lag[at] = int(s.lag[w])
+                        out.phi[at] = s.phi[w]
+                        out.hurst[at] = s.hurst[w]
+                        out.unexplained[at] = s.energy[w] / b.energy[y]
+                        out.sound[at] = s.sound[w]
+                        out.crossings[at] = _crossings(b.levels[y], b.levels[x], slope[w], m)
+
+
+@compiled
+def _blend(source: Floats, i: int, j: int, of_i: Floats, of_j: Floats, target: Floats) -> None:
+    for t in range(source.shape[0]):
+        left = source[t, i]
+        for w in range(LANES):
+            target[t, w] = of_i[w] * left + of_j[w] * source[t, j + w]
+
+
+@compiled
+def _crossings(y: Floats, x: Floats, slope: float, m: int) -> int:
+    count = 0
+    for t in range(m):
+        count += (y[t] > slope * x[t]) != (y[t + 1] > slope * x[t + 1])
+    return count
+
+
+@compiled
+def _solve_series(s: Lanes, e: Floats, m: int, search: Search) -> None:
+    """One residual e of m + 1 bars by its own autocovariances; the results in lane 0."""
+    step, window = np.empty(m), search.window
+    s.total[0] = e[m]
+    for t in range(m):
+        step[t] = e[t + 1] - e[t]
+        s.total[0] += e[t]
+    for t in range(window + 1):
+        s.head_level[t, 0], s.tail_level[t, 0] = e[t], e[m - t]
+        s.products[t, 0] = _dot(step, window, step, window - t, m - window)
+    for t in range(window):
+        s.head_step[t, 0], s.tail_step[t, 0] = step[t], step[m - 1 - t]
+    s.energy[0] = _dot(e, 0, e, 0, m + 1)
+    solve(s, m, search)
+
+
+@compiled
+def _dot(a: Floats, a_start: int, b: Floats, b_start: int, count: int) -> float:
+    total = 0.0
+    for t in range(count):
+        total += a[a_start + t] * b[b_start + t]
+    return total
+
+
+@compiled
+def _centred(a: Floats, count: int) -> float:
+    """Take the mean out of the first `count` in place; returns it."""
+    total = 0.0
+    for t in range(count):
+        total += a[t]
+    mean = total / count
+    for t in range(count):
+        a[t] -= mean
+    return mean
+
+
+class Series(NamedTuple):
+    """What the exact path finds, one row a request."""
+
+    bars: NDArray[np.int64]
+    hedge_ratio: Floats
+    intercept: Floats
+    residual_std: Floats
+    t_stat: Floats
+    lag: NDArray[np.int64]
+    phi: Floats
+    hurst: Floats
+    crossings: NDArray[np.int64]
+    unexplained: Floats
+    sound: Floats
+
+
+def series_of(count: int) -> Series:
+    """Room for so many requests."""
+    return Series._make(
+        [
+            np.zeros(count, dtype=np.int64),
+            *(np.full(count, np.nan) for _ in range(4)),
+            np.zeros(count, dtype=np.int64),
+            *(np.full(count, np.nan) for _ in range(2)),
+            np.zeros(count, dtype=np.int64),
+            *(np.full(count, np.nan) for _ in range(2)),
+        ]
+    )
+
+
+@compiled
+def solve_each(
+    s: Lanes,
+    values: Floats,
+    present: NDArray[np.bool_],
+    pairs: NDArray[np.int64],
+    lags_asked: int,
+    criterion: int,
+    constant: int,
+    out: Series,
+) -> None:
+    """The exact path: directions (y, x) one by one, each over the bars that both have. `constant` 1: an ADF test of y itself.
+
+    `values` (symbols, bars) where `present` is true. `lags_asked` -1: Schwert's.
+    """
+    count = values.shape[1]
+    y, x, e = np.empty(count), np.empty(count), np.empty(count)
+    for row in range(pairs.shape[0]):
+        n = 0
+        of_y, of_x = pairs[row, 0], pairs[row, 1]
+        for t in range(count):
+            if present[of_y, t] and present[of_x, t]:
+                y[n], x[n] = values[of_y, t], values[of_x, t]
+                n += 1
+        mean_y, mean_x = _centred(y, n), _centred(x, n)
+        slope = 0.0 if constant else _dot(x, 0, y, 0, n) / _dot(x, 0, x, 0, n)
+        for t in range(n):
+            e[t] = y[t] - slope * x[t]
+        lags_max = lags_asked if lags_asked >= 0 else schwert(n, constant)
+        _solve_series(s, e, n - 1, Search(max(lags_max, WINDOW_MIN), lags_max, criterion, constant))
+        out.bars[row] = n
+        out.hedge_ratio[row], out.intercept[row] = slope, mean_y - slope * mean_x
+        out.residual_std[row] = math.sqrt(s.energy[0] / (n - 1))
+        out.t_stat[row], out.lag[row] = s.t_stat[0], int(s.lag[0])
+        out.phi[row], out.hurst[row], out.sound[row] = s.phi[0], s.hurst[0], s.sound[0]
+        out.unexplained[row] = s.energy[0] / _dot(y, 0, y, 0, n)
+        out.crossings[row] = _crossings(y, x, slope, n - 1)
