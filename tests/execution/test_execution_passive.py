@@ -274,7 +274,7 @@ async def test_a_cancel_that_gets_lost_is_asked_for_again(tmp_path: Path) -> Non
         assert at_rest(rig) == []
 
 
-@pytest.mark.parametrize("code", [-2019, -4131, -1007])
+@pytest.mark.parametrize("code", [-2019, -4131])
 async def test_the_hedge_is_refused(tmp_path: Path, code: int) -> None:
     """The resting leg has filled in part, the other cannot be bought: withdrawn and taken back, at once."""
     async with resting(tmp_path) as rig:
@@ -284,8 +284,21 @@ async def test_the_hedge_is_refused(tmp_path: Path, code: int) -> None:
         assert not (await entering).executed
         assert at_rest(rig) == []
         assert rig.at_venue() == rig.believed() == {}
-        assert told(rig)["ended"] in {"hedge_refused", "hedge_unknown"}
+        assert told(rig)["ended"] == "hedge_refused"
         assert the_trade(rig).naked_seconds() < 5
+        assert countdowns(rig) == {}
+
+
+async def test_a_hedge_that_is_proven_dead_is_asked_for_again(tmp_path: Path) -> None:
+    """Its fate was unknown: nothing rests any more, and once it is proven dead, completing is cheaper than taking back."""
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        rig.fault("rejected", symbol="1MBABYDOGEUSDT", parameters={"code": -1007})
+        take(rig, 8_000)
+        assert (await entering).executed
+        assert told(rig)["ended"] == "hedge_unknown"
+        assert at_rest(rig) == []
+        assert rig.at_venue() == rig.believed() != {}
         assert countdowns(rig) == {}
 
 
