@@ -5,13 +5,13 @@ A denial is a stable code with facts. Orders that reduce exposure are never revi
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
 from typing import Any
 
 from domain.edge import Edge
 from domain.pairs import PairSide, TradingSignal
-from domain.sizing import Sized, TooSmall
+from domain.sizing import Sized, TooLarge, TooSmall
 from domain.symbols import PairId
 
 
@@ -34,6 +34,7 @@ class DenialCode(StrEnum):
     BEYOND_STOP = "BEYOND_STOP"
     Z_NOT_EXECUTABLE = "Z_NOT_EXECUTABLE"
     SIZE_TOO_SMALL = "SIZE_TOO_SMALL"
+    SIZE_TOO_LARGE = "SIZE_TOO_LARGE"
     FILTER = "FILTER"
     LEVERAGE = "LEVERAGE"
     EDGE_TOO_SMALL = "EDGE_TOO_SMALL"
@@ -78,7 +79,7 @@ class Situation:
     pair_has_trade: bool
     symbols_not_trading: tuple[str, ...]
     quote_age_ms: int  # Of the older leg.
-    sized: Sized | TooSmall
+    sized: Sized | TooSmall | TooLarge
     filter_problem: str | None
     leverage_problem: str | None
     edge: Edge | None  # None when nothing could be sized.
@@ -160,10 +161,17 @@ def _quotes_are_fresh(now: Situation, limits: Limits) -> dict[str, Any] | None:
 
 
 def _size_is_tradable(now: Situation, _: Limits) -> dict[str, Any] | None:
-    if isinstance(now.sized, Sized):
+    if not isinstance(now.sized, TooSmall):
         return None
     suffices = now.sized.notional_usd_min.quantize(Decimal("0.01"), ROUND_CEILING)
     return {"why": now.sized.why, "pair_notional_usd_min": str(suffices)}
+
+
+def _size_is_closable(now: Situation, _: Limits) -> dict[str, Any] | None:
+    if not isinstance(now.sized, TooLarge):
+        return None
+    suffices = now.sized.notional_usd_max.quantize(Decimal("0.01"), ROUND_FLOOR)
+    return {"why": now.sized.why, "pair_notional_usd_max": str(suffices)}
 
 
 def _inside_the_stop(now: Situation, _: Limits) -> dict[str, Any] | None:
@@ -235,6 +243,7 @@ GUARDS: tuple[tuple[DenialCode, Guard], ...] = (
     (DenialCode.SYMBOL_NOT_TRADING, _symbols_trade),
     (DenialCode.QUOTE_STALE, _quotes_are_fresh),
     (DenialCode.SIZE_TOO_SMALL, _size_is_tradable),
+    (DenialCode.SIZE_TOO_LARGE, _size_is_closable),
     (DenialCode.BEYOND_STOP, _inside_the_stop),
     (DenialCode.Z_NOT_EXECUTABLE, _z_is_executable),
     (DenialCode.FILTER, _filters_pass),

@@ -89,6 +89,7 @@ class ExecutionEngine:
             settings=settings,
             quote_of=quote_of,
             quote_age_ms_max=assessor.limits.quote_age_ms_max,
+            foreign_of=assessor.foreign_of,
         )
         self._passive = PassiveOpener(
             self._opener,

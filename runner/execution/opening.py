@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from domain.completion import Action, Choice, Option, choose, relief_of
@@ -13,7 +14,7 @@ from domain.legs import Plan, Standing, opening_plan, standing_of
 from domain.orders import LegName, OrderIntent, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import ClientOrderId, Symbol
-from domain.trades import OrderState, TradeState
+from domain.trades import ZERO, OrderState, TradeState
 from runner.config import ExecutionSettings
 from runner.execution.closing import Closer
 from runner.execution.desk import QuoteOf
@@ -41,7 +42,8 @@ class Opened:
 class Opener:
     """Sends both legs and brings them to hedged or flat.
 
-    `doubt_rules` is told of a refusal that our copy of a contract's rules should have prevented.
+    `foreign_of` says what the account holds in a symbol that is not ours; `doubt_rules` is told of a refusal that our copy of a
+    contract's rules should have prevented.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Opener:
         settings: ExecutionSettings,
         quote_of: QuoteOf,
         quote_age_ms_max: int,
+        foreign_of: Callable[[Symbol], Decimal] = lambda _symbol: ZERO,
         doubt_rules: Callable[[Symbol, int], None] = lambda _symbol, _code: None,
     ) -> None:
         self._exchange = exchange
@@ -70,6 +73,7 @@ class Opener:
             blocked_ms=exchange.blocked_ms,
             settings=settings,
             quote_age_ms_max=quote_age_ms_max,
+            foreign_of=foreign_of,
         )
 
     async def open(self, plan: TradeIntended, intents: Sequence[OrderIntent]) -> Opened:

@@ -1,9 +1,10 @@
 """Gathers the world for the guards: everything they look at is read here, once, before any of them runs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from domain.completion import exempt_from_notional
 from domain.decide import time_stop_at_ms
 from domain.edge import Edge, Resting, edge_of, executable_price
 from domain.entries import TradeIntended
@@ -22,7 +23,7 @@ from domain.orders import (
 from domain.pairs import PairConfig, PairSide, SignalType, TradingSignal
 from domain.quotes import Quote
 from domain.resting import joined_price, less_liquid_leg
-from domain.sizing import Sized, TooSmall, size_pair
+from domain.sizing import Sized, TooLarge, TooSmall, size_pair
 from domain.spread import SpreadStatistics
 from domain.symbols import Symbol
 from domain.trades import ZERO, Book
@@ -81,12 +82,18 @@ class Assessor:
         self._execution = execution
         self._risk = risk
         self._dry_run = dry_run
+        self.foreign_source: Callable[[Symbol], Decimal] = lambda _symbol: ZERO
+        """Whoever knows what the account holds in a symbol that is not ours."""
         self.limits = Limits(
             quote_age_ms_max=quote_age_ms_max,
             gross_notional_usd_max=risk.gross_notional_usd_max,
             daily_loss_usd_max=risk.daily_loss_usd_max,
             min_edge_ratio=risk.min_edge_ratio,
         )
+
+    def foreign_of(self, symbol: Symbol) -> Decimal:
+        """What the account holds in a symbol that is not ours: signed."""
+        return self.foreign_source(symbol)
 
     def quote_age_ms(self, symbol: Symbol) -> int:
         quote = self._quote_of(symbol)
@@ -105,13 +112,13 @@ class Assessor:
         """The world as it is now; `rests` for an entry that was approved already."""
         side = _side_of(signal)
         quote_a, quote_b = self._quote_of(pair.leg_a), self._quote_of(pair.leg_b)
-        sized: Sized | TooSmall = TooSmall(why="no quotes yet", notional_usd_min=ZERO)
+        sized: Sized | TooSmall | TooLarge = TooSmall(why="no quotes yet", notional_usd_min=ZERO)
         edge: Edge | None = None
         notional = ZERO
         filter_problem: str | None = None
         leverage: str | None = None
         if quote_a is not None and quote_b is not None:
-            sized = self._sized(pair, quote_a, quote_b)
+            sized = self._sized(pair, side, quote_a, quote_b)
             if isinstance(sized, Sized):
                 quotes = {LegName.A: quote_a, LegName.B: quote_b}
                 edge = self._edge(signal, pair, sized, quotes, self._resting(pair, side, sized, quotes, rests))
@@ -156,7 +163,7 @@ class Assessor:
             margin_free_usd=(balance.available_usd if balance is not None else ZERO) - reserved / lever,
         )
 
-    def _sized(self, pair: PairConfig, quote_a: Quote, quote_b: Quote) -> Sized | TooSmall:
+    def _sized(self, pair: PairConfig, side: PairSide, quote_a: Quote, quote_b: Quote) -> Sized | TooSmall | TooLarge:
         return size_pair(
             notional_usd=self._risk.pair_notional_usd,
             hedge_ratio=Decimal(str(pair.hedge_ratio)),
@@ -165,7 +172,13 @@ class Assessor:
             instrument_a=self._rules.instrument(pair.leg_a),
             instrument_b=self._rules.instrument(pair.leg_b),
             hedge_error_max=self._execution.hedge_error_max,
+            exempt_a=self._close_is_exempt(pair.leg_a, side.side_of(LegName.A)),
+            exempt_b=self._close_is_exempt(pair.leg_b, side.side_of(LegName.B)),
         )
+
+    def _close_is_exempt(self, symbol: Symbol, side: Side) -> bool:
+        """Nobody else holds the other way, so closing this leg, or any part of it, will be reduce-only."""
+        return exempt_from_notional(self._book.positions().get(symbol, ZERO) + self.foreign_of(symbol), side)
 
     def _resting(
         self,
@@ -176,8 +189,8 @@ class Assessor:
         rests: Rests | None,
     ) -> Resting | None:
         """The leg that rests and what it pays: its order's price or the touch, whichever is worse for us."""
-        if not self._execution.use_limit_orders:
-            return None
+        if not self._execution.use_limit_orders or sized.whole_a or sized.whole_b:
+            return None  # What rests fills in parts, and is hedged in parts.
         leg, price = (None, None) if rests is None else (rests.leg, rests.price)
         if leg is None:
             leg = less_liquid_leg(side, quotes, {LegName.A: sized.quantity_a, LegName.B: sized.quantity_b})
@@ -269,7 +282,7 @@ class Assessor:
         trade_id = trade_id_of(pair.pair_id, self._clock.now_ms())
         slippage = Decimal(str(self._execution.max_slippage_pct))
 
-        def intent(leg: LegName, symbol: Symbol, quantity: Decimal) -> OrderIntent:
+        def intent(leg: LegName, symbol: Symbol, quantity: Decimal, *, whole: bool) -> OrderIntent:
             order_side, quote = side.side_of(leg), quotes[leg]
             tick = self._rules.instrument(symbol).tick
             worst = Decimal(str(executable_price(quote, order_side))) * (1 + slippage * order_side.sign)
@@ -283,7 +296,7 @@ class Assessor:
                 symbol=symbol,
                 side=order_side,
                 order_type=OrderType.LIMIT,
-                time_in_force=TimeInForce.GTX if rests else TimeInForce.IOC,
+                time_in_force=TimeInForce.GTX if rests else TimeInForce.FOK if whole else TimeInForce.IOC,
                 quantity=quantity,
                 limit_price=joined_price(quote, order_side, tick)
                 if rests
@@ -293,8 +306,8 @@ class Assessor:
             )
 
         return (
-            intent(LegName.A, pair.leg_a, sized.quantity_a),
-            intent(LegName.B, pair.leg_b, sized.quantity_b),
+            intent(LegName.A, pair.leg_a, sized.quantity_a, whole=sized.whole_a),
+            intent(LegName.B, pair.leg_b, sized.quantity_b, whole=sized.whole_b),
         )
 
     def plan(self, approved: Approved, pair: PairConfig) -> tuple[TradeIntended, tuple[OrderIntent, OrderIntent]]:

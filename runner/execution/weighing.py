@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from domain.completion import Action, LegNow, OpeningNow
 from domain.orders import LegName, Purpose
+from domain.symbols import Symbol
 from domain.trades import ZERO, TradeState
 from runner.config import ExecutionSettings
 from runner.execution.desk import QuoteOf
@@ -29,6 +30,7 @@ class Weigher:
         blocked_ms: Callable[[], int],
         settings: ExecutionSettings,
         quote_age_ms_max: int,
+        foreign_of: Callable[[Symbol], Decimal],
     ) -> None:
         self._records = records
         self._rules = rules
@@ -36,6 +38,7 @@ class Weigher:
         self._blocked_ms = blocked_ms
         self._settings = settings
         self._quote_age_ms_max = quote_age_ms_max
+        self._foreign_of = foreign_of
         self.round_trip_seconds = ROUND_TRIP_SECONDS
 
     def took(self, seconds: float) -> None:
@@ -83,7 +86,7 @@ class Weigher:
             quote=quote,
             instrument=self._rules.instrument(symbol),
             taker_fee_rate=self._rules.taker_fee_rate(symbol),
-            net_position=self._records.book.positions().get(symbol, ZERO),
+            net_position=self._records.book.positions().get(symbol, ZERO) + self._foreign_of(symbol),
             is_over=all(order.is_settled for order in orders),
             refusals=refusals,
         )

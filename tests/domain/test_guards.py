@@ -9,7 +9,7 @@ import pytest
 from domain.edge import Edge
 from domain.guards import GUARDS, Approved, DenialCode, Denied, Limits, Situation, review
 from domain.pairs import PairSide, SignalType, TradingSignal
-from domain.sizing import Sized, TooSmall
+from domain.sizing import Sized, TooLarge, TooSmall
 from domain.symbols import PairId
 
 D = Decimal
@@ -51,6 +51,11 @@ ALONE: list[tuple[dict[str, Any], DenialCode, dict[str, Any]]] = [
         {"sized": TooSmall(why="leg a", notional_usd_min=D("12.341")), "edge": None},
         C.SIZE_TOO_SMALL,
         {"why": "leg a", "pair_notional_usd_min": "12.35"},  # Up: what is named must suffice.
+    ),
+    (
+        {"sized": TooLarge(why="leg b", notional_usd_max=D("12.349")), "edge": None},
+        C.SIZE_TOO_LARGE,
+        {"why": "leg b", "pair_notional_usd_max": "12.34"},  # Down.
     ),
     (edge(executable_z=-4.0), C.BEYOND_STOP, {"executable_z": -4.0, "stop_z": 4.0}),
     (edge(executable_z=-1.9), C.Z_NOT_EXECUTABLE, {"executable_z": -1.9, "entry_z": 2.0}),
