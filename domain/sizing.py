@@ -36,7 +36,7 @@ class TooSmall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TooLarge(msgspec.Struct, frozen=True, kw_only=True):
-    """A leg would be more than one market order may close; the notional that would do."""
+    """A leg would be more than one entry order may be; the notional that would do. (A close may be several orders.)"""
 
     why: str
     notional_usd_max: Decimal
@@ -81,8 +81,7 @@ def size_pair(
         return TooSmall(why=short, notional_usd_min=smallest)
     excess = _excess("leg a", quantity_a, instrument_a) or _excess("leg b", quantity_b, instrument_b)
     if excess is not None:
-        # Less than half a step above max_a / h would still round down to it; a whole step less is on the safe side.
-        quantity_b_max = min(instrument_b.closable_max, instrument_a.closable_max / hedge_ratio)
+        quantity_b_max = min(instrument_b.quantity_max, instrument_a.quantity_max / hedge_ratio)
         return TooLarge(why=excess, notional_usd_max=round_quantity(quantity_b_max, step_b) * price_b)
     wanted_a = hedge_ratio * quantity_b
     error = float(abs(quantity_a - wanted_a) / wanted_a)
@@ -116,9 +115,9 @@ def _shortfall(leg: str, quantity: Decimal, price: Decimal, instrument: Instrume
 
 
 def _excess(leg: str, quantity: Decimal, instrument: Instrument) -> str | None:
-    if quantity <= instrument.closable_max:
+    if quantity <= instrument.quantity_max:
         return None
-    return f"{leg}: {quantity} {instrument.symbol} is above the maximum {instrument.closable_max} of one market order"
+    return f"{leg}: {quantity} {instrument.symbol} is above the maximum quantity {instrument.quantity_max}"
 
 
 def smallest_notional_usd(

@@ -35,8 +35,8 @@ def contracts(draw: st.DrawFn, name: str) -> Instrument:
         market_step=market_step,
         quantity_min=step * draw(st.sampled_from((1, 1, 1, 5, 20))),
         market_quantity_min=market_step * draw(st.sampled_from((1, 1, 1, 5, 20))),
-        market_quantity_max=draw(st.sampled_from((D(1_000), D(100_000), D(10**9)))),
-        quantity_max=D(10**9),
+        market_quantity_max=D(10**9),
+        quantity_max=draw(st.sampled_from((D(1_000), D(100_000), D(10**9)))),
         notional_min_usd=D(draw(st.sampled_from((0, 5, 20, 50, 100)))),
     )
 
@@ -93,7 +93,7 @@ def test_the_notional_that_is_named_suffices(case: dict[str, Any], notional_usd:
 @settings(deadline=None, max_examples=150)
 @given(st.fixed_dictionaries(CASES), st.decimals("1", "1000000", places=2))
 def test_what_is_too_large_says_what_would_do(case: dict[str, Any], notional_usd: Decimal) -> None:
-    """At the notional that is named both legs can be closed by one market order each; whether it is large enough is another matter."""
+    """At the notional that is named each leg is one order; whether it is large enough is another matter."""
     large = sizes(case, notional_usd)
     if not isinstance(large, TooLarge):
         return
@@ -144,15 +144,20 @@ def test_somebody_who_holds_the_other_way_asks_for_a_margin_and_for_all_or_nothi
     assert enough.quantity_b * 100 >= D("7.5")
 
 
-def test_more_than_one_market_order_may_close_is_too_large() -> None:
-    """1000 is the most of one market order: of b that is 100,000 USD, of a twice as many b."""
-    of_b = sizes(two(), D(100_001) + 100)
+def test_more_than_one_order_may_be_is_too_large() -> None:
+    """10,000 is the most of one order: of b that is 1,000,000 USD, of a at two for one half as many b."""
+    of_b = sizes(two(), D(1_001_000))
     assert isinstance(of_b, TooLarge)
-    assert of_b.notional_usd_max == D(100_000)
-    assert "leg b: 1001.01 BBB/USDT:USDT is above the maximum 1000" in of_b.why
-    of_a = sizes(two(hedge_ratio=D(2)), D(60_000))
+    assert of_b.notional_usd_max == D(1_000_000)
+    assert "leg b: 10010 BBB/USDT:USDT is above the maximum quantity 10000" in of_b.why
+    of_a = sizes(two(hedge_ratio=D(2)), D(600_000))
     assert isinstance(of_a, TooLarge)
-    assert of_a.notional_usd_max == D(50_000)
+    assert of_a.notional_usd_max == D(500_000)
+
+
+def test_a_leg_may_be_more_than_one_market_order_closes() -> None:
+    """1000 is the most of one market order; a close is several orders then."""
+    assert isinstance(sizes(two(), D(500_000)), Sized)
 
 
 def two(**other: Any) -> dict[str, Any]:
