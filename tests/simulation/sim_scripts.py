@@ -1,8 +1,7 @@
 """The scripts of stories: one drawn by a seed, and a few short ones whose every moment is tried as the last."""
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from decimal import Decimal
 from functools import cache
 
@@ -212,21 +211,3 @@ def seeded_world(
         trace=trace,
         engine_type=engine_type,
     )
-
-
-@dataclass(frozen=True)
-class ShortStory:
-    """A few deeds at fixed times, and the faults they meet."""
-
-    name: str
-    deeds: Sequence[tuple[float, Callable[[World], None]]]
-    prepare: Callable[[World], None]
-    calm_at: float = 6.0
-
-    def begin(self, world: World) -> None:
-        self.prepare(world)
-        for when, deed in self.deeds:
-            world.timeline.at(when, deed, world)
-
-
-QUIET = Intensity()
