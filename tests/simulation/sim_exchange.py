@@ -22,7 +22,7 @@ from domain.orders import is_ours
 from paper import payloads
 from paper.books import Books
 from paper.desk import Call, Desk
-from paper.errors import VenueError
+from paper.errors import VenueError, refused
 from paper.faults import FaultBoard
 from paper.options import ExchangeOptions, LimitOptions, VenueOptions
 from paper.orders import Order
@@ -98,8 +98,13 @@ class Exchange:
         return [order for order in self.portfolio.orders.values() if is_ours(order.client_order_id)]
 
     def lagging(self, endpoint: str, reply: Any, lag_seconds: float) -> Any:
-        """The same answer from a replica that is `lag_seconds` behind."""
+        """The same answer from a replica that is `lag_seconds` behind. Raises: VenueError (−2013)."""
         since_ms = self.clock.now_ms() - int(lag_seconds * 1000)
+        if endpoint == "GET order":
+            if reply["time"] > since_ms:
+                raise refused(-2013)
+            if reply["updateTime"] > since_ms:
+                return {**reply, "status": "NEW", "executedQty": "0", "avgPrice": "0"}
         if endpoint == "GET userTrades":
             return [row for row in reply if row["time"] <= since_ms]
         if endpoint == "GET openOrders":
@@ -237,7 +242,7 @@ class Wire:
             try:
                 elements = faults.elements(request.orders) if request.orders else None
                 outcome = exchange.serve(request.endpoint, request.params, elements)
-                lag = faults.lag_seconds() if request.endpoint.startswith("GET") else 0.0
+                lag = faults.lag_seconds(request.endpoint) if request.endpoint.startswith("GET") else 0.0
                 if lag:
                     outcome = exchange.lagging(request.endpoint, outcome, lag)
             except VenueError as error:

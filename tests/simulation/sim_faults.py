@@ -161,12 +161,12 @@ class Faults:
             ]
         return found
 
-    def lag_seconds(self) -> float:
-        """How old a reader's replica is. Less than the margin within which the venue's parts must agree."""
+    def lag_seconds(self, endpoint: str) -> float:
+        """How old a reader's replica is. Only single orders are denied for longer than the margin within which the rest agrees."""
         if not self.hits(self.intensity.lag):
             return 0.0
         self.count("query lagging")
-        return self.seed.choice((0.01, 0.1, 0.4, 0.8))
+        return self.seed.choice((0.01, 0.1, 0.4, 0.8, *((1.5, 4.0) if endpoint == "GET order" else ())))
 
     def user(self) -> UserFate:
         if not self.hits(self.intensity.user):

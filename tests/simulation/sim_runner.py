@@ -94,7 +94,6 @@ class SimRunner:
         tell: Callable[[str, str, dict[str, Any]], None],
         kill: Callable[[], None],
         on_leaving: Callable[[list[str]], None],
-        engine_type: type[ExecutionEngine] = ExecutionEngine,
     ) -> None:
         self.exchange = exchange
         self.clock = clock
@@ -133,7 +132,7 @@ class SimRunner:
             quote_age_ms_max=2000,
             dry_run=False,
         )
-        self.engine = engine_type(
+        self.engine = ExecutionEngine(
             exchange=self.venue,
             records=self.records,
             rules=self.rules,

@@ -7,13 +7,13 @@ from functools import cache
 
 from sim_faults import Intensity
 from sim_market import CONTRACTS, listings
+from sim_runner import SimRunner
 from sim_world import Crashes, World
 
 from domain.pairs import PairConfig, SignalType, TradeStatus
 from domain.symbols import PairId, Symbol, unified
 from paper.orders import OrderRequest
 from runner.config import ExecutionSettings
-from runner.execution.engine import ExecutionEngine
 
 PRICES = {unified(f"{name}/USDT"): float(price) for name, _, _, _, price, _ in CONTRACTS}
 EXITS = (SignalType.EXIT, SignalType.EXIT, SignalType.STOP, SignalType.TIME_STOP, SignalType.FLATTEN)
@@ -183,7 +183,7 @@ def seeded_world(
     trace: bool = False,
     intensity: Intensity | None = None,
     crashes: bool = True,
-    engine_type: type[ExecutionEngine] = ExecutionEngine,
+    sabotage: Callable[[SimRunner], None] | None = None,
 ) -> World:
     """Everything of one random story."""
     draw = random.Random(f"{seed}-world")
@@ -209,5 +209,5 @@ def seeded_world(
         volatility=draw.choice((0.0, 0.00005, 0.0005)),
         thin=draw.random() < 0.3,
         trace=trace,
-        engine_type=engine_type,
+        sabotage=sabotage,
     )

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from paper.faults import FaultSpec, Kind, Parameters
 from sim_faults import Intensity, Road
+from sim_runner import SimRunner
 from sim_scripts import pair_of, settings_of
 from sim_world import Crashes, Deed, World
 
 from domain.pairs import PairConfig, SignalType
 from domain.symbols import Symbol
-from runner.execution.engine import ExecutionEngine
+from paper.faults import FaultSpec, Kind, Parameters
 
 SOL, XRP, ETH = Symbol("SOL/USDT:USDT"), Symbol("XRP/USDT:USDT"), Symbol("ETH/USDT:USDT")
 PAIR = pair_of(SOL, XRP)
@@ -102,7 +102,7 @@ def world_of(
     seed: int = 1,
     crashes: Crashes | None = None,
     trace: bool = False,
-    engine_type: type[ExecutionEngine] = ExecutionEngine,
+    sabotage: Callable[[SimRunner], None] | None = None,
 ) -> World:
     """One telling of a short story in an otherwise faultless world."""
     return World(
@@ -113,7 +113,7 @@ def world_of(
         intensity=Intensity(),
         crashes=crashes,
         trace=trace,
-        engine_type=engine_type,
+        sabotage=sabotage,
     )
 
 
@@ -125,7 +125,10 @@ def every_death(story: ShortStory, *, seed: int = 1) -> Iterator[tuple[str, Cras
         yield f"step {step}", Crashes(steps={step})
     for commit in range(1, told.commits + 1):
         for durable in (False, True):
-            yield f"commit {commit} {'after' if durable else 'before'} it is durable", Crashes(commits={(commit, durable)})
+            yield (
+                f"commit {commit} {'after' if durable else 'before'} it is durable",
+                Crashes(commits={(commit, durable)}),
+            )
 
 
 def first_violation(story: ShortStory, worlds: Callable[[Crashes], World], *, seed: int = 1) -> str | None:

@@ -18,7 +18,6 @@ from sim_stream import Subscribers
 from domain.pairs import PairConfig, SignalType, TradeStatus, TradingSignal
 from domain.symbols import PairId
 from runner.config import ExecutionSettings
-from runner.execution.engine import ExecutionEngine
 
 POLL_SECONDS = 0.5
 REST_SECONDS_MAX = 400.0
@@ -76,7 +75,7 @@ class World:
         volatility: float = 0.0,
         thin: bool = False,
         trace: bool = False,
-        engine_type: type[ExecutionEngine] = ExecutionEngine,
+        sabotage: Callable[[SimRunner], None] | None = None,
     ) -> None:
         self.seed = seed
         self.random = random.Random(f"{seed}-script")
@@ -103,7 +102,7 @@ class World:
         if trace:
             self.faults.tell = self.tell
         self._order = random.Random(f"{seed}-order")
-        self._engine_type = engine_type
+        self._sabotage = sabotage
         self._signals = 0
         self._crashed = 0
         self._started = 0
@@ -168,8 +167,9 @@ class World:
             tell=self._log,
             kill=loop.kill,
             on_leaving=self._leaving,
-            engine_type=self._engine_type,
         )
+        if self._sabotage is not None:
+            self._sabotage(runner)
         try:
             self._judge(loop.run(runner.main()), loop, runner)
         finally:
