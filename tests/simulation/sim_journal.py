@@ -61,9 +61,11 @@ class Disk:
                 self.keys.update(row[2] for row in unit.rows if row[2] is not None)
         self.connection.execute("COMMIT")
 
-    def replay(self) -> Iterator[AnyEntry]:
-        for _, _, _, _, _, body in entries_file.raw_rows(self.connection, after_seq=0, limit=1_000_000):
-            yield decode(body)
+    def replay(self, kind: str | None = None) -> Iterator[AnyEntry]:
+        """What a start would read; of one kind if asked."""
+        for _, _, of_kind, _, _, body in entries_file.raw_rows(self.connection, after_seq=0, limit=1_000_000):
+            if kind is None or kind == of_kind:
+                yield decode(body)
 
 
 class _Unit:

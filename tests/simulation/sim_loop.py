@@ -85,7 +85,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.complaints: list[str] = []
         self.set_exception_handler(self._complain)
         self._tasks_made = 0
-        self._main: asyncio.Task[Any] | None = None
+        self._made: list[_Task] = []  # Held here, to be taken apart by `bury`.
 
     def time(self) -> float:
         return self.timeline.now
@@ -99,6 +99,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         _Task.number = self._tasks_made
         task = _Task(work, loop=self, name=name, context=context)
         task.number = self._tasks_made
+        self._made.append(task)
         return task
 
     def create_future(self) -> "asyncio.Future[Any]":
@@ -120,7 +121,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         sys.set_asyncgen_hooks(firstiter=None, finalizer=None)
         events._set_running_loop(self)
         try:
-            self._main = task = self.create_task(main, name="main")  # Held here, to be taken apart by `bury`.
+            task = self.create_task(main, name="main")
             idle_steps = 0
             moment = self.timeline.now
             while not task.done():
@@ -179,13 +180,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.killed = True
         events._set_running_loop(self)
         try:
-            for task in asyncio.all_tasks(self):
-                task._log_destroy_pending = False
-                _close(task.get_coro())
+            for task in self._made:
+                if not task.done():
+                    task._log_destroy_pending = False
+                    _close(task.get_coro())
         finally:
             events._set_running_loop(None)
         self._ready.clear()
         self._scheduled.clear()
+        self._made.clear()
         self.close()
 
 

@@ -15,6 +15,7 @@ from sim_world import Result
 
 CHUNK_SEEDS = 20
 COLLECT_EVERY_SEEDS = 20
+ADDED = ("crashes", "restarts", "trades", "orders", "steps", "commits", "virtual_seconds")
 
 
 @dataclass(slots=True)
@@ -29,18 +30,19 @@ class Totals:
     steps: int = 0
     commits: int = 0
     virtual_seconds: float = 0.0
+    cpu_seconds: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     violations: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, result: Result) -> None:
         self.seeds += 1
-        for name in ("crashes", "restarts", "trades", "orders", "steps", "commits", "virtual_seconds"):
+        for name in ADDED:
             setattr(self, name, getattr(self, name) + getattr(result, name))
         self.faults += result.faults
         self.violations += [(result.seed, what) for what in result.violations[:1]]
 
     def merge(self, other: "Totals") -> None:
-        for name in ("seeds", "crashes", "restarts", "trades", "orders", "steps", "commits", "virtual_seconds"):
+        for name in ("seeds", "cpu_seconds", *ADDED):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.faults += other.faults
         self.violations += other.violations
@@ -49,12 +51,14 @@ class Totals:
 def run_chunk(seeds: range) -> Totals:
     """Several stories in this process."""
     totals = Totals()
+    began = time.process_time()
     gc.disable()  # Stories are full of cycles that end together; collecting after each batch costs a tenth.
     for number, seed in enumerate(seeds):
         totals.add(seeded_world(seed).run())
         if number % COLLECT_EVERY_SEEDS == COLLECT_EVERY_SEEDS - 1:
             gc.collect()
     gc.collect()
+    totals.cpu_seconds = time.process_time() - began
     return totals
 
 
@@ -108,7 +112,8 @@ def main() -> int:
         "faults: " + ", ".join(f"{kind} {count}" for kind, count in sorted(totals.faults.items())), highlight=False
     )
     console.print(
-        f"{totals.seeds} seeds in {seconds:.1f} s ({totals.seeds / seconds:.0f}/s on {asked.processes} processes):"
+        f"{totals.seeds} seeds in {seconds:.1f} s ({totals.seeds / seconds:.0f}/s on {asked.processes} processes,"
+        f" {totals.seeds / totals.cpu_seconds:.0f} per second of a core):"
         f" {totals.trades} trades, {totals.orders} orders, {totals.commits} commits, {totals.steps} steps,"
         f" {totals.crashes} crashes, {totals.restarts} restarts, {sum(totals.faults.values())} faults,"
         f" {totals.virtual_seconds / 3600:.1f} h of the account's life",
