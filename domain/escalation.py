@@ -21,7 +21,9 @@ class Remedy(StrEnum):
     LADDER = "ladder"  # No price inside the band: walk a bounded limit outward, IOC.
     STEP_BACK = "step_back"  # Our own limit was outside the band.
     SMALLER = "smaller"  # Half as much.
-    PLAIN = "plain"  # Reduce-only was refused although we hold: without the flag, once the position agrees with our books.
+    PLAIN = (
+        "plain"  # Reduce-only was refused although we hold: without the flag, once the position agrees with our books.
+    )
     REDUCE = "reduce"  # Only what reduces the account's position is let through.
     ROUND = "round"  # Our filters are outdated: ask for them anew; refused again, round coarser.
     ENLARGE = "enlarge"  # Too little for an order of its own: the smallest order must be larger than we think.

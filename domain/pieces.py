@@ -76,7 +76,9 @@ class _Lot:
     def __init__(self, instrument: Instrument, order_type: OrderType, price: Decimal | None, state: Escalation) -> None:
         is_market = order_type is OrderType.MARKET
         self.step = instrument.quantity_step(order_type)
-        smallest = max(instrument.quantity_min, instrument.market_quantity_min) if is_market else instrument.quantity_min
+        smallest = (
+            max(instrument.quantity_min, instrument.market_quantity_min) if is_market else instrument.quantity_min
+        )
         self.smallest = self._up(max(smallest, self.step))
         largest = min(instrument.quantity_max, instrument.market_quantity_max) if is_market else instrument.quantity_max
         if state.quantity_max is not None:

@@ -136,8 +136,9 @@ PIECES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("held", "net", "price", "quantity", "reduce_only", "adds"), [row[1:] for row in PIECES])
-def test_pieces_by_hand(held: str, net: str, price: str, quantity: str, reduce_only: bool, adds: bool) -> None:
+@pytest.mark.parametrize(("numbers", "reduce_only", "adds"), [(row[1:5], *row[5:]) for row in PIECES])
+def test_pieces_by_hand(numbers: tuple[str, ...], reduce_only: bool, adds: bool) -> None:
+    held, net, price, quantity = numbers
     piece = next_piece(held=D(held), net=D(net), instrument=contract(), price=D(price), state=FRESH)
     assert (piece.quantity, piece.reduce_only, piece.adds) == (D(quantity), reduce_only, adds)
 
@@ -175,7 +176,9 @@ def test_refused_for_rounding_twice_rounds_coarser() -> None:
     once = Escalation(failures=1, remedy=Remedy.ROUND, roundings=1)
     twice = Escalation(failures=2, remedy=Remedy.ROUND, roundings=2)
     for state, quantity in ((once, "123"), (twice, "120")):
-        assert next_piece(held=D(123), net=D(123), instrument=contract(), price=D(1), state=state).quantity == D(quantity)
+        assert next_piece(held=D(123), net=D(123), instrument=contract(), price=D(1), state=state).quantity == D(
+            quantity
+        )
 
 
 def test_what_is_finer_than_a_market_step_goes_as_a_limit() -> None:

@@ -75,7 +75,23 @@ def test_every_answer_has_its_remedy(attempt: Attempt, remedy: Remedy) -> None:
 
 def test_the_codes_that_refuse_an_order_for_its_own_sake_are_all_thought_of() -> None:
     """Codes of malformed requests are bugs of ours: they are pressed on with, and page."""
-    malformed = {-1020, -1100, -1101, -1102, -1103, -1104, -1105, -1106, -1114, -1115, -1117, -1128, -1130, -1131, -1136}
+    malformed = {
+        -1020,
+        -1100,
+        -1101,
+        -1102,
+        -1103,
+        -1104,
+        -1105,
+        -1106,
+        -1114,
+        -1115,
+        -1117,
+        -1128,
+        -1130,
+        -1131,
+        -1136,
+    }
     entries_only = {-2010, -4015, -4055, -4060, -4120, -5022}
     codes = {code for _, code in REFUSALS if code is not None}
     assert codes - malformed - entries_only - set(REMEDIES) == set()
