@@ -27,13 +27,17 @@ class Share(NamedTuple):
     fill: Fill
 
 
-def holders(trades: Sequence[TradeState], symbol: Symbol, closing_sign: int) -> list[tuple[TradeState, LegName]]:
-    """The legs that an order of this sign (+1 buys) would reduce, oldest trade first."""
+def holders(
+    trades: Sequence[TradeState], symbol: Symbol, closing_sign: int, at_ms: int
+) -> list[tuple[TradeState, LegName]]:
+    """The legs that an order of this sign (+1 buys) reduced at that time, oldest trade first. Times are the venue's."""
     found = [
         (trade, leg)
         for trade in trades
         for leg in LegName
-        if trade.symbol_of(leg) == symbol and trade.signed_held(leg) * closing_sign < 0
+        if trade.symbol_of(leg) == symbol
+        and trade.signed_held(leg) * closing_sign < 0
+        and trade.first_fill_ms.get(leg, at_ms) <= at_ms
     ]
     return sorted(found, key=lambda pair: (pair[0].plan.at_ms, pair[0].trade_id))
 
@@ -46,7 +50,7 @@ def share_out(fill: Fill, trades: Sequence[TradeState], quantity_max: Decimal) -
     """
     left = min(fill.quantity, quantity_max)
     shares: list[Share] = []
-    for trade, leg in holders(trades, fill.symbol, fill.side.sign):
+    for trade, leg in holders(trades, fill.symbol, fill.side.sign, fill.at_ms):
         part = min(left, abs(trade.held[leg]))
         if part <= 0:
             break

@@ -27,6 +27,7 @@ class DenialCode(StrEnum):
     FOREIGN_ORDERS = "FOREIGN_ORDERS"
     PAIR_CLOSE_ONLY = "PAIR_CLOSE_ONLY"
     PAIR_FROZEN = "PAIR_FROZEN"
+    ENTRIES_HALTED = "ENTRIES_HALTED"
     PAIR_BUSY = "PAIR_BUSY"
     SYMBOL_BUSY = "SYMBOL_BUSY"
     SYMBOL_NOT_TRADING = "SYMBOL_NOT_TRADING"
@@ -76,6 +77,7 @@ class Situation:
     foreign_orders: int
     pair_enabled: bool
     pair_frozen_ms: int
+    entries_halted_ms: int = 0
     pair_has_trade: bool
     symbols_not_trading: tuple[str, ...]
     quote_age_ms: int  # Of the older leg.
@@ -144,6 +146,10 @@ def _pair_may_enter(now: Situation, _: Limits) -> dict[str, Any] | None:
 
 def _pair_not_frozen(now: Situation, _: Limits) -> dict[str, Any] | None:
     return {"for_ms": now.pair_frozen_ms} if now.pair_frozen_ms > 0 else None
+
+
+def _entries_not_halted(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {"for_ms": now.entries_halted_ms} if now.entries_halted_ms > 0 else None
 
 
 def _pair_is_flat(now: Situation, _: Limits) -> dict[str, Any] | None:
@@ -238,6 +244,7 @@ GUARDS: tuple[tuple[DenialCode, Guard], ...] = (
     (DenialCode.EXCHANGE_BLOCKED, _exchange_listens),
     (DenialCode.FOREIGN_ORDERS, _no_foreign_orders),
     (DenialCode.PAIR_CLOSE_ONLY, _pair_may_enter),
+    (DenialCode.ENTRIES_HALTED, _entries_not_halted),
     (DenialCode.PAIR_FROZEN, _pair_not_frozen),
     (DenialCode.PAIR_BUSY, _pair_is_flat),
     (DenialCode.SYMBOL_NOT_TRADING, _symbols_trade),

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from domain.orders import TERMINAL, OrderStatus
+from domain.orders import TERMINAL, LegName, OrderStatus
 
 
 class Standing(StrEnum):
@@ -97,6 +97,17 @@ CLOSING: Mapping[tuple[Remainder, Remainder], ClosePlan] = MappingProxyType({
     (_R.FLAT,    _R.FLAT):    _C.DONE,
 })
 # fmt: on
+
+
+LEGS_TO_CLOSE: Mapping[ClosePlan, tuple[LegName, ...]] = MappingProxyType(
+    {
+        _C.WAIT: (),
+        _C.DONE: (),
+        _C.CLOSE_A: (LegName.A,),
+        _C.CLOSE_B: (LegName.B,),
+        _C.CLOSE_BOTH: (LegName.A, LegName.B),
+    }
+)
 
 
 def standing_of(status: OrderStatus, filled: Decimal) -> Standing:

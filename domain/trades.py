@@ -34,6 +34,11 @@ KINDS_FOLDED = (
 )
 """The journal's kinds that a Book has use for; a start need not read the rest."""
 DAY_MS = 86_400_000
+ROLLBACKS_KEPT = 100
+DUST_FACT = "dust_"
+"""Facts of a trade's end that begin so declare what was left of a leg."""
+EVERY_PAIR = PairId("*")
+"""Stands for all pairs where a freeze names its pair."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,6 +98,8 @@ class TradeState:
     """When, of which leg, by how much its holding changed: in the order of time, however they were told."""
     fill_ids: list[tuple[Symbol, str]] = field(default_factory=list)
     hedge_tolerance: float = 0.02
+    dust: dict[LegName, Decimal] = field(default_factory=lambda: {LegName.A: ZERO, LegName.B: ZERO})
+    """What it ended with because no order can name so little (see `domain.pieces.is_dust`); unsigned."""
 
     @property
     def trade_id(self) -> TradeId:
@@ -115,7 +122,8 @@ class TradeState:
 
     @property
     def is_flat(self) -> bool:
-        return not any(self.held.values())
+        """Holds nothing but the dust it ended with."""
+        return self.held == self.dust
 
     @property
     def hedge_error(self) -> float:
@@ -226,6 +234,11 @@ class Book:
         self.orders: dict[ClientOrderId, OrderState] = {}
         self.frozen_until_ms: dict[PairId, int] = {}
         self.rollbacks: dict[PairId, list[int]] = {}
+        """When entries were taken back that had filled something, since the pair last closed a trade."""
+        self.fruitless: dict[PairId, list[int]] = {}
+        """The same for entries of which nothing was filled: they cost requests, not money."""
+        self.dust: dict[Symbol, Decimal] = {}
+        """Signed remainders of ended trades, too small for any order."""
         self.executed = 0
         self._live: dict[TradeId, TradeState] = {}
         self._late: dict[TradeId, TradeState] = {}
@@ -256,7 +269,7 @@ class Book:
             case FundingPaid():
                 self._fund(entry)
             case PairFrozen():
-                self.frozen_until_ms[entry.pair_id] = entry.until_ms
+                self._freeze(entry)
             case _:
                 pass
 
@@ -314,18 +327,42 @@ class Book:
         if entry.status is TradeStatus.OPENING and entry.reason in BALANCINGS:
             trade.balancings += 1
         if entry.status.is_over and not was_over:
+            if any(key.startswith(DUST_FACT) for key in entry.facts):
+                trade.dust, trade.naked_since_ms = dict(trade.held), None
+                self._sweep(trade, +1)
             self._end(trade, entry.at_ms)
-            if entry.status is TradeStatus.ROLLED_BACK and trade.fees_usd > 0:
-                self.rollbacks.setdefault(trade.pair_id, []).append(entry.at_ms)
+            if entry.status is TradeStatus.ROLLED_BACK:
+                counted = self.rollbacks if any(trade.entered.values()) else self.fruitless
+                counted[trade.pair_id] = [*counted.get(trade.pair_id, [])[-ROLLBACKS_KEPT:], entry.at_ms]
         elif was_over and not entry.status.is_over:
             # A late fill re-opened it. The pair's present trade, if there is one, stays the one its signals are about.
             trade.ended_ms = None
+            self._sweep(trade, -1)
+            trade.dust = dict.fromkeys(LegName, ZERO)
             self._closed.pop(trade.trade_id, None)
             self._late.pop(trade.trade_id, None)
             self._live[trade.trade_id] = trade
             self.open_by_pair.setdefault(trade.pair_id, trade)
         if entry.status is TradeStatus.CLOSED:
             self.rollbacks.pop(trade.pair_id, None)
+            self.fruitless.pop(trade.pair_id, None)
+
+    def _freeze(self, entry: PairFrozen) -> None:
+        """A freeze that ends at once is a thaw: what led to it is forgotten."""
+        self.frozen_until_ms[entry.pair_id] = entry.until_ms
+        if entry.until_ms > entry.at_ms:
+            return
+        for counted in (self.rollbacks, self.fruitless):
+            if entry.pair_id == EVERY_PAIR:
+                counted.clear()
+            counted.pop(entry.pair_id, None)
+
+    def _sweep(self, trade: TradeState, sign: int) -> None:
+        """Add an ended trade's dust to the symbols', or take it away when the trade lives again."""
+        for leg in LegName:
+            quantity = trade.dust[leg] * trade.plan.side.side_of(leg).sign * sign
+            if quantity:
+                self.dust[trade.symbol_of(leg)] = self.dust.get(trade.symbol_of(leg), ZERO) + quantity
 
     def _end(self, trade: TradeState, at_ms: int) -> None:
         trade.ended_ms = at_ms
@@ -348,12 +385,13 @@ class Book:
             self._closed[entry.trade_id] = (at_ms, pnl_usd + entry.amount_usd)
 
     def positions(self) -> dict[Symbol, Decimal]:
-        """What our trades hold, net per symbol; zero rows left out."""
-        net: dict[Symbol, Decimal] = {}
+        """What our trades hold, dust included, net per symbol; zero rows left out."""
+        net: dict[Symbol, Decimal] = dict(self.dust)
         for trade in (*self._live.values(), *self._late.values()):
             for leg in LegName:
                 symbol = trade.symbol_of(leg)
-                net[symbol] = net.get(symbol, ZERO) + trade.signed_held(leg)
+                swept = trade.dust[leg] * trade.plan.side.side_of(leg).sign
+                net[symbol] = net.get(symbol, ZERO) + trade.signed_held(leg) - swept
         return {symbol: quantity for symbol, quantity in net.items() if quantity != 0}
 
     def live_trades(self) -> Iterable[TradeState]:

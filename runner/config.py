@@ -87,6 +87,8 @@ class ExecutionSettings(_Section):
     naked_notional_usd_seconds_max: PositiveFloat = 10_000.0
     rollbacks_before_freeze: PositiveInt = 3
     freeze_seconds: PositiveInt = 900
+    rollback_pairs_before_halt: Annotated[int, Field(ge=0)] = 3  # So many different pairs within the window; 0: never.
+    halt_window_seconds: PositiveInt = 300
     on_shutdown: Literal["keep", "flatten"] = "keep"
 
     @model_validator(mode="after")

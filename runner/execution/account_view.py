@@ -25,7 +25,10 @@ from runner.ports import Exchange, Position
 
 FILLS_PAGE = 1000
 FILLS_PAGES_MAX = 20
-CLOCKS_APART_MS = 1_000
+CLOCKS_APART_MS = 60_000
+"""Our clock and the venue's, at the worst: executions are asked for from so much earlier."""
+HISTORY_MS = 6 * 86_400_000
+"""The venue tells executions of the last seven days."""
 FORCED_LOOKS_SECONDS = (0.0, 0.2, 0.5, 1.0)
 """The exchange's own orders are told by the user stream before its queries know them."""
 
@@ -149,17 +152,25 @@ class AccountView:
             return Verdict.AGREED, ZERO
         if gaps[0] != gaps[1]:
             return Verdict.UNREADABLE, ZERO  # The books moved meanwhile: which of them was the answer about?
-        booked, strangers = await self._fills_of_others(symbol)
+        booked, strangers = await self._fills_of_others(symbol, whole_history=known is None)
         if booked:
             return Verdict.CHANGED, ZERO  # Late executions of our own: the comparison was about older books.
         rest = gaps[-1] - (known or ZERO)
         adopted = await self._adopt(strangers, rest)
-        rest -= sum((share.fill.quantity * share.fill.side.sign for share in adopted), ZERO)
-        if rest != 0:
-            shared = {share.fill.exchange_trade_id for share in adopted}
-            signed = [fill.quantity * fill.side.sign for fill in strangers if fill.exchange_trade_id not in shared]
-            if known is not None and not suffix_explains(signed, rest):
+        taken = {share.fill.exchange_trade_id.split("#")[0]: ZERO for share in adopted}
+        for share in adopted:
+            taken[share.fill.exchange_trade_id.split("#")[0]] += share.fill.quantity
+            rest -= share.fill.quantity * share.fill.side.sign
+        theirs = [
+            (fill.quantity - taken.get(fill.exchange_trade_id, ZERO)) * fill.side.sign
+            for fill in strangers
+        ]  # fmt: skip
+        if rest != 0 and not suffix_explains(theirs, rest):
+            # Never learned, it may have been there before us; but not if it is our own holding that seems to be gone.
+            reduces = rest * self._records.book.positions().get(symbol, ZERO) < 0
+            if known is not None or reduces:
                 return Verdict.UNEXPLAINED, rest
+        if rest != 0:
             self._records.log.warning("foreign_holding", symbol=symbol, quantity=str((known or ZERO) + rest))
         self._agree(symbol, (known or ZERO) + rest)
         return (Verdict.CHANGED if adopted else Verdict.AGREED), ZERO
@@ -175,12 +186,13 @@ class AccountView:
 
     # Who traded
 
-    async def _fills_of_others(self, symbol: Symbol) -> tuple[bool, list[Fill]]:
+    async def _fills_of_others(self, symbol: Symbol, *, whole_history: bool) -> tuple[bool, list[Fill]]:
         """Book what turns out to be ours; return whether there was any, and the executions of strangers, oldest first."""
-        book = self._records.book
+        book, now_ms = self._records.book, self._records.clock.now_ms()
         since = [trade.plan.at_ms for trade in book.live_trades() if symbol in trade.symbols]
         since += [self._agreed_ms[symbol]] if symbol in self._agreed_ms else []
-        fills = await self._fills(symbol, min(since, default=self._records.clock.now_ms()) - CLOCKS_APART_MS)
+        since_ms = now_ms - HISTORY_MS if whole_history else min(since, default=now_ms) - CLOCKS_APART_MS
+        fills = await self._fills(symbol, max(since_ms, now_ms - HISTORY_MS))
         by_exchange_id = {order.exchange_order_id: order for order in book.orders.values() if order.exchange_order_id}
         booked, strangers = False, []
         for fill in fills:
@@ -232,8 +244,7 @@ class AccountView:
         for fill in reversed(strangers):
             if fill.side.sign * difference <= 0 or left == 0:
                 continue
-            trades = [t for t in self._records.book.live_trades() if t.plan.at_ms <= fill.at_ms + CLOCKS_APART_MS]
-            shares = share_out(fill, trades, left)
+            shares = share_out(fill, list(self._records.book.live_trades()), left)
             left -= sum((share.fill.quantity for share in shares), ZERO)
             adopted += shares
             await self._book(shares)

@@ -1,46 +1,42 @@
 """Bringing a trade to flat: the same saga for an exit, a rollback and a lost sibling. It never gives up.
 
-It is persisted by construction: what is still held is the fold of the journal, so a restart takes it up where it stopped.
+It is persisted by construction: what is still held, and what was tried, is the fold of the journal, so a restart takes it up
+where it stopped. What to try next is a table (`domain/escalation.py`), how much of it another (`domain/pieces.py`).
 """
 
-import math
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Collection
 from decimal import Decimal
 
 from domain.edge import executable_price
-from domain.entries import FillSeen, TradeAdvanced
-from domain.errors import InvariantBroken, OutcomeUnknown, Unreachable
-from domain.instruments import round_price_within, round_quantity
-from domain.legs import CLOSING, ClosePlan, Remainder, reduce_only_is_safe
-from domain.orders import (
-    Fill,
-    LegName,
-    OrderIntent,
-    OrderStatus,
-    OrderType,
-    Purpose,
-    Side,
-    TimeInForce,
-    client_order_id_of,
-    is_ours,
-)
+from domain.entries import TradeAdvanced
+from domain.escalation import DOUBTED, Attempt, Escalation, Remedy, escalation_of
+from domain.instruments import round_price_within
+from domain.legs import CLOSING, LEGS_TO_CLOSE, ClosePlan, Remainder
+from domain.orders import LegName, OrderIntent, OrderStatus, OrderType, Purpose, Side, TimeInForce, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
-from domain.symbols import Symbol
-from domain.trades import ZERO, TradeState
+from domain.pieces import Piece, is_dust, next_piece
+from domain.symbols import Symbol, TradeId
+from domain.trades import OrderState, TradeState
 from runner.config import ExecutionSettings
+from runner.execution.account_view import AccountView, Finding, Verdict
 from runner.execution.desk import QuoteOf
-from runner.execution.freezing import freeze_if_repeated
+from runner.execution.freezing import after_rollback
 from runner.execution.order_driver import OrderDriver
 from runner.execution.records import Records
 from runner.execution.situation import closing_side
 from runner.ports import Exchange, Rules
 
-ROUND_PAUSES_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
-RETRY_SECONDS = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0, 10.0)
-REDUCE_ONLY_REFUSED = frozenset({-2022, -4118})
-PRICE_OUT_OF_BAND = frozenset({-4131, -4016, -4024})
+LOCKED_PAUSE_SECONDS_MAX = 1.0
+"""A longer wait is spent with the locks free."""
+ROUND_PAUSES_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+VERIFY_PAUSES_SECONDS = (0.0, 0.1, 0.2, 0.4, 0.8)
+"""Looks at the positions while the locks are held: a slow replica needs a moment."""
+VERIFY_LOCKED_SECONDS_MAX = 3.0
+UNVERIFIED_CALL_SECONDS = 30.0
 LADDER_STEP = Decimal("0.005")
-LADDER_STEPS_MAX = 10
+BAND_MARGIN = Decimal("0.001")
+"""Kept from the edge of PERCENT_PRICE: the mark moves between our look and the order's arrival."""
 
 
 class Closer:
@@ -52,6 +48,7 @@ class Closer:
         exchange: Exchange,
         records: Records,
         driver: OrderDriver,
+        view: AccountView,
         rules: Rules,
         quote_of: QuoteOf,
         settings: ExecutionSettings,
@@ -60,14 +57,16 @@ class Closer:
         self._exchange = exchange
         self._records = records
         self._driver = driver
+        self._view = view
         self._rules = rules
         self._quote_of = quote_of
         self._settings = settings
-        self._attention_after_failures = max(1, settings.max_order_retries)
+        self._failures_max = max(1, settings.max_order_retries)
         self._doubt_rules = doubt_rules
+        self._unverified_since_ns: dict[TradeId, int] = {}
 
     async def close(
-        self, trade: TradeState, *, reason: ExitReason, exit_z: float | None, legs: tuple[LegName, ...] = tuple(LegName)
+        self, trade: TradeState, *, reason: ExitReason, exit_z: float | None, legs: Collection[LegName] = tuple(LegName)
     ) -> bool:
         """True when every named leg is flat in our books, with all executions booked. Raises: JournalBroken.
 
@@ -75,176 +74,221 @@ class Closer:
         trade until then. A caller that goes on to `finish` anyway loses nothing.
         """
         self._records.drive(trade.trade_id)
-        await self._say(trade, TradeStatus.CLOSING, reason, exit_z)
-        failures = 0
-        while True:
-            await self._driver.conclude(trade.unsettled())
-            remainder = {leg: self._remainder(trade, leg) for leg in LegName}
-            plan = CLOSING[remainder[LegName.A], remainder[LegName.B]]
-            if plan is ClosePlan.DONE:
-                return True
-            if plan is ClosePlan.WAIT:
-                raise InvariantBroken(f"{trade.trade_id}: an order is working after it was concluded")
-            wanted = [leg for leg in LegName if leg in legs and remainder[leg] is Remainder.HELD]
-            if not wanted:
-                return True
-            before = dict(trade.held)
-            await self._one_round(trade, wanted, failures)
-            if trade.held == before:
-                failures += 1
-                await self._after_failure(trade, reason, exit_z, failures)
-            else:
-                failures = 0
+        if trade.status is not TradeStatus.ATTENTION:
+            await self._say(trade, TradeStatus.CLOSING, reason, exit_z)
+        running: dict[LegName, asyncio.Task[bool]] = {}
+        stuck: set[LegName] = set()
+        tried: set[LegName] = set()
+        held = dict(trade.held)
+        try:
+            while True:
+                if held != trade.held and trade.status is TradeStatus.ATTENTION:
+                    await self._say(trade, TradeStatus.CLOSING, reason, exit_z)  # It moves again.
+                held = dict(trade.held)
+                for leg in [leg for leg, task in running.items() if task.done()]:
+                    if not running.pop(leg).result():
+                        stuck.add(leg)
+                remainder = {leg: self._remainder(trade, leg, working=leg in running) for leg in LegName}
+                plan = CLOSING[remainder[LegName.A], remainder[LegName.B]]
+                ready = [leg for leg in LEGS_TO_CLOSE[plan] if leg in legs and leg not in stuck]
+                if len(ready) > 1 and not tried and await self._both_at_once(trade):
+                    tried.update(ready)
+                    continue
+                for leg in legs:
+                    if leg in ready:
+                        running[leg] = asyncio.create_task(self._attempt(trade, leg, reason, first=leg not in tried))
+                        tried.add(leg)
+                    elif leg not in running and self._unsettled(trade, leg):
+                        running[leg] = asyncio.create_task(self._conclude(trade, leg))
+                if not running:
+                    return plan is ClosePlan.DONE or all(remainder[leg] is Remainder.FLAT for leg in legs)
+                await asyncio.wait(running.values(), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in running.values():
+                task.cancel()
+            await asyncio.gather(*running.values(), return_exceptions=True)
+
+    def _remainder(self, trade: TradeState, leg: LegName, *, working: bool) -> Remainder:
+        if working or self._unsettled(trade, leg):
+            return Remainder.WORKING
+        held = trade.held[leg]
+        is_flat = held == 0 or is_dust(held, self._rules.instrument(trade.symbol_of(leg)))
+        return Remainder.FLAT if is_flat else Remainder.HELD
 
     @staticmethod
-    def _remainder(trade: TradeState, leg: LegName) -> Remainder:
-        if any(order.intent.leg is leg and not order.is_settled for order in trade.orders.values()):
-            return Remainder.WORKING
-        return Remainder.HELD if trade.held[leg] != 0 else Remainder.FLAT
+    def _unsettled(trade: TradeState, leg: LegName) -> list[OrderState]:
+        return [order for order in trade.unsettled() if order.intent.leg is leg]
 
-    async def _one_round(self, trade: TradeState, legs: list[LegName], failures: int) -> None:
-        net = await self._net_positions(trade, failures)
-        if net is None:
-            return
-        intents = [self._intent(trade, leg, failures, net.get(trade.symbol_of(leg), ZERO)) for leg in legs]
+    async def _conclude(self, trade: TradeState, leg: LegName) -> bool:
+        await self._driver.conclude(self._unsettled(trade, leg))
+        return True
+
+    async def _both_at_once(self, trade: TradeState) -> bool:
+        """Both legs in one request, by our books alone: the way of every exit that meets no trouble."""
+        if self._exchange.blocked_ms() > 0 or any(self._escalation(trade, leg).remedy is not None for leg in LegName):
+            return False
+        intents = []
+        for leg in LegName:
+            intent = self._intent(trade, leg, Escalation(), None)
+            if intent is None:
+                return False
+            intents.append(intent)
         await self._driver.send(intents)
-        await self._driver.conclude(trade.unsettled())
+        return True
 
-    async def _net_positions(self, trade: TradeState, failures: int) -> Mapping[Symbol, Decimal] | None:
-        """Our own books at first, for speed; the venue's word once something went wrong."""
-        if failures == 0:
-            return self._records.book.positions()
-        try:
-            held = await self._exchange.positions()
-        except (OutcomeUnknown, Unreachable) as failure:
-            self._records.log.warning("positions_unknown", trade_id=trade.trade_id, why=str(failure))
-            return None
-        return {symbol: position.quantity for symbol, position in held.items()}
+    async def _attempt(self, trade: TradeState, leg: LegName, reason: ExitReason, *, first: bool) -> bool:
+        """One more order for one leg. False: not now, and the wait is too long for the locks."""
+        state = self._escalation(trade, leg)
+        await self._call_person(trade, leg, state, reason)
+        pause = max(self._exchange.blocked_ms() / 1000, 0.0 if first else state.pause_seconds)
+        if pause > LOCKED_PAUSE_SECONDS_MAX:
+            return False
+        if pause > 0:
+            await self._records.clock.sleep(pause)
+        finding = None
+        if state.remedy is not None and state.remedy is not Remedy.WAIT:
+            finding = await self._view.check([trade.symbol_of(leg)])
+            if finding.verdict is Verdict.CHANGED:
+                return True  # Somebody else closed a part of it: look at what is held now.
+            if finding.verdict is Verdict.UNREADABLE and state.is_plain:
+                return False  # It may be gone; a plain order would open the opposite.
+        intent = self._intent(trade, leg, state, finding)
+        if finding is not None and finding.verdict is Verdict.UNEXPLAINED and not (intent and intent.reduce_only):
+            await self._unexplained(trade, finding, reason)
+            return False
+        if intent is None:
+            return False
+        await self._driver.send([intent])
+        return True
 
-    def _intent(self, trade: TradeState, leg: LegName, failures: int, net: Decimal) -> OrderIntent:
-        symbol = trade.symbol_of(leg)
-        held = trade.signed_held(leg)
+    # One order
+
+    def _escalation(self, trade: TradeState, leg: LegName) -> Escalation:
+        """What this leg's closing orders have shown, from the journal."""
+        return escalation_of(
+            Attempt(
+                order_type=order.intent.order_type,
+                quantity=order.intent.quantity,
+                filled=order.filled,
+                status=order.status,
+                code=order.refusal_code,
+            )
+            for order in trade.orders.values()
+            if order.intent.leg is leg and order.intent.purpose is not Purpose.ENTRY and order.is_over
+        )
+
+    def _intent(
+        self, trade: TradeState, leg: LegName, state: Escalation, finding: Finding | None
+    ) -> OrderIntent | None:
+        """The next order of a leg; None when a price is needed and nobody has one."""
+        symbol, held = trade.symbol_of(leg), trade.signed_held(leg)
+        known = finding is not None and finding.verdict in {Verdict.AGREED, Verdict.UNEXPLAINED}
+        net = finding.net(symbol) if finding is not None and known else self._view.expected_net(symbol)
+        mark = finding.positions[symbol].mark_price if finding is not None and symbol in finding.positions else None
         side = closing_side(held)
+        prices = [price for price in (mark, self._touch(symbol, side)) if price]
         instrument = self._rules.instrument(symbol)
-        purpose = Purpose.EXIT if failures == 0 and trade.attempts(leg, Purpose.EXIT) == 0 else Purpose.UNWIND
+        piece = next_piece(held=held, net=net, instrument=instrument, price=min(prices, default=None), state=state)
+        side = side.opposite if piece.adds else side
+        limit_price = None
+        if piece.order_type is OrderType.LIMIT:
+            limit_price = self._limit_price(symbol, side, state, mark)
+            if limit_price is None:
+                return None
+        if piece.adds:
+            self._records.log.warning(
+                "adding_to_close",
+                pair_id=trade.pair_id,
+                trade_id=trade.trade_id,
+                leg=str(leg),
+                held=str(held),
+                quantity=str(piece.quantity),
+            )
+        return self._order(trade, leg, side, piece, limit_price, is_first=state.remedy is None)
+
+    @staticmethod
+    def _order(
+        trade: TradeState, leg: LegName, side: Side, piece: Piece, limit_price: Decimal | None, *, is_first: bool
+    ) -> OrderIntent:
+        purpose = Purpose.EXIT if is_first else Purpose.UNWIND
         attempt = trade.attempts(leg, purpose)
-        last = self._last_refusal(trade, leg)
-        limit_price = self._ladder_price(symbol, side, failures) if last in PRICE_OUT_OF_BAND else None
-        order_type = OrderType.MARKET if limit_price is None else OrderType.LIMIT
-        largest = min(instrument.quantity_max, instrument.market_quantity_max)
-        quantity = min(abs(held), round_quantity(largest, instrument.quantity_step(OrderType.MARKET)))
         return OrderIntent(
             client_order_id=client_order_id_of(trade.trade_id, leg, purpose, attempt),
             trade_id=trade.trade_id,
             pair_id=trade.pair_id,
             leg=leg,
             purpose=purpose,
-            symbol=symbol,
+            symbol=trade.symbol_of(leg),
             side=side,
-            order_type=order_type,
+            order_type=piece.order_type,
             time_in_force=None if limit_price is None else TimeInForce.IOC,
-            quantity=quantity,
+            quantity=piece.quantity,
             limit_price=limit_price,
-            reduce_only=reduce_only_is_safe(net, quantity * side.sign),
+            reduce_only=piece.reduce_only,
             attempt=attempt,
         )
 
+    def _touch(self, symbol: Symbol, side: Side) -> Decimal | None:
+        quote = self._quote_of(symbol)
+        return None if quote is None else Decimal(str(executable_price(quote, side)))
+
+    def _limit_price(self, symbol: Symbol, side: Side, state: Escalation, mark: Decimal | None) -> Decimal | None:
+        """So many steps beyond the touch, but inside the band round the mark (PERCENT_PRICE)."""
+        touch = self._touch(symbol, side) or mark
+        if not touch:
+            return None
+        instrument, centre = self._rules.instrument(symbol), mark or touch
+        price = touch * (1 + LADDER_STEP * max(1, state.ladder_step) * side.sign)
+        if side is Side.BUY:
+            price = min(price, centre * (instrument.percent_price_up - BAND_MARGIN))
+        else:
+            price = max(price, centre * (instrument.percent_price_down + BAND_MARGIN))
+        return round_price_within(price, instrument.tick, side)
+
+    # Calling a person
+
+    async def _call_person(self, trade: TradeState, leg: LegName, state: Escalation, reason: ExitReason) -> None:
+        """Say it once a trade, not once a restart: the failures are counted from the journal."""
+        code = self._last_code(trade, leg)
+        if code in DOUBTED and state.remedy is not None:
+            self._doubt_rules(trade.symbol_of(leg), code)
+        if trade.status is TradeStatus.ATTENTION or not state.calls(self._failures_max):
+            return
+        await self._say(trade, TradeStatus.ATTENTION, reason, None)
+        self._records.log.error(
+            "leg_will_not_close",
+            pair_id=trade.pair_id,
+            trade_id=trade.trade_id,
+            failures=state.failures,
+            remedy=str(state.remedy),
+            refusals={str(each): self._last_code(trade, each) for each in LegName},
+            held_a=str(trade.held[LegName.A]),
+            held_b=str(trade.held[LegName.B]),
+        )
+
     @staticmethod
-    def _last_refusal(trade: TradeState, leg: LegName) -> int | None:
+    def _last_code(trade: TradeState, leg: LegName) -> int | None:
         """The code that refused this leg's latest order, if it was refused."""
         orders = [order for order in trade.orders.values() if order.intent.leg is leg]
-        if not orders or orders[-1].status is not OrderStatus.REFUSED:
-            return None
-        code = orders[-1].last_refusal.split(" ", 1)[0]
-        return int(code) if code.lstrip("-").isdigit() else None
+        return orders[-1].refusal_code if orders else None
 
-    def _ladder_price(self, symbol: Symbol, side: Side, failures: int) -> Decimal | None:
-        """A market order found no price inside the band: walk a bounded limit outward instead."""
-        quote = self._quote_of(symbol)
-        if quote is None:
-            return None
-        away = 1 + LADDER_STEP * min(failures, LADDER_STEPS_MAX) * side.sign
-        touch = Decimal(str(quote.ask if side is Side.BUY else quote.bid))
-        return round_price_within(touch * away, self._rules.instrument(symbol).tick, side)
-
-    async def _after_failure(self, trade: TradeState, reason: ExitReason, exit_z: float | None, failures: int) -> None:
-        for leg in LegName:
-            if self._last_refusal(trade, leg) in REDUCE_ONLY_REFUSED:
-                await self.adopt_foreign_exits(trade, leg)
-        refusals = {str(leg): self._last_refusal(trade, leg) for leg in LegName}
-        if failures == self._attention_after_failures:
-            await self._say(trade, TradeStatus.ATTENTION, reason, exit_z)
-            self._records.log.error(
-                "leg_will_not_close",
-                pair_id=trade.pair_id,
-                trade_id=trade.trade_id,
-                failures=failures,
-                refusals=refusals,
-                held_a=str(trade.held[LegName.A]),
-                held_b=str(trade.held[LegName.B]),
-            )
-        pause = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)]
-        await self._records.clock.sleep(max(pause, self._exchange.blocked_ms() / 1000))
-
-    async def adopt_foreign_exits(self, trade: TradeState, leg: LegName) -> bool:
-        """Executions that are not ours but reduced what this trade held: ADL, liquidation, delisting, a person.
-
-        Only as much as the venue's net position shows is gone, never more than the trade holds. True when the books changed.
-        """
-        symbol, held = trade.symbol_of(leg), trade.signed_held(leg)
-        try:
-            net = await self._exchange.positions()
-            fills = await self._exchange.fills(symbol, since_ms=trade.plan.at_ms)
-        except (OutcomeUnknown, Unreachable) as failure:
-            self._records.log.warning("positions_unknown", trade_id=trade.trade_id, why=str(failure))
-            return False
-        book = self._records.book
-        at_venue = net[symbol].quantity if symbol in net else ZERO
-        missing = (book.positions().get(symbol, ZERO) - at_venue) * int(math.copysign(1, held))
-        changed = False
-        ours = {order.exchange_order_id for order in book.orders.values()}
-        for fill in fills:
-            reduces = fill.side is closing_side(held)
-            if missing <= 0 or not reduces or fill.exchange_order_id in ours or book.knows_fill(fill):
-                continue
-            if fill.quantity > min(missing, abs(trade.held[leg])) or not await self._is_foreign(symbol, fill):
-                continue
-            missing -= fill.quantity
-            changed = True
-            await self._records.establish(
-                FillSeen(
-                    at_ms=self._records.clock.now_ms(),
-                    fill=fill,
-                    trade_id=trade.trade_id,
-                    pair_id=trade.pair_id,
-                    leg=leg,
-                    purpose=Purpose.EXIT,
-                )
-            )
-            self._records.log.error(
-                "leg_closed_by_others",
-                pair_id=trade.pair_id,
-                trade_id=trade.trade_id,
-                leg=str(leg),
-                symbol=symbol,
-                quantity=str(fill.quantity),
-            )
-        return changed
-
-    async def _is_foreign(self, symbol: Symbol, fill: Fill) -> bool:
-        """True only when the venue names an owner that is not us: an order of ours whose fate is open is not foreign."""
-        try:
-            owner = await self._exchange.owner_of(symbol, fill.exchange_order_id)
-        except (OutcomeUnknown, Unreachable) as failure:
-            self._records.log.warning("positions_unknown", why=str(failure))
-            return False
-        return owner is not None and not is_ours(owner)
+    async def _unexplained(self, trade: TradeState, finding: Finding, reason: ExitReason) -> None:
+        if trade.status is TradeStatus.ATTENTION:
+            return
+        await self._say(trade, TradeStatus.ATTENTION, reason, None)
+        self._records.log.error(
+            "position_unexplained",
+            pair_id=trade.pair_id,
+            trade_id=trade.trade_id,
+            differences={symbol: str(difference) for symbol, difference in finding.differences.items()},
+        )
 
     async def _say(self, trade: TradeState, status: TradeStatus, reason: ExitReason, exit_z: float | None) -> None:
         if trade.status is status:
             return
         now_ms = self._records.clock.now_ms()
-        prices = {leg: self._decision_price(trade, leg) for leg in LegName if status is TradeStatus.CLOSING}
+        begins = status is TradeStatus.CLOSING and trade.status is not TradeStatus.ATTENTION
+        prices = {leg: self._decision_price(trade, leg) for leg in LegName if begins}
         await self._records.establish(
             TradeAdvanced(
                 at_ms=now_ms,
@@ -259,25 +303,77 @@ class Closer:
                 leg_skew_ms=trade.leg_skew_ms,
                 price_a=prices.get(LegName.A),
                 price_b=prices.get(LegName.B),
+                facts=self._dust_facts(trade) if status.is_over else {},
             )
         )
 
     def _decision_price(self, trade: TradeState, leg: LegName) -> Decimal | None:
         """What this leg would fetch now: the exit's slippage is measured from it."""
-        quote, held = self._quote_of(trade.symbol_of(leg)), trade.signed_held(leg)
-        return None if quote is None or held == 0 else Decimal(str(executable_price(quote, closing_side(held))))
+        held = trade.signed_held(leg)
+        return None if held == 0 else self._touch(trade.symbol_of(leg), closing_side(held))
+
+    # The end
 
     async def finish(self, trade: TradeState, *, status: TradeStatus, reason: ExitReason, exit_z: float | None) -> bool:
-        """Journal the end of a trade that is flat. False: it cannot end yet; let go of the locks, then close again."""
-        if not trade.is_flat:
+        """Journal the end of a trade that is flat. False: it cannot end yet; let go of the locks, then close again.
+
+        A rollback, and a close that met any trouble, ends only once the venue's positions agree with our books.
+        """
+        if any(self._remainder(trade, leg, working=False) is not Remainder.FLAT for leg in LegName):
             return False
+        if self._needs_proof(trade, status) and not await self._verified(trade, reason):
+            return False
+        self._unverified_since_ns.pop(trade.trade_id, None)
+        dust = self._dust_facts(trade)
         await self._say(trade, status, reason, exit_z)
         self._records.release(trade.trade_id)
+        if dust:
+            self._records.log.warning("dust_left", pair_id=trade.pair_id, trade_id=trade.trade_id, **dust)
         if status is TradeStatus.ROLLED_BACK:
-            await freeze_if_repeated(self._records, self._settings, trade.pair_id)
+            await after_rollback(self._records, self._settings, trade)
         return True
 
+    @staticmethod
+    def _needs_proof(trade: TradeState, status: TradeStatus) -> bool:
+        closing = [order for order in trade.orders.values() if order.intent.purpose is not Purpose.ENTRY]
+        return status is TradeStatus.ROLLED_BACK or any(order.status is not OrderStatus.FILLED for order in closing)
 
-def round_pause_seconds(rounds: int) -> float:
-    """How long the symbols are left to others before the next round of a close that would not end."""
-    return ROUND_PAUSES_SECONDS[min(rounds, len(ROUND_PAUSES_SECONDS)) - 1]
+    async def _verified(self, trade: TradeState, reason: ExitReason) -> bool:
+        """Ask until the account agrees; for a moment with the locks held, then the caller lets go of them and asks again."""
+        monotonic_ns = self._records.clock.monotonic_ns
+        began_ns = monotonic_ns()
+        finding = Finding(Verdict.UNREADABLE)
+        for pause in VERIFY_PAUSES_SECONDS:
+            if monotonic_ns() - began_ns > VERIFY_LOCKED_SECONDS_MAX * 1e9:
+                break
+            await self._records.clock.sleep(pause)
+            finding = await self._view.check(trade.symbols)
+            if any(self._remainder(trade, leg, working=False) is not Remainder.FLAT for leg in LegName):
+                return False  # A late execution, or somebody else's: there is something to close again.
+            if finding.verdict is Verdict.AGREED:
+                return True
+        if finding.verdict is Verdict.UNEXPLAINED:
+            await self._unexplained(trade, finding, reason)
+        since_ns = self._unverified_since_ns.setdefault(trade.trade_id, began_ns)
+        waited_seconds = (monotonic_ns() - since_ns) / 1e9
+        if waited_seconds > UNVERIFIED_CALL_SECONDS and trade.status is not TradeStatus.ATTENTION:
+            await self._say(trade, TradeStatus.ATTENTION, reason, None)
+            self._records.log.error(
+                "flat_not_verified", pair_id=trade.pair_id, trade_id=trade.trade_id, seconds=round(waited_seconds)
+            )
+        return False
+
+    def _dust_facts(self, trade: TradeState) -> dict[str, str]:
+        """What is left of a leg below one lot step, and what it is worth: no order can name it."""
+        facts = {}
+        for leg in LegName:
+            if trade.held[leg] != 0:
+                facts[f"dust_{leg}"] = str(trade.signed_held(leg))
+                price = self._touch(trade.symbol_of(leg), closing_side(trade.signed_held(leg)))
+                facts[f"dust_{leg}_usd"] = "" if price is None else str(abs(trade.held[leg]) * price)
+        return facts
+
+    def round_pause_seconds(self, rounds: int) -> float:
+        """How long the symbols are left to others before the next round of a close that would not end."""
+        pause = ROUND_PAUSES_SECONDS[min(rounds, len(ROUND_PAUSES_SECONDS)) - 1]
+        return max(pause, self._exchange.blocked_ms() / 1000)

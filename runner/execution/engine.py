@@ -17,6 +17,7 @@ from domain.trades import TradeState
 from runner import metrics
 from runner.config import ExecutionSettings
 from runner.exchange.user_stream import UserNews
+from runner.execution.account_view import AccountView
 from runner.execution.closing import Closer
 from runner.execution.dead_man import DeadManUnarmed
 from runner.execution.desk import Outcome, Pairs, SignalDesk, held_of
@@ -72,10 +73,12 @@ class ExecutionEngine:
             recv_window_ms=settings.recv_window_ms,
             order_timeout_seconds=settings.order_timeout_seconds,
         )
+        view = AccountView(exchange, records)
         closer = Closer(
             exchange=exchange,
             records=records,
             driver=driver,
+            view=view,
             rules=rules,
             quote_of=quote_of,
             settings=settings,
@@ -112,13 +115,13 @@ class ExecutionEngine:
             driver=driver,
             settle=self._passive.settle,
             closer=closer,
-            recovery=self._recovery,
+            view=view,
             locks=self._locks,
             tasks=self._tasks,
             counters=self.counters,
             halt=halt,
         )
-        self._inbox = Inbox(records, switches, on_lost_leg=self._lifecycle.leg_lost, halt=halt)
+        self._inbox = Inbox(records, switches, on_foreign_fill=self._lifecycle.foreign_fill, halt=halt)
         records.on_late_news = self._lifecycle.late_news
 
     # Life

@@ -3,17 +3,13 @@
 import asyncio
 from collections.abc import Callable
 
-from domain.entries import FillSeen
 from domain.errors import InvariantBroken, JournalBroken
-from domain.orders import Fill, LegName, Purpose, is_ours
-from domain.trades import TradeState
+from domain.orders import Fill, is_ours
 from runner.exchange.user_stream import UserNews
 from runner.execution.records import Records
-from runner.execution.situation import Switches, closing_side
+from runner.execution.situation import Switches
 
 INBOX_MAX = 10_000
-FORCED_PREFIXES = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
-"""Orders the exchange itself makes: liquidation, auto-deleveraging, delisting."""
 
 
 class Inbox:
@@ -24,12 +20,12 @@ class Inbox:
         records: Records,
         switches: Switches,
         *,
-        on_lost_leg: Callable[[TradeState], None],
+        on_foreign_fill: Callable[[Fill], None],
         halt: Callable[[str], None],
     ) -> None:
         self._records = records
         self._switches = switches
-        self._on_lost_leg = on_lost_leg
+        self._on_foreign_fill = on_foreign_fill
         self._halt = halt
         self._queue: asyncio.Queue[UserNews] = asyncio.Queue(INBOX_MAX)
 
@@ -61,39 +57,11 @@ class Inbox:
                 self._records.fills_came_by("stream")
                 await self._records.take_fill(order, news.fill)
             await self._records.take_report(order, news.report, "stream")
-        elif client_order_id.startswith(FORCED_PREFIXES):
-            if news.fill is not None:
-                await self._take_forced(news.fill)
         elif is_ours(client_order_id):
             self._switches.foreign_orders += 1
             self._records.log.error("order_not_in_journal", client_order_id=client_order_id, symbol=news.report.symbol)
         elif news.fill is not None and not self._records.book.knows_fill(news.fill):
+            self._on_foreign_fill(news.fill)
             self._records.log.info(
                 "foreign_fill", symbol=news.fill.symbol, side=str(news.fill.side), quantity=str(news.fill.quantity)
             )
-
-    async def _take_forced(self, fill: Fill) -> None:
-        """The exchange closed what some trade held: it belongs to that trade, and the sibling leg must follow."""
-        if self._records.book.knows_fill(fill):
-            return
-        for trade in self._records.book.live_trades():
-            for leg in LegName:
-                held = trade.signed_held(leg)
-                if trade.symbol_of(leg) != fill.symbol or held == 0:
-                    continue
-                if fill.side is closing_side(held) and fill.quantity <= abs(held):
-                    await self._records.establish(
-                        FillSeen(
-                            at_ms=self._records.clock.now_ms(),
-                            fill=fill,
-                            trade_id=trade.trade_id,
-                            pair_id=trade.pair_id,
-                            leg=leg,
-                            purpose=Purpose.EXIT,
-                        )
-                    )
-                    self._on_lost_leg(trade)
-                    return
-        self._records.log.error(
-            "forced_fill_unexplained", symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
-        )

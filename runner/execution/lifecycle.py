@@ -7,19 +7,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from domain.errors import InvariantBroken, JournalBroken
-from domain.orders import LegName
+from domain.orders import Fill
 from domain.pairs import ExitReason, PairSide, TradeStatus
 from domain.symbols import PairId, TradeId
 from domain.trades import TradeState
 from runner import metrics
-from runner.execution.closing import Closer, round_pause_seconds
+from runner.execution.account_view import AccountView
+from runner.execution.closing import Closer
 from runner.execution.desk import SignalDesk, held_of
 from runner.execution.freezing import HALTED_MS, freeze
 from runner.execution.opening import Opened
 from runner.execution.order_driver import OrderDriver
 from runner.execution.outcomes import Counters
 from runner.execution.records import Records
-from runner.execution.recovery import Recovery
 from runner.execution.symbol_locks import SymbolLocks, Urgency
 from runner.execution.tasks import Tasks
 
@@ -40,7 +40,7 @@ class Lifecycle:
         driver: OrderDriver,
         settle: Callable[[TradeState], Awaitable[Opened]],
         closer: Closer,
-        recovery: Recovery,
+        view: AccountView,
         locks: SymbolLocks,
         tasks: Tasks,
         counters: Counters,
@@ -51,7 +51,8 @@ class Lifecycle:
         self._driver = driver
         self._settle_opening = settle
         self._closer = closer
-        self._recovery = recovery
+        self._view = view
+        view.on_lost_leg = self.leg_lost
         self._locks = locks
         self._tasks = tasks
         self._counters = counters
@@ -100,7 +101,7 @@ class Lifecycle:
                     return True
             # Not flat, or not verified: others may use the symbols until the next round.
             rounds += 1
-            await self._records.clock.sleep(round_pause_seconds(rounds))
+            await self._records.clock.sleep(self._closer.round_pause_seconds(rounds))
 
     def _tell_closed(self, trade: TradeState, reason: ExitReason) -> None:
         self._counters.closed += 1
@@ -196,14 +197,24 @@ class Lifecycle:
 
     async def check_lost_legs(self) -> None:
         """Look for legs that others closed while nobody listened."""
-        differs = await self._recovery.symbols_that_differ()
-        for trade in list(self._records.book.live_trades()):
-            if trade.status is not TradeStatus.OPEN or differs.isdisjoint(trade.symbols):
-                continue
-            async with self._locks.hold(trade.symbols, Urgency.CHECK):
-                lost = [await self._closer.adopt_foreign_exits(trade, leg) for leg in LegName if trade.held[leg] != 0]
-            if any(lost):
-                self.leg_lost(trade)
+        try:
+            for symbol in sorted(await self._view.survey()):
+                async with self._locks.hold([symbol], Urgency.CHECK):
+                    await self._view.check([symbol])
+        except JournalBroken as error:
+            self._halt(f"journal broken: {error}")
+
+    def foreign_fill(self, fill: Fill) -> None:
+        """An execution of the exchange's own order, or of a stranger's: it may have closed what one of our trades holds."""
+        if self._view.concerns_us(fill):
+            self._tasks.spawn(self._absorb(fill), f"absorb-{fill.symbol}-{fill.exchange_trade_id}")
+
+    async def _absorb(self, fill: Fill) -> None:
+        try:
+            async with self._locks.hold([fill.symbol], Urgency.CHECK):
+                await self._view.absorb(fill)
+        except JournalBroken as error:
+            self._halt(f"journal broken: {error}")
 
     # What nobody foresaw
 

@@ -2,7 +2,6 @@
 
 from domain.errors import OutcomeUnknown, Unreachable
 from domain.orders import OrderReport, is_ours
-from domain.symbols import Symbol
 from domain.trades import ZERO
 from runner.execution.records import Records
 from runner.execution.situation import Switches
@@ -36,19 +35,6 @@ class Recovery:
             pause = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
             tries += 1
             await self._records.clock.sleep(max(pause, self._exchange.blocked_ms() / 1000))
-
-    async def symbols_that_differ(self) -> frozenset[Symbol]:
-        """Symbols we hold in which the account's position is another. Empty when the venue cannot say."""
-        try:
-            held = await self._exchange.positions()
-        except (OutcomeUnknown, Unreachable) as failure:
-            self._records.log.warning("positions_unknown", why=str(failure))
-            return frozenset()
-        return frozenset(
-            symbol
-            for symbol, ours in self._records.book.positions().items()
-            if ours != (held[symbol].quantity if symbol in held else ZERO)
-        )
 
     async def _report_positions(self) -> None:
         """Say what differs; what is not ours is never touched."""

@@ -26,7 +26,7 @@ from domain.resting import joined_price, less_liquid_leg
 from domain.sizing import Sized, TooLarge, TooSmall, size_pair
 from domain.spread import SpreadStatistics
 from domain.symbols import Symbol
-from domain.trades import ZERO, Book
+from domain.trades import EVERY_PAIR, ZERO, Book
 from runner.config import ExecutionSettings, RiskSettings
 from runner.execution.capital import Capital
 from runner.execution.desk import QuoteOf
@@ -148,6 +148,7 @@ class Assessor:
             exchange_blocked_ms=self._exchange.blocked_ms(),
             foreign_orders=switches.foreign_orders,
             pair_enabled=pair.enabled,
+            entries_halted_ms=max(0, self._book.frozen_until_ms.get(EVERY_PAIR, 0) - now_ms),
             pair_frozen_ms=max(0, self._book.frozen_until_ms.get(pair.pair_id, 0) - now_ms),
             pair_has_trade=pair.pair_id in self._book.open_by_pair or switches.capital.is_reserved_for(pair.pair_id),
             symbols_not_trading=tuple(s for s in pair.symbols if not self._rules.instrument(s).is_trading),

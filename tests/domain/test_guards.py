@@ -43,6 +43,7 @@ ALONE: list[tuple[dict[str, Any], DenialCode, dict[str, Any]]] = [
     ({"exchange_blocked_ms": 1}, C.EXCHANGE_BLOCKED, {"blocked_ms": 1}),
     ({"foreign_orders": 2}, C.FOREIGN_ORDERS, {"orders": 2}),
     ({"pair_enabled": False}, C.PAIR_CLOSE_ONLY, {}),
+    ({"entries_halted_ms": 7}, C.ENTRIES_HALTED, {"for_ms": 7}),
     ({"pair_frozen_ms": 5}, C.PAIR_FROZEN, {"for_ms": 5}),
     ({"pair_has_trade": True}, C.PAIR_BUSY, {}),
     ({"symbols_not_trading": ("X",)}, C.SYMBOL_NOT_TRADING, {"symbols": ["X"]}),

@@ -51,13 +51,19 @@ def check_flat(world: "World") -> None:
 
 def _foreign_amounts(world: "World", book: Book) -> dict[str, Decimal]:
     """What the account holds by executions that no trade of ours has taken as its own."""
-    ours = book._fills
     names = {exchange_id(symbol): symbol for pair in world.pairs.values() for symbol in pair.symbols}
+    booked: dict[
+        tuple[str, str], Decimal
+    ] = {}  # An execution may be shared among trades, and with strangers: 7, 7#2, 7#3.
+    for entry in world.disk.replay():
+        if isinstance(entry, FillSeen) and entry.trade_id is not None:
+            identity = (entry.fill.symbol, entry.fill.exchange_trade_id.split("#")[0])
+            booked[identity] = booked.get(identity, ZERO) + entry.fill.quantity
     amounts: dict[str, Decimal] = {}
     for trade in world.exchange.portfolio.trades:
-        if (names.get(trade.symbol), str(trade.trade_id)) not in ours:
-            signed = trade.quantity if trade.side == "BUY" else -trade.quantity
-            amounts[trade.symbol] = amounts.get(trade.symbol, ZERO) + signed
+        theirs = trade.quantity - booked.get((names.get(trade.symbol, ""), str(trade.trade_id)), ZERO)
+        signed = theirs if trade.side == "BUY" else -theirs
+        amounts[trade.symbol] = amounts.get(trade.symbol, ZERO) + signed
     return {symbol: amount for symbol, amount in amounts.items() if amount}
 
 
@@ -87,7 +93,8 @@ def _check_fills(world: "World", replayed: Book) -> None:
     lost = truth - journaled
     if lost:
         world.violate(f"{len(lost)} executions of ours are not in the journal: {sorted(lost)}")
-    for identity in journaled - truth - _foreign_identities(world, names):
+    wholes = {(symbol, number.split("#")[0]) for symbol, number in journaled}
+    for identity in wholes - truth - _foreign_identities(world, names):
         world.violate(f"the journal holds an execution that never was: {identity}")
 
 
