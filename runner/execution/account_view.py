@@ -29,6 +29,7 @@ CLOCKS_APART_MS = 60_000
 """Our clock and the venue's, at the worst: executions are asked for from so much earlier."""
 HISTORY_MS = 6 * 86_400_000
 """The venue tells executions of the last seven days."""
+PERSISTS_SECONDS = 5.0
 FORCED_LOOKS_SECONDS = (0.0, 0.2, 0.5, 1.0)
 """The exchange's own orders are told by the user stream before its queries know them."""
 
@@ -68,6 +69,7 @@ class AccountView:
         self._surveyed = False
         self._never_learned: frozenset[Symbol] = frozenset()  # In doubt at the first survey.
         self._agreed_ms: dict[Symbol, int] = {}
+        self._doubts: dict[Symbol, tuple[Decimal, int]] = {}
         self._owners: dict[tuple[Symbol, str], ClientOrderId] = {}
         self._strangers: set[tuple[Symbol, str]] = set()  # Executions found to be nobody's of ours.
         self.on_lost_leg: Callable[[TradeState], None] = lambda _trade: None
@@ -100,9 +102,9 @@ class AccountView:
         return Finding(max(verdicts, key=_WORST_LAST.index), positions, differences)
 
     async def survey(self) -> frozenset[Symbol]:
-        """Learn what is not ours. Returns the symbols of our trades that need a `check` under their locks; books nothing.
+        """The symbols of our trades in which the account holds something else than we expect: `check` them under their locks.
 
-        At start, and after news may have been missed. Empty when the venue cannot say.
+        At start, and after news may have been missed; books nothing. Empty when the venue cannot say.
         """
         live = {symbol for trade in self._records.book.live_trades() for symbol in trade.symbols}
         before = self._records.book.positions()
@@ -114,15 +116,15 @@ class AccountView:
         after = self._records.book.positions()
         live |= {symbol for trade in self._records.book.live_trades() for symbol in trade.symbols}
         doubtful = set()
-        for symbol in sorted({*positions, *self._foreign, *live}):
+        for symbol in sorted({*positions, *live}):
             gap = self._net(positions, symbol) - after.get(symbol, ZERO)
-            if symbol not in live or (gap == (self._known(symbol) or ZERO) and before.get(symbol) == after.get(symbol)):
+            if gap == (self._known(symbol) or ZERO) and before.get(symbol) == after.get(symbol):
                 self._agree(symbol, gap)
             else:
                 doubtful.add(symbol)
         if not self._surveyed:
             self._surveyed, self._never_learned = True, frozenset(doubtful)
-        return frozenset(doubtful)
+        return frozenset(doubtful & live)
 
     def _known(self, symbol: Symbol) -> Decimal | None:
         """What is not ours in a symbol; None while nobody could tell."""
@@ -157,23 +159,28 @@ class AccountView:
             return Verdict.CHANGED, ZERO  # Late executions of our own: the comparison was about older books.
         rest = gaps[-1] - (known or ZERO)
         adopted = await self._adopt(strangers, rest)
-        taken = {share.fill.exchange_trade_id.split("#")[0]: ZERO for share in adopted}
-        for share in adopted:
-            taken[share.fill.exchange_trade_id.split("#")[0]] += share.fill.quantity
-            rest -= share.fill.quantity * share.fill.side.sign
-        theirs = [
-            (fill.quantity - taken.get(fill.exchange_trade_id, ZERO)) * fill.side.sign
-            for fill in strangers
-        ]  # fmt: skip
-        if rest != 0 and not suffix_explains(theirs, rest):
-            # Never learned, it may have been there before us; but not if it is our own holding that seems to be gone.
-            reduces = rest * self._records.book.positions().get(symbol, ZERO) < 0
-            if known is not None or reduces:
-                return Verdict.UNEXPLAINED, rest
+        rest -= sum((share.fill.quantity * share.fill.side.sign for share in adopted), ZERO)
+        if rest != 0 and not suffix_explains(_theirs(strangers, adopted), rest):
+            if known is not None:  # What we took for known may have come from a replica that was behind.
+                _, strangers = await self._fills_of_others(symbol, whole_history=True)
+            if not suffix_explains(_theirs(strangers, adopted), rest + (known or ZERO)):
+                # Never learned, it may have been there before us; but not if it is our own holding that seems to be gone.
+                reduces = rest * self._records.book.positions().get(symbol, ZERO) < 0
+                if known is not None or reduces:
+                    return Verdict.UNEXPLAINED, rest
+                if not self._persists(symbol, rest):
+                    return Verdict.UNREADABLE, ZERO
         if rest != 0:
             self._records.log.warning("foreign_holding", symbol=symbol, quantity=str((known or ZERO) + rest))
         self._agree(symbol, (known or ZERO) + rest)
         return (Verdict.CHANGED if adopted else Verdict.AGREED), ZERO
+
+    def _persists(self, symbol: Symbol, rest: Decimal) -> bool:
+        """One answer may come from a replica that is behind; the same one seconds later does not."""
+        now_ns = self._records.clock.monotonic_ns()
+        seen, since_ns = self._doubts.get(symbol, (rest, now_ns))
+        self._doubts[symbol] = (rest, since_ns if seen == rest else now_ns)
+        return now_ns - self._doubts[symbol][1] > PERSISTS_SECONDS * 1e9
 
     def _in_flight(self, symbol: Symbol) -> bool:
         return any(
@@ -182,6 +189,7 @@ class AccountView:
 
     def _agree(self, symbol: Symbol, foreign: Decimal) -> None:
         self._foreign[symbol] = foreign
+        self._doubts.pop(symbol, None)
         self._agreed_ms[symbol] = self._records.clock.now_ms()
 
     # Who traded
@@ -307,3 +315,12 @@ class AccountView:
             self._records.log.error(
                 "forced_fill_unexplained", symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
             )
+
+
+def _theirs(strangers: Sequence[Fill], adopted: Sequence[Share]) -> list[Decimal]:
+    """Signed quantities of what was not ours, oldest first; of a shared execution what is left of it."""
+    taken: dict[str, Decimal] = {}
+    for share in adopted:
+        whole = share.fill.exchange_trade_id.split("#")[0]
+        taken[whole] = taken.get(whole, ZERO) + share.fill.quantity
+    return [(fill.quantity - taken.get(fill.exchange_trade_id, ZERO)) * fill.side.sign for fill in strangers]
