@@ -24,6 +24,7 @@ from runner.config import Settings, load_settings
 from runner.control import ControlServer
 from runner.execution.desk import held_of
 from runner.execution.engine import FORGET_AFTER_MS
+from runner.execution.freezing import thaw
 from runner.logs import Log, keep_secret
 from runner.pairs_file import load_pairs, read_document, sha256_of
 from runner.pairs_watch import PairsWatch
@@ -320,7 +321,8 @@ class TradingBot:
 
     async def resume(self) -> None:
         self._parts.switches.paused_because = None
-        self._log.warning("resumed_by_operator")
+        thawed = await thaw(self._parts.records)
+        self._log.warning("resumed_by_operator", thawed=thawed)
 
     async def flatten(self, pair_id: str | None) -> Mapping[str, str]:
         """Close one pair's trade, or all of them. Entries go on; pause first to stay flat. Raises: ConfigError."""

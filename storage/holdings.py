@@ -9,6 +9,7 @@ from domain.entries import FillSeen, TradeAdvanced, TradeIntended
 from domain.orders import LegName
 from domain.pairs import TradeStatus
 from domain.symbols import PairId, Symbol, TradeId
+from domain.trades import DUST_FACT
 from storage import entries_file
 
 _KINDS = ("fill_seen", "trade_intended", "trade_advanced")
@@ -26,6 +27,7 @@ class TradeHolding:
     symbol_b: Symbol
     held_a: Decimal = _ZERO
     held_b: Decimal = _ZERO
+    has_dust: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class Holdings:
     positions: dict[Symbol, Decimal]
     trades: dict[TradeId, TradeHolding]
     last_seq: int
+    dust: dict[Symbol, Decimal]  # Of trades that are over: declared at their end, too small for any order.
 
 
 def journal_positions(journal: Path) -> dict[Symbol, Decimal]:
@@ -60,6 +63,7 @@ def journal_holdings(journal: Path) -> Holdings:
                 )
             case TradeAdvanced() if entry.trade_id in trades:
                 trades[entry.trade_id].status = entry.status
+                trades[entry.trade_id].has_dust = any(key.startswith(DUST_FACT) for key in entry.facts)
             case FillSeen() if entry.trade_id is not None:
                 signed = entry.fill.side.sign * entry.fill.quantity
                 positions[entry.fill.symbol] += signed
@@ -70,7 +74,13 @@ def journal_holdings(journal: Path) -> Holdings:
                         trade.held_b += signed
             case _:
                 continue
+    dust: defaultdict[Symbol, Decimal] = defaultdict(Decimal)
+    for trade in trades.values():
+        if trade.has_dust and trade.status.is_over:
+            dust[trade.symbol_a] += trade.held_a
+            dust[trade.symbol_b] += trade.held_b
     return Holdings(
+        dust={symbol: quantity for symbol, quantity in dust.items() if quantity},
         positions={symbol: quantity for symbol, quantity in positions.items() if quantity},
         trades={trade_id: trade for trade_id, trade in trades.items() if not trade.status.is_over},
         last_seq=last_seq,

@@ -107,6 +107,7 @@ def read_books(settings: Settings, configured: frozenset[Symbol] = frozenset()) 
         journal=holdings.positions,
         ledger=published,
         trades=tuple(holdings.trades.values()),
+        dust=holdings.dust,
         orders=orders,
         journal_seq=_last_seq(settings.storage.journal),
         ledger_seq=ledger_seq,

@@ -45,6 +45,7 @@ class Books:
     orders: Mapping[str, BookedOrder]
     journal_seq: int
     ledger_seq: int  # How far into the journal the published ledger has come.
+    dust: Mapping[Symbol, Decimal] = field(default_factory=dict)  # What ended trades left, too small for any order.
     traded: frozenset[Symbol] = frozenset()  # Configured, or in the journal: a position there may well be ours.
 
 
@@ -227,6 +228,7 @@ def _trade_items(first: Look, second: Look) -> list[Item]:
             )
     for symbol in sorted(second.after.journal):
         rest = [_left_over(books, symbol) for books in (first.after, second.after)]
+        is_dust = rest[1] == second.after.dust.get(symbol, ZERO)
         if rest[0] == rest[1] != ZERO:
             items.append(
                 Item(
@@ -234,9 +236,13 @@ def _trade_items(first: Look, second: Look) -> list[Item]:
                     pair_id=None,
                     ledger_quantity=second.after.journal[symbol],
                     exchange_quantity=second.positions.get(symbol, ZERO),
-                    explanation=f"{rest[1]} of it belongs to no open trade: an ended one left it over",
-                    action="left alone; close it by hand, reduce-only",
-                    is_ours_to_mend=True,
+                    explanation=f"{rest[1]} of it is dust: less than a lot step, left by trades that are over"
+                    if is_dust
+                    else f"{rest[1]} of it belongs to no open trade: an ended one left it over",
+                    action="left alone; the exchange's app can close it"
+                    if is_dust
+                    else "left alone; close it by hand, reduce-only",
+                    is_ours_to_mend=not is_dust,
                 )
             )
     return items

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from domain.escalation import REMEDIES, Remedy
 from domain.legs import CLOSING, OPENING, Remainder, Standing
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
 
@@ -43,7 +44,34 @@ def closing() -> str:
     return _legs({(a, b): plan for (a, b), plan in CLOSING.items()}, Remainder)
 
 
-TABLES = {"orders": orders, "opening": opening, "closing": closing}
+REMEDY_MEANS = {
+    Remedy.PRESS: "the same again, after a pause",
+    Remedy.WAIT: "the same again, after a pause; not counted as a failure, a person is called after many",
+    Remedy.LADDER: "an IOC limit, 0.5 % further from the touch each time, inside PERCENT_PRICE; a market order now and then",
+    Remedy.STEP_BACK: "one step nearer to the touch",
+    Remedy.SMALLER: "half as much; twice the piece that was taken",
+    Remedy.PLAIN: "without reduce-only, but only if the account's position agrees with our books",
+    Remedy.REDUCE: "only what reduces the account's net position",
+    Remedy.ROUND: "with rules read anew; refused again, rounded ten times coarser",
+    Remedy.ENLARGE: "with rules read anew and twice the minimum notional: a small addition first",
+    Remedy.HALTED: "a person is called; the sibling is closed, this leg tried with long pauses",
+    Remedy.PERSON: "a person is called; tried with long pauses",
+}
+
+
+def remedies() -> str:
+    """What the next closing order is, by what refused the last one."""
+    lines = [_row(["remedy", "the next order", "codes"]), _row(["---"] * 3)]
+    for remedy in Remedy:
+        codes = sorted((code for code, listed in REMEDIES.items() if listed is remedy), reverse=True)
+        others = {Remedy.PRESS: "every code not listed, an order cancelled", Remedy.LADDER: "an order that met nobody"}
+        others |= {Remedy.WAIT: "a request that never arrived"}
+        told = ", ".join([*(f"−{-code}" for code in codes), *([others[remedy]] if remedy in others else [])])
+        lines.append(_row([f"{remedy}", REMEDY_MEANS[remedy], told]))
+    return "\n".join(lines)
+
+
+TABLES = {"orders": orders, "opening": opening, "closing": closing, "remedies": remedies}
 
 
 def _between(name: str) -> re.Pattern[str]:
