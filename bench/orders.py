@@ -21,12 +21,13 @@ import numpy as np
 BEAT_SECONDS = 0.25
 JUMPS = 80
 WARM_UP = 10
+MEDIAN_RATIO_MAX, P99_RATIO_MAX = 1.5, 2.0
 CAT, DOGE = "1000CAT/USDT:USDT", "1MBABYDOGE/USDT:USDT"
 
 
 async def exchange() -> None:
     """Child: serve until a line arrives on stdin, then print jumps and the receipt of every order."""
-    from bench.two_price_market import TwoPriceMarket
+    from bench.market import TwoPriceMarket
     from paper.options import ExchangeOptions, LimitOptions
     from paper.server import PaperExchange
 
@@ -138,11 +139,11 @@ def latencies_ms(jumps_ns: list[int], orders_ns: list[int]) -> np.ndarray:
     return np.asarray(found)
 
 
-def main() -> None:
+def main() -> int:
     if len(sys.argv) > 1:
         work = {"exchange": exchange, "runner": runner, "script": script}[sys.argv[1]]
         asyncio.run(work(*(int(argument) for argument in sys.argv[2:])))
-        return
+        return 0
     results: dict[str, list[np.ndarray]] = {"runner": [], "script": []}
     for _ in range(2):
         for contender, rows in results.items():
@@ -158,8 +159,12 @@ def main() -> None:
             f"{name:28}{len(all_ms):6}{np.median(all_ms):10.2f}{np.percentile(all_ms, 90):10.2f}{medians[contender][1]:10.2f}"
         )
     ratio = [ours / theirs for ours, theirs in zip(medians["runner"], medians["script"], strict=True)]
-    print(f"ratio: median {ratio[0]:.2f} (target <= 1.5), p99 {ratio[1]:.2f} (target <= 2)")
+    fine = True
+    for what, found, most in zip(("median", "p99"), ratio, (MEDIAN_RATIO_MAX, P99_RATIO_MAX), strict=True):
+        fine = fine and bool(found <= most)
+        print(f"{what:7}{found:6.2f} x the script's, target <= {most:g}: {'ok' if found <= most else 'MISSED'}")
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

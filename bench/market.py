@@ -1,4 +1,4 @@
-"""A market of two contracts whose second leg jumps between two prices on a beat: every jump is a signal, and its time is known."""
+"""Markets that do as they are told: leg b of a pair stands where it is put, so that every signal is made, and its time known."""
 
 import asyncio
 import time
@@ -8,8 +8,8 @@ from decimal import Decimal
 from paper.market import Book, FundingSettlement, Kline, Level, LeverageBracket, Listing, Mark
 
 A, B = "1000CATUSDT", "1MBABYDOGEUSDT"
-PRICE = {A: Decimal("0.0070"), B: Decimal("0.0052")}
-TICK = {A: Decimal("0.000001"), B: Decimal("0.0000001")}
+PRICES = (Decimal("0.0070"), Decimal("0.0052"))
+TICKS = (Decimal("0.000001"), Decimal("0.0000001"))
 CALM_MOVE = Decimal("0.001")
 """Share of the price by which past closes alternate; their deviation is what z is measured in."""
 JUMP = Decimal("0.0031")
@@ -19,14 +19,14 @@ HOME = Decimal("0.0004")
 DEPTH = Decimal(10_000_000)
 
 
-def _listing(symbol: str) -> Listing:
+def _listing(symbol: str, tick: Decimal) -> Listing:
     return Listing(
         symbol=symbol,
         base_asset=symbol.removesuffix("USDT"),
         quote_asset="USDT",
-        tick=TICK[symbol],
+        tick=tick,
         step=Decimal(1),
-        price_min=TICK[symbol],
+        price_min=tick,
         price_max=Decimal(1000),
         quantity_min=Decimal(1),
         quantity_max=Decimal(100_000_000),
@@ -53,23 +53,24 @@ def _listing(symbol: str) -> Listing:
     )
 
 
-class TwoPriceMarket:
-    """Satisfies `paper.market.Market`. `jumps_ns` holds the monotonic time of every jump."""
+class BenchMarket:
+    """Satisfies `paper.market.Market`. Pairs of two contracts; every beat says all books, each leg b at its `moves`."""
 
-    def __init__(self, beat_seconds: float) -> None:
+    def __init__(self, pairs: Sequence[tuple[str, str]] = ((A, B),), *, beat_seconds: float) -> None:
         self._beat_seconds = beat_seconds
-        self._listings = {symbol: _listing(symbol) for symbol in (A, B)}
+        self._prices = {symbol: price for pair in pairs for symbol, price in zip(pair, PRICES, strict=True)}
+        self._ticks = {symbol: tick for pair in pairs for symbol, tick in zip(pair, TICKS, strict=True)}
+        self._seconds = frozenset(b for _, b in pairs)
+        self._listings = {symbol: _listing(symbol, tick) for symbol, tick in self._ticks.items()}
         self._update_id = 0
-        self._away = False
-        self._books = {symbol: self._book(symbol) for symbol in (A, B)}
-        self.jumps_ns: list[int] = []
-        self.jumping = asyncio.Event()
+        self.moves: dict[str, Decimal] = dict.fromkeys(self._seconds, HOME)
+        """Where each leg b stands, as a share of its price."""
+        self._books = {symbol: self._book(symbol) for symbol in self._prices}
 
     def _book(self, symbol: str) -> Book:
         self._update_id += 1
-        move = Decimal(0) if symbol == A else -JUMP if self._away else HOME
-        tick = TICK[symbol]
-        middle = (PRICE[symbol] * (1 + move) / tick).to_integral_value() * tick
+        tick = self._ticks[symbol]
+        middle = (self._prices[symbol] * (1 + self.moves.get(symbol, Decimal(0))) / tick).to_integral_value() * tick
 
         def levels(sign: int) -> tuple[Level, ...]:
             return tuple((middle + sign * tick * step, DEPTH) for step in (1, 2, 3))
@@ -90,8 +91,8 @@ class TwoPriceMarket:
         now_ms = self.now_ms()
         return Mark(
             symbol=symbol,
-            mark_price=PRICE[symbol],
-            index_price=PRICE[symbol],
+            mark_price=self._prices[symbol],
+            index_price=self._prices[symbol],
             funding_rate=Decimal(0),
             next_funding_ms=now_ms + 28_800_000,
             event_ms=now_ms,
@@ -103,8 +104,8 @@ class TwoPriceMarket:
         last = (self.now_ms() if end_ms is None else min(end_ms, self.now_ms())) // interval_ms
         rows = []
         for bar in range(last - limit + 1, last + 1):
-            move = CALM_MOVE * (1 if bar % 2 else -1) if symbol == B else Decimal(0)
-            price = PRICE[symbol] * (1 + move)
+            move = CALM_MOVE * (1 if bar % 2 else -1) if symbol in self._seconds else Decimal(0)
+            price = self._prices[symbol] * (1 + move)
             rows.append(
                 Kline(
                     open_ms=bar * interval_ms,
@@ -129,16 +130,33 @@ class TwoPriceMarket:
         raise ValueError(f"{symbol} cannot become {status}: this market never changes")
 
     async def run(self, on_book: Callable[[Book], None], on_funding: Callable[[FundingSettlement], None]) -> None:
-        """Say both books on every beat; once `jumping` is set, leg b jumps on every beat."""
+        """Say every book on every beat."""
         while True:
             await asyncio.sleep(self._beat_seconds)
-            self._books[A] = self._book(A)
-            on_book(self._books[A])
-            if self.jumping.is_set():
-                self._away = not self._away
-                self.jumps_ns.append(time.monotonic_ns())
-            self._books[B] = self._book(B)
-            on_book(self._books[B])
+            self._beat(on_book)
+
+    def _beat(self, on_book: Callable[[Book], None]) -> None:
+        for symbol in self._prices:
+            self._books[symbol] = self._book(symbol)
+            on_book(self._books[symbol])
 
     def snapshot(self) -> bytes:
         return b""
+
+
+class TwoPriceMarket(BenchMarket):
+    """One pair whose leg b goes from one of two places to the other on every beat, once `jumping` is set."""
+
+    def __init__(self, beat_seconds: float, places: tuple[Decimal, Decimal] = (HOME, -JUMP)) -> None:
+        super().__init__(beat_seconds=beat_seconds)
+        self._places = places
+        self.jumps_ns: list[int] = []
+        """The monotonic time of every jump."""
+        self.jumping = asyncio.Event()
+
+    def _beat(self, on_book: Callable[[Book], None]) -> None:
+        if self.jumping.is_set():
+            here, there = self._places
+            self.moves[B] = there if self.moves[B] == here else here
+            self.jumps_ns.append(time.monotonic_ns())
+        super()._beat(on_book)

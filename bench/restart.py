@@ -1,0 +1,210 @@
+"""kill -9 with 20 pair trades open and 5 in flight: how long until the next process trades again.
+
+`tandem run` as it is, in processes of their own, against the paper exchange through a relay that adds 20 ms to every round trip.
+The journal is of a long life: a million rows of telemetry and thousands of trades that are over. Measured from exec to the
+moment at which the exchange reads the first entry of the new process, with where the time went. The trades in flight are
+resolved beside it: that takes what the proof of death needs (recvWindow and a margin), and is reported apart.
+"""
+
+import asyncio
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from contextlib import closing, suppress
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from bench.far_away import far_away
+from bench.market import JUMP, BenchMarket
+from bench.past_life import write_past_life
+from domain.symbols import exchange_id
+from domain.trades import KINDS_FOLDED, Book
+from paper.faults import FaultSpec, Kind, Match, Parameters
+from paper.options import ExchangeOptions, LimitOptions, VenueOptions
+from paper.server import PaperExchange
+from storage import entries_file
+
+OPEN, IN_FLIGHT = 20, 5
+PAIRS = [(f"A{n}USDT", f"B{n}USDT") for n in range(OPEN + IN_FLIGHT + 1)]
+FIRST_AGAIN = len(PAIRS) - 1
+"""The pair that enters first after the restart."""
+ONE_WAY_SECONDS = 0.010
+TELEMETRY_ROWS, PAST_TRADES = 1_000_000, 5_000
+SECONDS_MAX = 3.0
+PATIENCE_SECONDS = 90.0
+AWAY = -JUMP
+
+
+def configure(folder: Path, port: int) -> None:
+    """Room for 26 trades at once."""
+    config: dict[str, Any] = {
+        "data": {"rest_url": f"http://127.0.0.1:{port}", "stream_url": f"ws://127.0.0.1:{port}"},
+        "risk": {"min_edge_ratio": 0, "daily_loss_usd_max": 100_000, "gross_notional_usd_max": 1_000_000},
+        "control": {"port": 0},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    pairs = [
+        {
+            "pair_id": f"P{n}",
+            "leg_a": a.replace("USDT", "/USDT"),
+            "leg_b": b.replace("USDT", "/USDT"),
+            "hedge_ratio": 0.7387,
+            "stop_loss_z": 9.0,
+        }
+        for n, (a, b) in enumerate(PAIRS)
+    ]
+    (folder / "pairs_config.json").write_text(json.dumps({"pairs": pairs}))
+
+
+class Runner:
+    """`tandem run` in a process of its own, its log in a file."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process = process
+        self._log = log
+        self.began_ns = time.monotonic_ns()
+        self.began_s = time.time()
+
+    @classmethod
+    async def start(cls, folder: Path, name: str) -> "Runner":
+        log = folder / f"{name}.log"
+        with log.open("wb") as out:
+            command = (sys.executable, "-m", "runner", "run")
+            process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=out, stderr=out)
+        return cls(process, log)
+
+    def seconds_to(self, event: str) -> float | None:
+        """From exec to the first line that says this event."""
+        found = re.search(rf"^(\S+Z) +\w+ +{event}\b", self._log.read_text(), re.MULTILINE)
+        return None if found is None else datetime.fromisoformat(found[1]).timestamp() - self.began_s
+
+    async def until(self, condition: Any, what: str) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            if self.process.returncode is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"waited for: {what}\n{self._log.read_text()[-3000:]}")
+            await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+
+
+def folded(journal: Path) -> Book:
+    book = Book(0.02)
+    for _, entry in entries_file.replay(journal, kinds=KINDS_FOLDED):
+        book.apply(entry)
+    return book
+
+
+def held(venue: PaperExchange) -> dict[str, Decimal]:
+    portfolio = venue.desk.books.portfolios["paper-key"]
+    return {position.symbol: position.amount for position in portfolio.held() if position.amount != 0}
+
+
+async def first_life(folder: Path, venue: PaperExchange, market: BenchMarket) -> None:
+    """Open 20, get 5 into flight, die."""
+    runner = await Runner.start(folder, "first")
+    try:
+        await runner.until(lambda: runner.seconds_to("trading") is not None, "trading")
+        for _, b in PAIRS[:OPEN]:
+            market.moves[b] = AWAY
+        await runner.until(lambda: len(held(venue)) == 2 * OPEN, f"{OPEN} open trades")
+        # Two are executed and the reply never comes; of three the request itself is lost.
+        for kind, count in ((Kind.EXECUTED_DELAYED, 2), (Kind.LOST_DELAYED, 3)):
+            parameters = Parameters(delay_ms=600_000)
+            venue.board.add(FaultSpec(kind=kind, count=count, match=Match(), parameters=parameters))
+        sent = len(venue.desk.orders_log)
+        for _, b in PAIRS[OPEN : OPEN + IN_FLIGHT]:
+            market.moves[b] = AWAY
+        await runner.until(lambda: len(venue.desk.orders_log) >= sent + IN_FLIGHT, f"{IN_FLIGHT} in flight")
+    finally:
+        await runner.kill()
+
+
+async def second_life(folder: Path, venue: PaperExchange, market: BenchMarket) -> dict[str, float]:
+    """Seconds from exec to each mark."""
+    market.moves[PAIRS[FIRST_AGAIN][1]] = AWAY
+    name = f"-ae0|-be0"
+    sent = len(venue.desk.orders_log)
+    runner = await Runner.start(folder, "second")
+    try:
+
+        def entries() -> list[Any]:
+            return [
+                row for row in list(venue.desk.orders_log)[sent:] if re.search(name, " ".join(row.client_order_ids))
+            ]
+
+        await runner.until(entries, "an entry")
+        marks = {
+            event: runner.seconds_to(event) or 0.0
+            for event in ("starting", "windows_loaded", "user_stream_up", "trading")
+        }
+        marks["entry"] = (entries()[0].received_monotonic_ns - runner.began_ns) / 1e9
+        await runner.until(lambda: at_rest(folder), "the trades in flight are resolved")
+        marks["resolved"] = time.time() - runner.began_s
+        runner.process.terminate()
+        await runner.process.wait()
+    finally:
+        await runner.kill()
+    believed = {
+        exchange_id(symbol): quantity for symbol, quantity in folded(folder / "var/journal.sqlite").positions().items()
+    }
+    if believed != held(venue):
+        raise RuntimeError(f"the books differ: {believed} {held(venue)}")
+    return marks
+
+
+def at_rest(folder: Path) -> bool:
+    return all(
+        trade.status == "open" and not trade.unsettled()
+        for trade in folded(folder / "var/journal.sqlite").live_trades()
+    )
+
+
+async def measure(folder: Path) -> dict[str, float]:
+    market = BenchMarket(PAIRS, beat_seconds=0.25)
+    options = ExchangeOptions(
+        limits=LimitOptions(weight_per_minute_max=0, orders_per_10s_max=0, orders_per_minute_max=0),
+        venue=VenueOptions(balance_usdt=Decimal(100_000)),
+    )
+    async with PaperExchange(market, options) as venue, far_away(venue.port, one_way_seconds=ONE_WAY_SECONDS) as port:
+        configure(folder, port)
+        await first_life(folder, venue, market)
+        return await second_life(folder, venue, market)
+
+
+async def seconds_of(*command: str) -> float:
+    began = time.perf_counter()
+    process = await asyncio.create_subprocess_exec(sys.executable, *command)
+    await process.wait()
+    return time.perf_counter() - began
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "var").mkdir()
+        journal = folder / "var" / "journal.sqlite"
+        began = time.perf_counter()
+        rows = write_past_life(journal, telemetry_rows=TELEMETRY_ROWS, trades=PAST_TRADES)
+        print(
+            f"a journal of {rows:,} rows, {journal.stat().st_size / 2**20:.0f} MiB ({time.perf_counter() - began:.0f} s)"
+        )
+        marks = asyncio.run(measure(folder))
+        print(marks)
+        began = time.perf_counter()
+        folded(journal)
+        print("replay", time.perf_counter() - began)
+        print("imports", asyncio.run(seconds_of("-c", "import runner.bot")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
