@@ -14,7 +14,6 @@ from domain.orders import (
     OrderStatus,
     OrderType,
     Purpose,
-    Side,
     TimeInForce,
     client_order_id_of,
     trade_id_of,
@@ -86,8 +85,23 @@ def _trade(at_ms: int, number: int) -> Iterator[e.Entry]:
         if purpose is Purpose.EXIT:
             yield _step(trade_id, pair_id, TradeStatus.CLOSING, at_ms + 60_000)
         for leg in LegName:
-            side = PairSide.SELL.side_of(leg) if purpose is Purpose.ENTRY else PairSide.SELL.side_of(leg).opposite
-            yield from _order(trade_id, pair_id, symbols[leg], leg, purpose, side, at_ms, number)
+            opens = PairSide.SELL.side_of(leg)
+            intent = OrderIntent(
+                client_order_id=client_order_id_of(trade_id, leg, purpose, 0),
+                trade_id=trade_id,
+                pair_id=pair_id,
+                leg=leg,
+                purpose=purpose,
+                symbol=symbols[leg],
+                side=opens if purpose is Purpose.ENTRY else opens.opposite,
+                order_type=OrderType.LIMIT,
+                time_in_force=TimeInForce.IOC,
+                quantity=QUANTITY,
+                limit_price=PRICE,
+                reduce_only=purpose is Purpose.EXIT,
+                attempt=0,
+            )
+            yield from _order(intent, at_ms)
         yield _step(trade_id, pair_id, status, at_ms + 60_010)
 
 
@@ -98,47 +112,20 @@ def _step(trade_id: e.TradeId, pair_id: PairId, status: TradeStatus, at_ms: int)
     )
 
 
-def _order(
-    trade_id: e.TradeId,
-    pair_id: PairId,
-    symbol: Symbol,
-    leg: LegName,
-    purpose: Purpose,
-    side: Side,
-    at_ms: int,
-    number: int,
-) -> Iterator[e.Entry]:
-    name = client_order_id_of(trade_id, leg, purpose, 0)
-    yield e.OrderIntended(
-        at_ms=at_ms,
-        intent=OrderIntent(
-            client_order_id=name,
-            trade_id=trade_id,
-            pair_id=pair_id,
-            leg=leg,
-            purpose=purpose,
-            symbol=symbol,
-            side=side,
-            order_type=OrderType.LIMIT,
-            time_in_force=TimeInForce.IOC,
-            quantity=QUANTITY,
-            limit_price=PRICE,
-            reduce_only=purpose is Purpose.EXIT,
-            attempt=0,
-        ),
-    )
-    exchange_order_id = f"{number}{leg}{purpose}"
+def _order(intent: OrderIntent, at_ms: int) -> Iterator[e.Entry]:
+    """Journaled, acknowledged, filled in one execution."""
+    yield e.OrderIntended(at_ms=at_ms, intent=intent)
     for change, status, filled in (
         (OrderChange.ACCEPTED, OrderStatus.OPEN, Decimal(0)),
         (OrderChange.FILLED, OrderStatus.FILLED, QUANTITY),
     ):
         yield e.OrderAdvanced(
             at_ms=at_ms,
-            client_order_id=name,
-            trade_id=trade_id,
+            client_order_id=intent.client_order_id,
+            trade_id=intent.trade_id,
             change=change,
             status=status,
-            exchange_order_id=exchange_order_id,
+            exchange_order_id=intent.client_order_id,
             filled=filled,
             average_price=PRICE if filled else None,
             source="stream",
@@ -147,19 +134,19 @@ def _order(
     yield e.FillSeen(
         at_ms=at_ms,
         fill=Fill(
-            symbol=symbol,
-            exchange_trade_id=exchange_order_id,
-            exchange_order_id=exchange_order_id,
-            client_order_id=name,
-            side=side,
+            symbol=intent.symbol,
+            exchange_trade_id=intent.client_order_id,
+            exchange_order_id=intent.client_order_id,
+            client_order_id=intent.client_order_id,
+            side=intent.side,
             quantity=QUANTITY,
             price=PRICE,
             fee=Decimal("0.25"),
             fee_asset="USDT",
             at_ms=at_ms,
         ),
-        trade_id=trade_id,
-        pair_id=pair_id,
-        leg=leg,
-        purpose=purpose,
+        trade_id=intent.trade_id,
+        pair_id=intent.pair_id,
+        leg=intent.leg,
+        purpose=intent.purpose,
     )

@@ -8,12 +8,12 @@ resolved beside it: that takes what the proof of death needs (recvWindow and a m
 
 import asyncio
 import json
-import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,10 +23,12 @@ from bench.far_away import far_away
 from bench.market import JUMP, BenchMarket
 from bench.past_life import write_past_life
 from domain.symbols import exchange_id
-from domain.trades import KINDS_FOLDED, Book
+from domain.trades import DAY_MS, KINDS_FOLDED, Book
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.options import ExchangeOptions, LimitOptions, VenueOptions
 from paper.server import PaperExchange
+from runner.clock import SystemClock
+from runner.execution.engine import FORGET_AFTER_MS
 from storage import entries_file
 
 OPEN, IN_FLIGHT = 20, 5
@@ -38,6 +40,7 @@ TELEMETRY_ROWS, PAST_TRADES = 1_000_000, 5_000
 SECONDS_MAX = 3.0
 PATIENCE_SECONDS = 90.0
 AWAY = -JUMP
+FAR_PAST_MS = 1_750_000_000_000  # After the past life, before this one.
 
 
 def configure(folder: Path, port: int) -> None:
@@ -68,7 +71,7 @@ class Runner:
         self.process = process
         self._log = log
         self.began_ns = time.monotonic_ns()
-        self.began_s = time.time()
+        self.began_ms = SystemClock().now_ms()
 
     @classmethod
     async def start(cls, folder: Path, name: str) -> "Runner":
@@ -81,7 +84,7 @@ class Runner:
     def seconds_to(self, event: str) -> float | None:
         """From exec to the first line that says this event."""
         found = re.search(rf"^(\S+Z) +\w+ +{event}\b", self._log.read_text(), re.MULTILINE)
-        return None if found is None else datetime.fromisoformat(found[1]).timestamp() - self.began_s
+        return None if found is None else datetime.fromisoformat(found[1]).timestamp() - self.began_ms / 1000
 
     async def until(self, condition: Any, what: str) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -96,9 +99,9 @@ class Runner:
         await self.process.wait()
 
 
-def folded(journal: Path) -> Book:
+def folded(journal: Path, closed_before_ms: int = FAR_PAST_MS) -> Book:
     book = Book(0.02)
-    for _, entry in entries_file.replay(journal, kinds=KINDS_FOLDED):
+    for _, entry in entries_file.replay(journal, kinds=KINDS_FOLDED, closed_before_ms=closed_before_ms):
         book.apply(entry)
     return book
 
@@ -131,7 +134,7 @@ async def first_life(folder: Path, venue: PaperExchange, market: BenchMarket) ->
 async def second_life(folder: Path, venue: PaperExchange, market: BenchMarket) -> dict[str, float]:
     """Seconds from exec to each mark."""
     market.moves[PAIRS[FIRST_AGAIN][1]] = AWAY
-    name = f"-ae0|-be0"
+    name = "-ae0|-be0"
     sent = len(venue.desk.orders_log)
     runner = await Runner.start(folder, "second")
     try:
@@ -148,7 +151,7 @@ async def second_life(folder: Path, venue: PaperExchange, market: BenchMarket) -
         }
         marks["entry"] = (entries()[0].received_monotonic_ns - runner.began_ns) / 1e9
         await runner.until(lambda: at_rest(folder), "the trades in flight are resolved")
-        marks["resolved"] = time.time() - runner.began_s
+        marks["resolved"] = (time.monotonic_ns() - runner.began_ns) / 1e9
         runner.process.terminate()
         await runner.process.wait()
     finally:
@@ -180,10 +183,17 @@ async def measure(folder: Path) -> dict[str, float]:
         return await second_life(folder, venue, market)
 
 
-async def seconds_of(*command: str) -> float:
+def imports_seconds() -> float:
+    """What the runner's imports take, in a process that does nothing else."""
+    code = "import time; t = time.perf_counter(); import runner.bot; print(time.perf_counter() - t)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def replay_seconds(journal: Path) -> float:
+    """What the bot does with the journal before anything else."""
     began = time.perf_counter()
-    process = await asyncio.create_subprocess_exec(sys.executable, *command)
-    await process.wait()
+    folded(journal, closed_before_ms=SystemClock().now_ms() - FORGET_AFTER_MS - DAY_MS)
     return time.perf_counter() - began
 
 
@@ -192,18 +202,27 @@ def main() -> int:
         folder = Path(name)
         (folder / "var").mkdir()
         journal = folder / "var" / "journal.sqlite"
-        began = time.perf_counter()
         rows = write_past_life(journal, telemetry_rows=TELEMETRY_ROWS, trades=PAST_TRADES)
-        print(
-            f"a journal of {rows:,} rows, {journal.stat().st_size / 2**20:.0f} MiB ({time.perf_counter() - began:.0f} s)"
-        )
+        size = journal.stat().st_size / 2**20
+        print(f"kill -9, {OPEN} open, {IN_FLIGHT} in flight; a journal of {rows:,} rows, {size:.0f} MiB,", end=" ")
+        print(f"{PAST_TRADES:,} trades over; {ONE_WAY_SECONDS * 2000:g} ms added to every round trip")
+        imports = imports_seconds()
         marks = asyncio.run(measure(folder))
-        print(marks)
-        began = time.perf_counter()
-        folded(journal)
-        print("replay", time.perf_counter() - began)
-        print("imports", asyncio.run(seconds_of("-c", "import runner.bot")))
-    return 0
+        print(f"{'of it: imports':44}{imports:8.2f} s")
+        print(f"{'of it: journal to belief':44}{replay_seconds(journal):8.2f} s")
+    names = {
+        "starting": "exec to replayed and joined",
+        "user_stream_up": "… to user stream",
+        "windows_loaded": f"… to windows of {2 * len(PAIRS)} symbols",
+        "trading": "… to signals count",
+        "entry": "… to the first entry at the exchange",
+        "resolved": "… to the last of those in flight proven",
+    }
+    for mark, what in names.items():
+        print(f"{what:44}{marks[mark]:8.2f} s")
+    fine = marks["entry"] <= SECONDS_MAX
+    print(f"trading again after {marks['entry']:.2f} s, target <= {SECONDS_MAX:g}: {'ok' if fine else 'MISSED'}")
+    return 0 if fine else 1
 
 
 if __name__ == "__main__":

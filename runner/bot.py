@@ -17,7 +17,7 @@ from domain.errors import ConfigError, JournalBroken, OutcomeUnknown, Refused, T
 from domain.orders import LegName
 from domain.pairs import PairConfig
 from domain.symbols import PairId
-from domain.trades import KINDS_FOLDED, Book, TradeState
+from domain.trades import DAY_MS, KINDS_FOLDED, Book, TradeState
 from runner.clock import SystemClock
 from runner.components import Components, build
 from runner.config import Settings, load_settings
@@ -82,9 +82,11 @@ class TradingBot:
         self._journal = Journal.open(settings.storage.journal, on_broken=lambda error: self._halt(f"journal: {error}"))
         self._log = Log(self._journal.note, self._clock)
         book = Book(settings.execution.hedge_error_max)
-        for _, entry in self._journal.replay(kinds=KINDS_FOLDED):
+        # What `forget_ended_before` would drop is not read in the first place: a start takes no longer after a year.
+        forgotten_ms = self._clock.now_ms() - FORGET_AFTER_MS
+        for _, entry in self._journal.replay(kinds=KINDS_FOLDED, closed_before_ms=forgotten_ms - DAY_MS):
             book.apply(entry)
-        book.forget_ended_before(self._clock.now_ms() - FORGET_AFTER_MS)
+        book.forget_ended_before(forgotten_ms)
         if settings.dry_run and book.open_by_pair:
             raise ConfigError(
                 f"{settings.storage.journal} holds {len(book.open_by_pair)} open trades, which a dry run would not close;"

@@ -13,6 +13,7 @@ from domain.errors import ConfigError, DuplicateEntry, InvariantBroken, JournalB
 APPLICATION_ID = 0x74646D6A  # "tdmj": tells our file from any other SQLite file.
 BUSY_TIMEOUT_SECONDS = 10
 REPLAY_CHUNK_ROWS = 5_000
+_PARTS_OF_A_TRADE = frozenset({"order_intended", "order_advanced", "fill_seen"})
 
 Row = tuple[int, str, str | None, str | None, str | None, str]
 """at_ms, kind, unique_key, trade_id, pair_id, body"""
@@ -132,38 +133,56 @@ def raw_rows(
     return connection.execute(query, (after_seq, limit)).fetchall()
 
 
-def replay(path: Path, *, kinds: Collection[str] | None = None) -> Iterator[tuple[int, AnyEntry]]:
-    """Every entry up to now, in order. Raises: JournalBroken for a row that this version cannot read."""
+def replay(
+    path: Path, *, kinds: Collection[str] | None = None, closed_before_ms: int | None = None
+) -> Iterator[tuple[int, AnyEntry]]:
+    """Every entry up to now, in order; without the orders and executions of trades that were closed before the moment given.
+
+    Of such a trade the plan and the steps are told, so that what is counted over trades is not changed by leaving out
+    what they consist of: most of a long journal. Raises: JournalBroken for a row that this version cannot read.
+    """
     wanted = sorted(kinds) if kinds is not None else []
     # The kind's index gives the numbers, in order; the bodies of other kinds are never touched.
     by_kind = f"AND seq IN (SELECT seq FROM entries WHERE kind IN ({','.join('?' * len(wanted))}))"  # noqa: S608
     query = (
-        f"SELECT seq, kind, body FROM entries WHERE seq > ? AND seq <= ? {by_kind if kinds is not None else ''} "  # noqa: S608
+        "SELECT seq, kind, trade_id, body FROM entries "  # noqa: S608
+        f"WHERE seq > ? AND seq <= ? {by_kind if kinds is not None else ''} "
         f"ORDER BY seq LIMIT {REPLAY_CHUNK_ROWS}"
     )
     connection = open_for_reading(path)
     try:
         end = last_seq_of(connection)
+        closed = set() if closed_before_ms is None else _closed_before(connection, closed_before_ms)
         reached = 0
         while True:
             # Chunks, each fetched whole: a long read transaction would keep the log from being checkpointed.
             chunk = connection.execute(query, (reached, end, *wanted)).fetchall()
             if not chunk:
                 return
-            for seq, kind, body in chunk:
-                try:
-                    entry = decode(body)
-                except msgspec.MsgspecError as problem:
-                    raise JournalBroken(
-                        f"{path}: row {seq} ({kind}) cannot be read by this version: {problem}; "
-                        "use the release that wrote it, or restore the file"
-                    ) from problem
-                yield seq, entry
+            for seq, kind, trade_id, body in chunk:
+                if trade_id not in closed or kind not in _PARTS_OF_A_TRADE:
+                    try:
+                        entry = decode(body)
+                    except msgspec.MsgspecError as problem:
+                        raise JournalBroken(
+                            f"{path}: row {seq} ({kind}) cannot be read by this version: {problem}; "
+                            "use the release that wrote it, or restore the file"
+                        ) from problem
+                    yield seq, entry
                 reached = seq
     except sqlite3.Error as problem:
         raise JournalBroken(_explain(path, problem)) from problem
     finally:
         connection.close()
+
+
+def _closed_before(connection: sqlite3.Connection, moment_ms: int) -> set[str]:
+    """Trades whose last step is their end, `closed`, before that moment. One that a late fill re-opened is not among them."""
+    steps = (
+        "SELECT trade_id, at_ms, json_extract(body, '$.status') FROM entries WHERE kind = 'trade_advanced' ORDER BY seq"
+    )
+    last = {trade_id: (at_ms, status) for trade_id, at_ms, status in connection.execute(steps)}
+    return {trade_id for trade_id, (at_ms, status) in last.items() if status == "closed" and at_ms < moment_ms}
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path) -> None:

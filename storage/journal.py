@@ -123,9 +123,11 @@ class Journal:
         """Telemetry rows given up because the disk could not keep pace."""
         return self._dropped_notes
 
-    def replay(self, *, kinds: Collection[str] | None = None) -> Iterator[tuple[int, AnyEntry]]:
-        """Every durable entry up to now, in order, through a connection of its own. Raises: JournalBroken."""
-        return entries_file.replay(self.path, kinds=kinds)
+    def replay(
+        self, *, kinds: Collection[str] | None = None, closed_before_ms: int | None = None
+    ) -> Iterator[tuple[int, AnyEntry]]:
+        """Durable entries up to now, in order, through a connection of its own; see `entries_file.replay`."""
+        return entries_file.replay(self.path, kinds=kinds, closed_before_ms=closed_before_ms)
 
     async def append(self, *entries: Entry) -> None:
         """Return once all entries are durable, in one transaction.

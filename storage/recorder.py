@@ -247,9 +247,11 @@ def record(paths: Paths, *, publish_seconds: float, once: bool, with_parent: boo
     published_at = -publish_seconds
     pause = publish_seconds
     retry_seconds = POLL_SECONDS
+    # The lock is held; a backlog is nobody's business but ours. Whoever started us may have legs to watch.
+    sys.stdout.write(f"recorder ready pid={os.getpid()} ledger={paths.ledger}\n")
+    sys.stdout.flush()
     try:
         asked = once
-        ready = False
         while True:
             drained = recorder.cycle()
             started = time.monotonic()
@@ -258,10 +260,6 @@ def record(paths: Paths, *, publish_seconds: float, once: bool, with_parent: boo
                 published = recorder.publish()
                 published_at = time.monotonic()
                 pause = max(publish_seconds, PUBLISH_SHARE * (published_at - started))
-            if not ready:
-                ready = True
-                sys.stdout.write(f"recorder ready pid={os.getpid()} ledger={paths.ledger}\n")
-                sys.stdout.flush()
             if asked and ((drained and published) or not once):
                 return
             if asked and once:

@@ -20,13 +20,27 @@ STOP_SECONDS_MAX = 60.0
 class RecorderProcess:
     """A recorder that this process started. It ends by itself, in good order, when this process dies."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], ledger: Path) -> None:
         self._process = process
+        self._ledger = ledger
         self.pid: Final = process.pid
 
     @property
     def running(self) -> bool:
         return self._process.poll() is None
+
+    def wait_until_ready(self) -> bool:
+        """True once it holds the ledger's lock; False when another one was quicker. Raises: ConfigError with what it said."""
+        if _says_ready(self._process):
+            return True
+        if self._process.poll() is None:
+            self._process.kill()
+        code = self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        if code == 2 and holder_of(self._ledger.with_name(self._ledger.name + ".lock")) is not None:
+            return False
+        raise ConfigError(f"{self._ledger}: the recorder did not start (exit code {code}); its own line above says why")
 
     def stop(self, *, timeout_seconds: float = STOP_SECONDS_MAX) -> int:
         """Ask it to drain, publish and end; wait for it. Its exit code; negative when it had to be killed."""
@@ -48,6 +62,14 @@ def ensure_recorder(
 
     Blocks for about a second: call it before the event loop, or in a thread. Raises: ConfigError with what it said.
     """
+    recorder = begin_recorder(journal, flows_journal, ledger, publish_seconds=publish_seconds)
+    return recorder if recorder is not None and recorder.wait_until_ready() else None
+
+
+def begin_recorder(
+    journal: Path, flows_journal: Path, ledger: Path, *, publish_seconds: float = 1.0
+) -> RecorderProcess | None:
+    """Start a recorder unless one holds this ledger's lock (then None). Something else may be done until it is ready."""
     if holder_of(ledger.with_name(ledger.name + ".lock")) is not None:
         return None
     command = [sys.executable, "-m", "storage.recorder", "--with-parent"]
@@ -57,16 +79,7 @@ def ensure_recorder(
     process = subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
     )
-    if _says_ready(process):
-        return RecorderProcess(process)
-    if process.poll() is None:
-        process.kill()
-    code = process.wait()
-    assert process.stdout is not None
-    process.stdout.close()
-    if code == 2 and holder_of(ledger.with_name(ledger.name + ".lock")) is not None:
-        return None  # Another one was quicker.
-    raise ConfigError(f"{ledger}: the recorder did not start (exit code {code}); its own line above says why")
+    return RecorderProcess(process, ledger)
 
 
 def _says_ready(process: subprocess.Popen[bytes]) -> bool:

@@ -14,7 +14,6 @@ from typing import Any
 
 from domain.entries import TradeIntended
 from domain.errors import TandemError
-from domain.legs import hedge_gap
 from domain.orders import Fill, LegName, Purpose, Side
 from domain.pairs import PairSide
 from domain.trades import TradeState
@@ -224,11 +223,12 @@ class _Gathered:
         state = TradeState(plan=_plan_of(intents[0]), hedge_tolerance=self._hedge_tolerance)
         began: Row | None = None
         usd_max = Decimal(0)
-        for row in (row for row in fills if row["leg"] is not None and row["purpose"] is not None):
+        known = [row for row in fills if row["leg"] is not None and row["purpose"] is not None]
+        for row in sorted(known, key=lambda row: (row["at"], row["seq"])):
             state.absorb(_fill_of(row), LegName(row["leg"]), Purpose(row["purpose"]))
             if state.naked_since_ms is not None:
                 began = began or row
-                usd_max = max(usd_max, _unhedged_usd(state))
+                usd_max = max(usd_max, state.naked_notional_usd)
             elif began is not None:
                 if row["at"] > began["at"]:
                     yield self._stretch(began, row["at"], usd_max)
@@ -322,15 +322,6 @@ def _slippage(row: Row, decision: Decimal | None) -> str:
         return ""
     worse = (row["price"] - decision) * (1 if row["side"] == "buy" else -1)
     return f"slip {signed(worse / decision * 10_000, 2)} bps ({signed(worse * row['quantity'], 4)} USD)"
-
-
-def _unhedged_usd(state: TradeState) -> Decimal:
-    gap = hedge_gap(
-        max(state.held[LegName.A], Decimal(0)),
-        max(state.held[LegName.B], Decimal(0)),
-        Decimal(str(state.plan.hedge_ratio)),
-    )
-    return gap.excess_a * state.plan.price_a if gap.excess_a > 0 else gap.excess_b * state.plan.price_b
 
 
 def _plan_of(row: Row) -> TradeIntended:

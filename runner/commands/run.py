@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import importlib
 import os
 import signal
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def _log_to_terminal() -> None:
 def _recorder(settings: "Settings") -> Iterator[None]:
     """Raises: ConfigError when it does not start; nothing else has started then."""
     from domain.errors import ConfigError  # noqa: PLC0415
-    from storage.recorder_process import ensure_recorder  # noqa: PLC0415
+    from storage.recorder_process import begin_recorder  # noqa: PLC0415
 
     storage = settings.storage
     try:
@@ -67,8 +68,12 @@ def _recorder(settings: "Settings") -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"storage: {error.filename} cannot be made ({error.strerror}); mend storage") from None
-    recorder = ensure_recorder(storage.journal, settings.flows_journal, storage.ledger)
+    recorder = begin_recorder(storage.journal, settings.flows_journal, storage.ledger)
     try:
+        # While it starts: the imports, the better part of a start. After a crash legs are waiting for it.
+        importlib.import_module("runner.bot")
+        if recorder is not None and not recorder.wait_until_ready():
+            recorder = None
         yield
     finally:
         # After the journal is closed: the last rows are published before we say we are done.

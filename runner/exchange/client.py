@@ -6,10 +6,9 @@ came, because the class alone cannot tell "refused" from "may have happened".
 
 from typing import Any, Protocol
 
-import ccxt.async_support as ccxt
-
 from runner.config import Settings
 from runner.exchange.budget import Budget
+from runner.exchange.ccxt_alone import binanceusdm
 
 
 class VenueAnswer(Exception):
@@ -58,7 +57,7 @@ def code_of(raw: Any) -> int | None:
     return int(text) if text.isascii() and text.removeprefix("-").isdigit() else None
 
 
-class _Binance(ccxt.binanceusdm):  # type: ignore[misc]  # ccxt is untyped.
+class _Binance(binanceusdm):  # type: ignore[misc]  # ccxt is untyped.
     budget: Budget
 
     # Both hooks are called by ccxt with positional arguments, in the order spelt out here.

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import aiohttp
-import ccxt
 
 from domain.errors import OutcomeUnknown, Refused, Unreachable
+from runner.exchange.ccxt_alone import BaseError
 from runner.exchange.client import VenueAnswer
 from runner.exchange.refusals import is_refusal
 
@@ -34,7 +34,7 @@ async def ask(what: str, request: Callable[[], Awaitable[Any]], *, timeout_secon
         raise OutcomeUnknown(f"{what}: {answer}", code) from None
     except TimeoutError:
         raise OutcomeUnknown(f"{what}: no answer within {timeout_seconds:g} s") from None
-    except ccxt.BaseError as error:
+    except BaseError as error:
         # Only a connection that was never made proves that nothing left; one that broke proves nothing.
         if isinstance(error.__cause__, aiohttp.ClientConnectorError | socket.gaierror):
             raise Unreachable(f"{what}: cannot connect") from None
