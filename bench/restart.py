@@ -13,11 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench.far_away import far_away
 from bench.market import JUMP, BenchMarket
@@ -30,6 +32,7 @@ from paper.server import PaperExchange
 from runner.clock import SystemClock
 from runner.execution.engine import FORGET_AFTER_MS
 from storage import entries_file
+from storage.recorder import drain_once
 
 OPEN, IN_FLIGHT = 20, 5
 PAIRS = [(f"A{n}USDT", f"B{n}USDT") for n in range(OPEN + IN_FLIGHT + 1)]
@@ -86,12 +89,17 @@ class Runner:
         found = re.search(rf"^(\S+Z) +\w+ +{event}\b", self._log.read_text(), re.MULTILINE)
         return None if found is None else datetime.fromisoformat(found[1]).timestamp() - self.began_ms / 1000
 
-    async def until(self, condition: Any, what: str) -> None:
+    async def until(self, condition: Any, what: str, *, every_seconds: float = 0.02) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             if self.process.returncode is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"waited for: {what}\n{self._log.read_text()[-3000:]}")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(every_seconds)
+
+    def cpu_seconds(self) -> float:
+        """What the process has used so far: what remains of a figure when the machine is busy with something else."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
 
     async def kill(self) -> None:
         with suppress(ProcessLookupError):
@@ -106,6 +114,17 @@ def folded(journal: Path, closed_before_ms: int = FAR_PAST_MS) -> Book:
     return book
 
 
+def live(folder: Path) -> list[str]:
+    """The statuses of this life's trades that are not over, by the journal. Cheap: the exchange shares this process."""
+    rows = (
+        "SELECT trade_id, coalesce(json_extract(body, '$.status'), 'opening') FROM entries "
+        f"WHERE kind IN ('trade_intended', 'trade_advanced') AND at_ms > {FAR_PAST_MS} ORDER BY seq"
+    )
+    with closing(entries_file.open_for_reading(folder / "var" / "journal.sqlite")) as connection:
+        last: dict[str, str] = dict(connection.execute(rows))
+    return sorted(status for status in last.values() if status not in {"closed", "rolled_back"})
+
+
 def held(venue: PaperExchange) -> dict[str, Decimal]:
     portfolio = venue.desk.books.portfolios["paper-key"]
     return {position.symbol: position.amount for position in portfolio.held() if position.amount != 0}
@@ -118,7 +137,7 @@ async def first_life(folder: Path, venue: PaperExchange, market: BenchMarket) ->
         await runner.until(lambda: runner.seconds_to("trading") is not None, "trading")
         for _, b in PAIRS[:OPEN]:
             market.moves[b] = AWAY
-        await runner.until(lambda: len(held(venue)) == 2 * OPEN, f"{OPEN} open trades")
+        await runner.until(lambda: live(folder) == ["open"] * OPEN, f"{OPEN} open trades", every_seconds=1.0)
         # Two are executed and the reply never comes; of three the request itself is lost.
         for kind, count in ((Kind.EXECUTED_DELAYED, 2), (Kind.LOST_DELAYED, 3)):
             parameters = Parameters(delay_ms=600_000)
@@ -150,7 +169,10 @@ async def second_life(folder: Path, venue: PaperExchange, market: BenchMarket) -
             for event in ("starting", "windows_loaded", "user_stream_up", "trading")
         }
         marks["entry"] = (entries()[0].received_monotonic_ns - runner.began_ns) / 1e9
-        await runner.until(lambda: at_rest(folder), "the trades in flight are resolved")
+        marks["cpu"] = runner.cpu_seconds()
+        await runner.until(
+            lambda: set(live(folder)) == {"open"}, "the trades in flight are resolved", every_seconds=1.0
+        )
         marks["resolved"] = (time.monotonic_ns() - runner.began_ns) / 1e9
         runner.process.terminate()
         await runner.process.wait()
@@ -162,13 +184,6 @@ async def second_life(folder: Path, venue: PaperExchange, market: BenchMarket) -
     if believed != held(venue):
         raise RuntimeError(f"the books differ: {believed} {held(venue)}")
     return marks
-
-
-def at_rest(folder: Path) -> bool:
-    return all(
-        trade.status == "open" and not trade.unsettled()
-        for trade in folded(folder / "var/journal.sqlite").live_trades()
-    )
 
 
 async def measure(folder: Path) -> dict[str, float]:
@@ -206,6 +221,7 @@ def main() -> int:
         size = journal.stat().st_size / 2**20
         print(f"kill -9, {OPEN} open, {IN_FLIGHT} in flight; a journal of {rows:,} rows, {size:.0f} MiB,", end=" ")
         print(f"{PAST_TRADES:,} trades over; {ONE_WAY_SECONDS * 2000:g} ms added to every round trip")
+        drain_once(journal, journal.with_name("flows.sqlite"), journal.with_name("ledger.duckdb"))
         imports = imports_seconds()
         marks = asyncio.run(measure(folder))
         print(f"{'of it: imports':44}{imports:8.2f} s")
@@ -216,6 +232,7 @@ def main() -> int:
         "windows_loaded": f"… to windows of {2 * len(PAIRS)} symbols",
         "trading": "… to signals count",
         "entry": "… to the first entry at the exchange",
+        "cpu": "… of which this process was on a core",
         "resolved": "… to the last of those in flight proven",
     }
     for mark, what in names.items():

@@ -1,7 +1,9 @@
 """The SQLite file under both journals: how it is opened, migrated, written to and read. No threads here."""
 
+import json
 import os
 import sqlite3
+from array import array
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -141,39 +143,50 @@ def replay(
     Of such a trade the plan and the steps are told, so that what is counted over trades is not changed by leaving out
     what they consist of: most of a long journal. Raises: JournalBroken for a row that this version cannot read.
     """
-    wanted = sorted(kinds) if kinds is not None else []
-    # The kind's index gives the numbers, in order; the bodies of other kinds are never touched.
-    by_kind = f"AND seq IN (SELECT seq FROM entries WHERE kind IN ({','.join('?' * len(wanted))}))"  # noqa: S608
-    query = (
-        "SELECT seq, kind, trade_id, body FROM entries "  # noqa: S608
-        f"WHERE seq > ? AND seq <= ? {by_kind if kinds is not None else ''} "
-        f"ORDER BY seq LIMIT {REPLAY_CHUNK_ROWS}"
-    )
     connection = open_for_reading(path)
     try:
         end = last_seq_of(connection)
         closed = set() if closed_before_ms is None else _closed_before(connection, closed_before_ms)
-        reached = 0
-        while True:
-            # Chunks, each fetched whole: a long read transaction would keep the log from being checkpointed.
-            chunk = connection.execute(query, (reached, end, *wanted)).fetchall()
-            if not chunk:
-                return
+        for chunk in _chunks(connection, end, kinds):
             for seq, kind, trade_id, body in chunk:
-                if trade_id not in closed or kind not in _PARTS_OF_A_TRADE:
-                    try:
-                        entry = decode(body)
-                    except msgspec.MsgspecError as problem:
-                        raise JournalBroken(
-                            f"{path}: row {seq} ({kind}) cannot be read by this version: {problem}; "
-                            "use the release that wrote it, or restore the file"
-                        ) from problem
-                    yield seq, entry
-                reached = seq
+                if kind in _PARTS_OF_A_TRADE and trade_id in closed:
+                    continue
+                try:
+                    entry = decode(body)
+                except msgspec.MsgspecError as problem:
+                    raise JournalBroken(
+                        f"{path}: row {seq} ({kind}) cannot be read by this version: {problem}; "
+                        "use the release that wrote it, or restore the file"
+                    ) from problem
+                yield seq, entry
     except sqlite3.Error as problem:
         raise JournalBroken(_explain(path, problem)) from problem
     finally:
         connection.close()
+
+
+def _chunks(
+    connection: sqlite3.Connection, end: int, kinds: Collection[str] | None
+) -> Iterator[list[tuple[int, str, str | None, str]]]:
+    """Rows up to `end` in order, a few thousand at a time.
+
+    Each chunk is fetched whole: a long read transaction would keep the log from being checkpointed. The kind's index gives the
+    numbers, once; the bodies of other kinds are never touched.
+    """
+    if kinds is None:
+        reached = 0
+        query = f"SELECT seq, kind, trade_id, body FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT {REPLAY_CHUNK_ROWS}"  # noqa: S608
+        while chunk := connection.execute(query, (reached, end)).fetchall():
+            yield chunk
+            reached = chunk[-1][0]
+        return
+    marks = ",".join("?" * len(kinds))
+    query = f"SELECT seq FROM entries WHERE kind IN ({marks}) AND seq <= ? ORDER BY seq"  # noqa: S608
+    numbers = array("q", (seq for (seq,) in connection.execute(query, (*kinds, end)).fetchall()))
+    query = "SELECT seq, kind, trade_id, body FROM entries WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY seq"
+    for first in range(0, len(numbers), REPLAY_CHUNK_ROWS):
+        wanted = numbers[first : first + REPLAY_CHUNK_ROWS].tolist()
+        yield connection.execute(query, (json.dumps(wanted),)).fetchall()
 
 
 def _closed_before(connection: sqlite3.Connection, moment_ms: int) -> set[str]:
