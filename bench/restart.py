@@ -118,10 +118,10 @@ def live(folder: Path) -> list[str]:
     """The statuses of this life's trades that are not over, by the journal. Cheap: the exchange shares this process."""
     rows = (
         "SELECT trade_id, coalesce(json_extract(body, '$.status'), 'opening') FROM entries "
-        f"WHERE kind IN ('trade_intended', 'trade_advanced') AND at_ms > {FAR_PAST_MS} ORDER BY seq"
+        "WHERE kind IN ('trade_intended', 'trade_advanced') AND at_ms > ? ORDER BY seq"
     )
     with closing(entries_file.open_for_reading(folder / "var" / "journal.sqlite")) as connection:
-        last: dict[str, str] = dict(connection.execute(rows))
+        last: dict[str, str] = dict(connection.execute(rows, (FAR_PAST_MS,)))
     return sorted(status for status in last.values() if status not in {"closed", "rolled_back"})
 
 

@@ -55,6 +55,40 @@ class RecorderProcess:
                 self._process.stdout.close()
 
 
+class RecorderKeeper:
+    """Sees to it that somebody records: a recorder of ours whenever nobody else does.
+
+    After a crash the last process's recorder may still be at its end: it holds the lock now and is gone in a moment.
+    """
+
+    def __init__(self, journal: Path, flows_journal: Path, ledger: Path) -> None:
+        self._files = (journal, flows_journal, ledger)
+        self._own: RecorderProcess | None = None
+
+    def begin(self) -> None:
+        """Start one, unless somebody records."""
+        self._own = begin_recorder(*self._files)
+
+    def wait_until_ready(self) -> None:
+        """Raises: ConfigError when the one begun did not start."""
+        if self._own is not None and not self._own.wait_until_ready():
+            self._own = None
+
+    def look(self) -> bool:
+        """Start another one when nobody records any more; True when it was necessary. Blocks; raises: ConfigError."""
+        if self._own is not None and self._own.running:
+            return False
+        self.stop()
+        self._own = ensure_recorder(*self._files)
+        return self._own is not None
+
+    def stop(self) -> None:
+        """Let ours drain, publish and end."""
+        if self._own is not None:
+            self._own.stop()
+            self._own = None
+
+
 def ensure_recorder(
     journal: Path, flows_journal: Path, ledger: Path, *, publish_seconds: float = 1.0
 ) -> RecorderProcess | None:

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import importlib
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from runner.commands.options import config_option, pairs_option
 if TYPE_CHECKING:
     from runner.config import Settings
     from runner.statistics import Statistics
+    from storage.recorder_process import RecorderKeeper
+
+KEEP_SECONDS = 5.0
 
 
 @click.command()
@@ -39,8 +43,8 @@ def run(config_path: Path, pairs_path: Path) -> int:
         if secret is not None:
             keep_secret(secret.get_secret_value())
     _log_to_terminal()
-    with _recorder(settings):
-        statistics = asyncio.run(_trade(config_path, pairs_path))
+    with _recorder(settings) as keeper:
+        statistics = asyncio.run(_trade(config_path, pairs_path, keeper))
     _print(statistics)
     return 0
 
@@ -57,10 +61,10 @@ def _log_to_terminal() -> None:
 
 
 @contextmanager
-def _recorder(settings: "Settings") -> Iterator[None]:
+def _recorder(settings: "Settings") -> Iterator["RecorderKeeper"]:
     """Raises: ConfigError when it does not start; nothing else has started then."""
     from domain.errors import ConfigError  # noqa: PLC0415
-    from storage.recorder_process import begin_recorder  # noqa: PLC0415
+    from storage.recorder_process import RecorderKeeper  # noqa: PLC0415
 
     storage = settings.storage
     try:
@@ -68,27 +72,46 @@ def _recorder(settings: "Settings") -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"storage: {error.filename} cannot be made ({error.strerror}); mend storage") from None
-    recorder = begin_recorder(storage.journal, settings.flows_journal, storage.ledger)
+    keeper = RecorderKeeper(storage.journal, settings.flows_journal, storage.ledger)
+    keeper.begin()
     try:
         # While it starts: the imports, the better part of a start. After a crash legs are waiting for it.
         importlib.import_module("runner.bot")
-        if recorder is not None and not recorder.wait_until_ready():
-            recorder = None
-        yield
+        keeper.wait_until_ready()
+        yield keeper
     finally:
         # After the journal is closed: the last rows are published before we say we are done.
-        if recorder is not None:
-            recorder.stop()
+        keeper.stop()
 
 
-async def _trade(config_path: Path, pairs_path: Path) -> "Statistics":
+async def _trade(config_path: Path, pairs_path: Path, keeper: "RecorderKeeper") -> "Statistics":
     from runner.bot import TradingBot  # noqa: PLC0415
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    return await TradingBot(config_path, pairs_path).run(stop)
+    keeping = loop.create_task(_keep_recording(keeper))
+    try:
+        return await TradingBot(config_path, pairs_path).run(stop)
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def _keep_recording(keeper: "RecorderKeeper") -> None:
+    """A recorder that died is replaced; the journals keep everything meanwhile, so trading never waits for it."""
+    from domain.errors import ConfigError  # noqa: PLC0415
+    from runner.logs import LOGGER_NAME  # noqa: PLC0415
+
+    logger = logging.getLogger(LOGGER_NAME)
+    while True:
+        await asyncio.sleep(KEEP_SECONDS)
+        try:
+            if await asyncio.to_thread(keeper.look):
+                logger.warning("recorder_replaced")
+        except (ConfigError, OSError) as problem:
+            logger.error("recorder_missing why=%s", problem)
 
 
 def _print(statistics: "Statistics") -> None:
