@@ -74,6 +74,7 @@ class ExecutionEngine:
             order_timeout_seconds=settings.order_timeout_seconds,
         )
         view = AccountView(exchange, records)
+        assessor.foreign_source = view.foreign
         closer = Closer(
             exchange=exchange,
             records=records,
