@@ -5,8 +5,11 @@ only when it is decided before the matching engine could have accepted the order
 body, a lost connection and every code nobody has listed are not proof.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 # Decided by the gateway before the order exists. The HTTP status matters: the same code under a 5xx proves nothing.
-_GATEWAY_400 = {
+_GATEWAY_400: dict[int | None, str] = {
     -1014: "unsupported order combination",
     -1015: "too many new orders",
     -1020: "unsupported operation",
@@ -32,7 +35,7 @@ _GATEWAY_400 = {
     -1136: "invalid response type",
 }
 # Decided by the order service's own checks.
-_ORDER_400 = {
+_ORDER_400: dict[int | None, str] = {
     -2010: "new order rejected",
     -2018: "balance insufficient",
     -2019: "margin insufficient",
@@ -81,6 +84,20 @@ REFUSALS: frozenset[tuple[int, int | None]] = frozenset(
     | {(429, None), (429, -1003), (429, -1015), (418, None), (418, -1003), (400, -1003)}
     | {(503, -1008)}
 )
+
+MEANINGS: Mapping[int | None, str] = MappingProxyType(
+    {
+        **_GATEWAY_400,
+        **_ORDER_400,
+        -1002: "not authorised",
+        -1003: "too many requests: not processed",
+        -1008: "overloaded, order not accepted",
+        -2014: "bad API key",
+        -2015: "API key, address or permission refused",
+        None: "throttled or banned: not processed",
+    }
+)
+"""In the exchange's sense, shortened; for people."""
 
 # An element of a batch carries no status of its own; its request was answered with 200.
 BATCH_ELEMENT_STATUS = 400

@@ -1,4 +1,4 @@
-"""The tables of ARCHITECTURE.md that are the code's own, written from it: `python tests/docs/docs_tables.py` puts them there anew."""
+"""The tables of docs/execution.md that are the code's own, written from it: `python tests/docs/docs_tables.py` puts them there anew."""
 
 import re
 from collections.abc import Mapping
@@ -6,11 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from domain.escalation import REMEDIES, Remedy
-from domain.legs import CLOSING, OPENING, Remainder, Standing
+from domain.legs import CLOSING, OPENING, OVERDUE, Remainder, Standing
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
+from runner.exchange.refusals import MEANINGS, REFUSALS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "ARCHITECTURE.md"
+PAGE = ROOT / "docs" / "execution.md"
+ALARMS = ROOT / "docs" / "alarms.md"
 
 
 def _row(cells: list[str]) -> str:
@@ -28,20 +30,42 @@ def orders() -> str:
     return "\n".join(lines)
 
 
-def _legs(table: Mapping[tuple[StrEnum, StrEnum], StrEnum], kinds: type[StrEnum]) -> str:
+def _legs(table: Mapping[tuple[StrEnum, StrEnum], str], kinds: type[StrEnum]) -> str:
     lines = [_row(["leg a ↓ leg b →", *kinds]), _row(["---"] * (len(kinds) + 1))]
     lines += [_row([f"{first}", *(table[first, second] for second in kinds)]) for first in kinds]
     return "\n".join(lines)
 
 
 def opening() -> str:
-    """What to do next with a pair that opens."""
-    return _legs({(a, b): plan for (a, b), plan in OPENING.items()}, Standing)
+    """What to do next with a pair that opens; in brackets what goes before it once the naked budget is spent."""
+    told = {
+        standing: f"{plan} ({OVERDUE[standing]})" if standing in OVERDUE else f"{plan}"
+        for standing, plan in OPENING.items()
+    }
+    return _legs({(a, b): plan for (a, b), plan in told.items()}, Standing)
 
 
 def closing() -> str:
     """What to do next with a pair that closes."""
     return _legs({(a, b): plan for (a, b), plan in CLOSING.items()}, Remainder)
+
+
+def denials() -> str:
+    """Every code for which an entry is refused, as the page of alarms explains it, in the order of the guards."""
+    section = ALARMS.read_text(encoding="utf-8").split("## Why an entry was refused")[1]
+    return "\n".join(line for line in section.splitlines() if line.startswith("|"))
+
+
+def refusals() -> str:
+    """Every (HTTP status, code) that proves an order was not executed."""
+    statuses: dict[int | None, list[int]] = {}
+    for status, code in sorted(REFUSALS, key=lambda pair: (pair[1] is None, -(pair[1] or 0), pair[0])):
+        statuses.setdefault(code, []).append(status)
+    lines = [_row(["code", "with HTTP status", "says"]), _row(["---"] * 3)]
+    for code, listed in statuses.items():
+        name = "none" if code is None else f"−{-code}"
+        lines.append(_row([name, ", ".join(map(str, listed)), MEANINGS[code]]))
+    return "\n".join(lines)
 
 
 REMEDY_MEANS = {
@@ -71,7 +95,14 @@ def remedies() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"orders": orders, "opening": opening, "closing": closing, "remedies": remedies}
+TABLES = {
+    "orders": orders,
+    "opening": opening,
+    "closing": closing,
+    "remedies": remedies,
+    "denials": denials,
+    "refusals": refusals,
+}
 
 
 def _between(name: str) -> re.Pattern[str]:
@@ -87,7 +118,7 @@ def written(name: str) -> str:
 def main() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for name, table in TABLES.items():
-        text = _between(name).sub(rf"\g<1>{table()}\n\g<3>", text)
+        text = _between(name).sub(lambda found, table=table: f"{found[1]}{table()}\n{found[3]}", text)  # type: ignore[misc]
     PAGE.write_text(text, encoding="utf-8")
 
 
