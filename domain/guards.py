@@ -3,8 +3,8 @@
 A denial is a stable code with facts. Orders that reduce exposure are never reviewed here: an exit must not be stopped by a limit.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
 from typing import Any
@@ -12,7 +12,10 @@ from typing import Any
 from domain.edge import Edge
 from domain.pairs import PairSide, TradingSignal
 from domain.sizing import Sized, TooLarge, TooSmall
-from domain.symbols import PairId
+from domain.symbols import PairId, Symbol
+
+BALANCE_AGE_MS_MAX = 60_000
+"""An account that could not be read for so long may have no margin left; it is read every ten seconds."""
 
 
 class DenialCode(StrEnum):
@@ -24,6 +27,7 @@ class DenialCode(StrEnum):
     RECOVERING = "RECOVERING"
     USER_STREAM_DOWN = "USER_STREAM_DOWN"
     EXCHANGE_BLOCKED = "EXCHANGE_BLOCKED"
+    CLOCK_UNFIT = "CLOCK_UNFIT"
     FOREIGN_ORDERS = "FOREIGN_ORDERS"
     PAIR_CLOSE_ONLY = "PAIR_CLOSE_ONLY"
     PAIR_FROZEN = "PAIR_FROZEN"
@@ -31,6 +35,8 @@ class DenialCode(StrEnum):
     PAIR_BUSY = "PAIR_BUSY"
     SYMBOL_BUSY = "SYMBOL_BUSY"
     SYMBOL_NOT_TRADING = "SYMBOL_NOT_TRADING"
+    SYMBOL_NOT_PREPARED = "SYMBOL_NOT_PREPARED"
+    RULES_DOUBTED = "RULES_DOUBTED"
     QUOTE_STALE = "QUOTE_STALE"
     BEYOND_STOP = "BEYOND_STOP"
     Z_NOT_EXECUTABLE = "Z_NOT_EXECUTABLE"
@@ -41,6 +47,7 @@ class DenialCode(StrEnum):
     EDGE_TOO_SMALL = "EDGE_TOO_SMALL"
     GROSS_NOTIONAL = "GROSS_NOTIONAL"
     DAILY_LOSS = "DAILY_LOSS"
+    BALANCE_STALE = "BALANCE_STALE"
     MARGIN = "MARGIN"
     DUPLICATE = "DUPLICATE"
     DEAD_MAN = "DEAD_MAN"
@@ -90,6 +97,10 @@ class Situation:
     lost_today_usd: Decimal  # Positive: a loss.
     margin_needed_usd: Decimal
     margin_free_usd: Decimal
+    clock_problem: str | None = None
+    rules_doubted: tuple[str, ...] = ()
+    unprepared: Mapping[Symbol, str] = field(default_factory=dict)  # Symbol to why its margin or leverage is not set.
+    balance_age_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +147,10 @@ def _exchange_listens(now: Situation, _: Limits) -> dict[str, Any] | None:
     return {"blocked_ms": now.exchange_blocked_ms} if now.exchange_blocked_ms > 0 else None
 
 
+def _clock_is_fit(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return None if now.clock_problem is None else {"why": now.clock_problem}
+
+
 def _no_foreign_orders(now: Situation, _: Limits) -> dict[str, Any] | None:
     return {"orders": now.foreign_orders} if now.foreign_orders else None
 
@@ -158,6 +173,14 @@ def _pair_is_flat(now: Situation, _: Limits) -> dict[str, Any] | None:
 
 def _symbols_trade(now: Situation, _: Limits) -> dict[str, Any] | None:
     return {"symbols": list(now.symbols_not_trading)} if now.symbols_not_trading else None
+
+
+def _symbols_are_prepared(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {"why": "; ".join(now.unprepared.values())} if now.unprepared else None
+
+
+def _rules_are_believed(now: Situation, _: Limits) -> dict[str, Any] | None:
+    return {"symbols": list(now.rules_doubted)} if now.rules_doubted else None
 
 
 def _quotes_are_fresh(now: Situation, limits: Limits) -> dict[str, Any] | None:
@@ -225,6 +248,12 @@ def _loss_within_limit(now: Situation, limits: Limits) -> dict[str, Any] | None:
     return {"lost_usd": f"{now.lost_today_usd:.2f}", "max_usd": str(limits.daily_loss_usd_max)}
 
 
+def _balance_is_fresh(now: Situation, _: Limits) -> dict[str, Any] | None:
+    if now.balance_age_ms <= BALANCE_AGE_MS_MAX:
+        return None
+    return {"age_ms": now.balance_age_ms, "age_ms_max": BALANCE_AGE_MS_MAX}
+
+
 def _margin_suffices(now: Situation, _: Limits) -> dict[str, Any] | None:
     if now.margin_needed_usd <= now.margin_free_usd:
         return None
@@ -242,12 +271,15 @@ GUARDS: tuple[tuple[DenialCode, Guard], ...] = (
     (DenialCode.PAUSED, _not_paused),
     (DenialCode.USER_STREAM_DOWN, _user_stream_works),
     (DenialCode.EXCHANGE_BLOCKED, _exchange_listens),
+    (DenialCode.CLOCK_UNFIT, _clock_is_fit),
     (DenialCode.FOREIGN_ORDERS, _no_foreign_orders),
     (DenialCode.PAIR_CLOSE_ONLY, _pair_may_enter),
     (DenialCode.ENTRIES_HALTED, _entries_not_halted),
     (DenialCode.PAIR_FROZEN, _pair_not_frozen),
     (DenialCode.PAIR_BUSY, _pair_is_flat),
     (DenialCode.SYMBOL_NOT_TRADING, _symbols_trade),
+    (DenialCode.SYMBOL_NOT_PREPARED, _symbols_are_prepared),
+    (DenialCode.RULES_DOUBTED, _rules_are_believed),
     (DenialCode.QUOTE_STALE, _quotes_are_fresh),
     (DenialCode.SIZE_TOO_SMALL, _size_is_tradable),
     (DenialCode.SIZE_TOO_LARGE, _size_is_closable),
@@ -258,6 +290,7 @@ GUARDS: tuple[tuple[DenialCode, Guard], ...] = (
     (DenialCode.EDGE_TOO_SMALL, _edge_pays),
     (DenialCode.GROSS_NOTIONAL, _gross_within_limit),
     (DenialCode.DAILY_LOSS, _loss_within_limit),
+    (DenialCode.BALANCE_STALE, _balance_is_fresh),
     (DenialCode.MARGIN, _margin_suffices),
     (DenialCode.DRY_RUN, _orders_are_wanted),
 )

@@ -52,6 +52,12 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     leverage_steps: tuple[LeverageStep, ...] = ()
     price_min: Decimal = Decimal(0)
     price_max: Decimal | None = None  # None: unbounded, as the exchange says with 0.
+    delivery_ms: int | None = None  # When the exchange will settle it by force; None: no end has been announced.
+
+    @property
+    def may_enter(self) -> bool:
+        """False for a contract that is halted, or whose end has been announced, however far off it is."""
+        return self.is_trading and self.delivery_ms is None
 
     def quantity_step(self, order_type: OrderType) -> Decimal:
         """A market order must fit both lot filters; steps are powers of ten, so the larger one fits both."""

@@ -1,6 +1,7 @@
 """The life of one order: a table, and ids that are derived so that a replay asks for the same order."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
@@ -211,6 +212,8 @@ def trade_id_of(pair_id: PairId, decided_ms: int) -> TradeId:
 
 
 _PURPOSE_LETTER = {Purpose.ENTRY: "e", Purpose.EXIT: "x", Purpose.UNWIND: "u"}
+_PURPOSE_OF_LETTER = {letter: purpose for purpose, letter in _PURPOSE_LETTER.items()}
+_OWN_ID = re.compile(re.escape(CLIENT_ID_PREFIX) + r"[0-9a-z]+-[ab]([exu])\d+")
 
 
 def client_order_id_of(trade_id: TradeId, leg: LegName, purpose: Purpose, attempt: int) -> ClientOrderId:
@@ -219,6 +222,12 @@ def client_order_id_of(trade_id: TradeId, leg: LegName, purpose: Purpose, attemp
     if len(identity) > 36:
         raise InvariantBroken(f"client order id {identity} is longer than 36 characters")
     return identity
+
+
+def purpose_of(client_order_id: str) -> Purpose | None:
+    """What an order of ours was for, told by its id; None for an id of somebody else."""
+    found = _OWN_ID.fullmatch(client_order_id)
+    return None if found is None else _PURPOSE_OF_LETTER[found[1]]
 
 
 def is_ours(client_order_id: str) -> bool:

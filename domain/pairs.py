@@ -52,6 +52,7 @@ class ExitReason(StrEnum):
     STOPPED = "stopped"
     TIMED_OUT = "timed_out"
     FLATTENED = "flattened"
+    DELISTED = "delisted"  # Closed ahead of the contract's announced end.
     SIBLING_LOST = "sibling_lost"  # The exchange closed one leg (ADL, liquidation, delisting).
     ROLLED_BACK = "rolled_back"
 

@@ -64,7 +64,7 @@ def weight_of(method: str, path: str, params: Mapping[str, str]) -> int:
 
 @dataclass(slots=True)
 class Window:
-    """A counter that starts again with each window."""
+    """A counter that starts again with each window of the exchange's own clock: minutes are minutes of its day."""
 
     length_ms: int
     started_ms: int = 0
@@ -120,10 +120,10 @@ class Limits:
         now_ms = self._clock.monotonic_ms()
         self._check_ban(address, now_ms)
         window = self._weights.setdefault(address, Window(MINUTE_MS))
-        used = window.add(weight, now_ms)
+        used = window.add(weight, self._clock.now_ms())
         ceiling = self._options.weight_per_minute_max
         if ceiling and used > ceiling:
-            wait_seconds = window.left_seconds(now_ms)
+            wait_seconds = window.left_seconds(self._clock.now_ms())
             if self._ignored.setdefault(address, Window(MINUTE_MS)).add(1, now_ms) > self._options.ignored_refusals_max:
                 self._ban(address, now_ms)
                 self._check_ban(address, now_ms)
@@ -151,7 +151,7 @@ class Limits:
 
     def count_orders(self, key: str, *, in_10s: int, in_minute: int) -> dict[str, str]:
         """Count new orders; return the headers that tell. Raises: VenueError -1015."""
-        now_ms = self._clock.monotonic_ms()
+        now_ms = self._clock.now_ms()
         short, long = self._orders.setdefault(key, (Window(TEN_SECONDS_MS), Window(MINUTE_MS)))
         used_short, used_long = short.add(in_10s, now_ms), long.add(in_minute, now_ms)
         if 0 < self._options.orders_per_10s_max < used_short:
@@ -162,7 +162,7 @@ class Limits:
 
     def order_rows(self, key: str) -> list[dict[str, object]]:
         """GET rateLimit/order."""
-        now_ms = self._clock.monotonic_ms()
+        now_ms = self._clock.now_ms()
         short, long = self._orders.setdefault(key, (Window(TEN_SECONDS_MS), Window(MINUTE_MS)))
         kind = {"rateLimitType": "ORDERS"}
         return [

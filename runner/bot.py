@@ -6,22 +6,26 @@ There is one way to start: replay the journal, ask the exchange, go on.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from domain.entries import RunStarted, RunStopped
-from domain.errors import ConfigError, JournalBroken, OutcomeUnknown, Refused, TandemError, Unreachable
+from domain.errors import ConfigError, ExchangeError, JournalBroken, OutcomeUnknown, Refused, TandemError, Unreachable
 from domain.orders import LegName
 from domain.pairs import PairConfig
-from domain.symbols import PairId
+from domain.symbols import PairId, Symbol
 from domain.trades import DAY_MS, KINDS_FOLDED, Book, TradeState
+from runner.account_lock import lock_account
 from runner.clock import SystemClock
 from runner.components import Components, build
 from runner.config import Settings, load_settings
 from runner.control import ControlServer
+from runner.exchange.account_setup import LEVERAGE_INVALID
+from runner.exchange.budget import Priority
+from runner.exchange.requests import hurried
 from runner.execution.desk import held_of
 from runner.execution.engine import FORGET_AFTER_MS
 from runner.execution.freezing import thaw
@@ -32,6 +36,7 @@ from runner.statistics import Statistics
 from runner.status import health_of, status_of
 from runner.warmup import keep_sampling
 from storage.journal import Journal
+from storage.locks import OsLock
 
 KEYS_REFUSED = frozenset({-2014, -2015, -1022, -1002, -2017})
 FIRST_ANSWER_SECONDS = 30.0
@@ -62,6 +67,7 @@ class TradingBot:
         self.settings: Settings
         self.pairs: dict[PairId, PairConfig] = {}
         self._journal: Journal
+        self._account_lock: OsLock | None = None
         self._parts: Components
         self._log: Log
         self._watch: PairsWatch
@@ -80,6 +86,8 @@ class TradingBot:
         settings = self.settings
         settings.storage.journal.parent.mkdir(parents=True, exist_ok=True)
         self._journal = Journal.open(settings.storage.journal, on_broken=lambda error: self._halt(f"journal: {error}"))
+        if not settings.dry_run:  # Which sends nothing, and may run beside the one that does.
+            self._account_lock = lock_account(settings)
         self._log = Log(self._journal.note, self._clock)
         book = Book(settings.execution.hedge_error_max)
         # What `forget_ended_before` would drop is not read in the first place: a start takes no longer after a year.
@@ -150,11 +158,35 @@ class TradingBot:
         held = {symbol for trade in book.live_trades() for symbol in trade.symbols}
         configured = {symbol for pair in self.pairs.values() for symbol in pair.symbols}
         symbols = sorted(held | configured)
-        await parts.exchange.synchronise_clock()
-        await parts.rules.load(symbols)
-        await parts.exchange.prepare(symbols, self.settings.risk.leverage, may_change=not self.settings.dry_run)
-        await parts.rules.load_funding()
-        await parts.watcher.sample_equity()
+        # What a close needs comes first and waits for nobody; the rest stops entries while it is missing, not the start.
+        with hurried(Priority.UNWIND):
+            await parts.exchange.synchronise_clock()
+            await parts.rules.load(symbols)
+        try:
+            with hurried(Priority.PROOF):
+                await self._prepare(symbols, is_flat=not book.open_by_pair)
+                await parts.rules.load_funding()
+                await parts.watcher.sample_equity()
+        except ExchangeError as error:
+            if not book.open_by_pair:
+                raise
+            self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+
+    async def _prepare(self, symbols: Sequence[Symbol], *, is_flat: bool) -> None:
+        """With trades open nothing about the set-up keeps us from closing them: it stops entries instead.
+
+        Raises: ConfigError for what an operator must mend before anything starts; ExchangeError.
+        """
+        try:
+            problems = await self._parts.watcher.prepare(symbols)
+        except ConfigError as error:
+            if is_flat:
+                raise
+            self._log.error("account_not_prepared", why=str(error))
+            return
+        invalid = [problem for problem in problems.values() if problem.code == LEVERAGE_INVALID]
+        if invalid and is_flat:
+            raise ConfigError(invalid[0].why)
 
     async def start_monitoring(self, tasks: asyncio.TaskGroup) -> None:
         """Rules, quotes, history, the account's events; take up what the journal left; then accept signals.
@@ -165,6 +197,7 @@ class TradingBot:
         await self._first_answers(parts.records.book)
         for trade in parts.records.book.live_trades():
             parts.generator.adopt(self._pair_of(trade), held_of(trade))
+        self._background(tasks, parts.clock_watcher.run(), "clock")
         self._background(tasks, parts.user_stream.run(), "user-stream")
         await parts.watch_quotes()
         await parts.windows.warm_up()
@@ -173,6 +206,8 @@ class TradingBot:
         self._background(tasks, parts.watcher.run(), "account")
         await parts.engine.connect()
         parts.generator.register_signal_callback(parts.engine.submit)
+        self._background(tasks, parts.contracts.run(), "contracts")
+        self._background(tasks, parts.contract_stream.run(), "contract-stream")
         self._background(tasks, self._watch.run(), "pairs-file")
         self._background(tasks, parts.windows.run(), "window-repair")
         self._background(
@@ -275,6 +310,8 @@ class TradingBot:
                         success_rate=statistics.success_rate,
                     )
                 )
+        if self._account_lock is not None:
+            self._account_lock.release()  # Nothing of ours sends any more; whoever waits for the journal waits a moment longer.
         await journal.close()
 
     def _halt(self, reason: str) -> None:

@@ -13,10 +13,13 @@ from domain.trades import Book
 from runner.config import ExecutionSettings, Settings
 from runner.exchange.budget import Budget
 from runner.exchange.client import Client, make_client
+from runner.exchange.contract_stream import ContractStream
 from runner.exchange.rules import ContractRules
 from runner.exchange.user_stream import UserStream
 from runner.exchange.venue import BinanceExchange
 from runner.execution.account import AccountWatcher
+from runner.execution.clock_watch import ClockWatcher
+from runner.execution.contracts import ContractWatcher
 from runner.execution.engine import ExecutionEngine
 from runner.execution.records import Records
 from runner.execution.situation import Assessor, Switches
@@ -53,6 +56,9 @@ class Components:
     provider: BinanceWebSocketProvider
     user_stream: UserStream
     watcher: AccountWatcher
+    contracts: ContractWatcher
+    contract_stream: ContractStream
+    clock_watcher: ClockWatcher
     windows: WindowKeeper
 
     async def watch_quotes(self) -> None:
@@ -152,7 +158,29 @@ def build(
         records=records,
         switches=switches,
         symbols=lambda: generator.symbols,
+        look_for_lost_legs=engine.look_for_lost_legs,
+        leverage=settings.risk.leverage,
+        may_change=not settings.dry_run,
         funding_since_ms=book.funding_owed_since_ms(clock.now_ms()),
+    )
+    contracts = ContractWatcher(
+        rules=rules,
+        records=records,
+        switches=switches,
+        venue_clock=budget.venue_clock,
+        symbols=lambda: generator.symbols,
+        close=engine.abandon,
+        delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
+    )
+    exchange.on_rules_doubted = contracts.doubt
+    rules.on_rate_limits = budget.limits_are
+    contract_stream = ContractStream(settings.exchange_stream_url, rules.symbol_of, contracts.hint)
+    clock_watcher = ClockWatcher(
+        exchange=exchange,
+        venue_clock=budget.venue_clock,
+        records=records,
+        switches=switches,
+        skew_ms_max=settings.data.clock_skew_ms_max,
     )
 
     def user_stream_event(event: str, facts: Mapping[str, Any]) -> None:
@@ -169,6 +197,7 @@ def build(
         on_news=engine.on_news,
         on_gap=engine.on_gap,
         on_funding=watcher.funding_settled,
+        on_settings=watcher.settings_changed,
         on_event=user_stream_event,
         request_timeout_seconds=timeout_seconds,
     )
@@ -206,5 +235,8 @@ def build(
         provider=provider,
         user_stream=user_stream,
         watcher=watcher,
+        contracts=contracts,
+        contract_stream=contract_stream,
+        clock_watcher=clock_watcher,
         windows=windows,
     )

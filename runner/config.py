@@ -46,6 +46,7 @@ class DataSettings(_Section):
     quote_age_ms_max: PositiveInt = 2_000
     silence_seconds_max: PositiveFloat = 15.0  # A symbol without a quote for so long is reported stale.
     request_timeout_seconds: PositiveFloat = 10.0
+    clock_skew_ms_max: Annotated[int, Field(ge=100, le=60_000)] = 5_000  # This machine's clock against the exchange's.
 
 
 class SignalSettings(_Section):
@@ -89,6 +90,8 @@ class ExecutionSettings(_Section):
     freeze_seconds: PositiveInt = 900
     rollback_pairs_before_halt: Annotated[int, Field(ge=0)] = 3  # So many different pairs within the window; 0: never.
     halt_window_seconds: PositiveInt = 300
+    # A trade in a contract that will be delisted is closed so long before its delivery.
+    delivery_lead_hours: Annotated[float, Field(ge=0.5, le=720)] = 24.0
     on_shutdown: Literal["keep", "flatten"] = "keep"
 
     @model_validator(mode="after")

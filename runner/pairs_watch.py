@@ -1,13 +1,13 @@
 """Hot reload: `pairs_config.json` is re-read when it changes, strictly; a bad file is refused whole and the old one stays."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from domain.errors import ConfigError, ExchangeError
 from domain.pairs import PairConfig
-from domain.symbols import PairId
+from domain.symbols import PairId, Symbol
 from runner.components import Components
 from runner.config import Settings
 from runner.logs import Log
@@ -63,9 +63,7 @@ class PairsWatch:
             new_symbols = {s for pair in fresh.values() for s in pair.symbols} - self._parts.generator.symbols
             if new_symbols:
                 await self._parts.rules.load(sorted(new_symbols))
-                await self._parts.exchange.prepare(
-                    sorted(new_symbols), self._settings.risk.leverage, may_change=not self._settings.dry_run
-                )
+                await self._prepare(sorted(new_symbols))
             self._pairs.clear()
             self._pairs.update(fresh)
             self._parts.generator.reconfigure(fresh.values())
@@ -79,3 +77,10 @@ class PairsWatch:
             }
             self._log.info("pairs_reloaded", **told)
             return told
+
+    async def _prepare(self, symbols: Sequence[Symbol]) -> None:
+        """A symbol that cannot be set up keeps its own pairs from entering, not the file from being taken."""
+        try:
+            await self._parts.watcher.prepare(symbols)
+        except (ConfigError, ExchangeError) as error:
+            self._log.warning("setup_waits", symbols=list(symbols), why=str(error))

@@ -9,7 +9,7 @@ from domain.edge import FundingTerms
 from domain.entries import Entry
 from domain.errors import OutcomeUnknown, Refused, Unreachable
 from domain.instruments import Instrument
-from domain.orders import Fill, OrderIntent, OrderReport
+from domain.orders import Fill, OrderIntent, OrderReport, Purpose
 from domain.symbols import ClientOrderId, Symbol
 
 
@@ -108,7 +108,11 @@ class Exchange(Protocol):
         ...
 
     def blocked_ms(self) -> int:
-        """How long the venue's ban or our budget keeps us from sending; 0 when free."""
+        """How long the venue's ban lasts, in which nothing may be asked; 0 when it listens."""
+        ...
+
+    def orders_blocked_ms(self, purpose: Purpose) -> int:
+        """How long an order of this purpose would not be sent: a ban, the order rate, the budget's reserve; 0 when free."""
         ...
 
 

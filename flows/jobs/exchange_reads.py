@@ -15,7 +15,7 @@ from domain.instruments import Instrument
 from domain.symbols import Symbol, exchange_id
 from runner.clock import SystemClock
 from runner.config import Settings
-from runner.exchange.budget import Budget
+from runner.exchange.budget import Budget, Priority
 from runner.exchange.client import make_client
 from runner.exchange.requests import ask
 from runner.exchange.rules import instrument_of
@@ -187,10 +187,12 @@ class ExchangeReads:
     def _wait_for_budget(self, what: str, weight: int) -> None:
         """Let the minute pass rather than eat into the share that unwinding may need."""
         waited = 0.0
-        while not self._budget.allows_background_read(weight):
-            pause = max(1.0, self._budget.blocked_ms() / 1000)
+        while (wait_ms := self._budget.wait_ms(Priority.BACKGROUND, weight)) > 0:
+            pause = wait_ms / 1000
             if waited + pause > _WAIT_SECONDS_MAX:
-                raise Unreachable(f"{what}: the exchange's request budget is used up; try again in a few minutes")
+                raise Unreachable(
+                    f"{what}: this address's request budget at the exchange is used up, or it is banned; try again in {pause:.0f} s"
+                )
             time.sleep(pause)
             waited += pause
 

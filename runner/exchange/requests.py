@@ -4,28 +4,51 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import aiohttp
 
 from domain.errors import OutcomeUnknown, Refused, Unreachable
+from runner.exchange.budget import HeldBack, Priority
 from runner.exchange.ccxt_alone import BaseError
-from runner.exchange.client import VenueAnswer
+from runner.exchange.client import PRIORITY, VenueAnswer
 from runner.exchange.refusals import is_refusal
 
 CLOCK_CODES = frozenset({-1021, -5028})
 UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 """What taking a strange reply apart raises, here and inside ccxt; `wire.Unreadable` is a ValueError."""
 
+_HURRY: ContextVar[Priority] = ContextVar("_HURRY", default=Priority.BACKGROUND)
 
-async def ask(what: str, request: Callable[[], Awaitable[Any]], *, timeout_seconds: float) -> Any:
+
+@contextlib.contextmanager
+def hurried(priority: Priority) -> Iterator[None]:
+    """Everything asked inside is at least so urgent: at a start, what usually is background stands before the first exit."""
+    given = _HURRY.set(priority)
+    try:
+        yield
+    finally:
+        _HURRY.reset(given)
+
+
+async def ask(
+    what: str,
+    request: Callable[[], Awaitable[Any]],
+    *,
+    timeout_seconds: float,
+    priority: Priority = Priority.BACKGROUND,
+) -> Any:
     """The parsed reply. Raises: Refused (proven not executed), Unreachable (never left), OutcomeUnknown (all else).
 
     `what` names the endpoint in errors; never the URL, which carries a signature.
     """
+    given = PRIORITY.set(min(priority, _HURRY.get()))
     try:
         async with asyncio.timeout(timeout_seconds):
             return await request()
+    except HeldBack as held:
+        raise Unreachable(f"{what}: {held}") from None
     except VenueAnswer as answer:
         if is_refusal(answer.http_status, answer.code):
             raise Refused(answer.code or 0, answer.message, answer.http_status) from None
@@ -41,6 +64,8 @@ async def ask(what: str, request: Callable[[], Awaitable[Any]], *, timeout_secon
         raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
     except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
         raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
+    finally:
+        PRIORITY.reset(given)
 
 
 @contextlib.contextmanager

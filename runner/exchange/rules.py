@@ -1,17 +1,21 @@
 """What the venue says about its contracts: filters, leverage brackets, fees, funding. Loaded at start, refreshed in the background."""
 
-import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from domain.edge import FUNDING_INTERVAL_HOURS_DEFAULT, FundingTerms
-from domain.errors import ConfigError
+from domain.errors import ConfigError, OutcomeUnknown
 from domain.instruments import Instrument, LeverageStep
 from domain.symbols import Symbol, exchange_id
 from runner.exchange.client import Client
 from runner.exchange.requests import ask, reading
 from runner.exchange.wire import Unreadable, decimal_of
+
+NEVER_MS = 4_102_444_800_000
+"""A delivery in or after the year 2100 is the exchange's word for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,18 @@ class ContractRules:
         self._brackets: dict[str, tuple[LeverageStep, ...]] = {}
         self._fees: dict[Symbol, Fees] = {}
         self._funding: dict[Symbol, FundingTerms] = {}
+        self.unreadable: frozenset[Symbol] = frozenset()
+        """Listed, but their present rules could not be read: the older ones may be wrong."""
+        self.on_rate_limits: Callable[[Any], None] = lambda _rows: None
+        """Called with exchangeInfo's `rateLimits`."""
 
     def symbol_of(self, venue_id: str) -> Symbol | None:
         """The unified name of a listed contract."""
         return self._symbols_by_id.get(venue_id)
+
+    def knows(self, symbol: Symbol) -> bool:
+        """False for what was never listed."""
+        return symbol in self._instruments
 
     def instrument(self, symbol: Symbol) -> Instrument:
         return self._instruments[symbol]
@@ -54,14 +66,14 @@ class ContractRules:
         return self._fees.get(symbol, self._fees_default).maker
 
     async def load(self, symbols: Collection[Symbol]) -> None:
-        """Filters and brackets. Raises: ConfigError for a symbol that is not listed; ExchangeError."""
+        """Filters, statuses and leverage brackets of every contract (weight 2).
+
+        Raises: ConfigError for a symbol that is not listed; ExchangeError, and then the older ones still stand.
+        """
         info = await ask("exchangeInfo", self._client.fapiPublicGetExchangeInfo, timeout_seconds=self._timeout)
-        if not self._brackets:
-            rows = await ask(
-                "leverageBracket", self._client.fapiPrivateGetLeverageBracket, timeout_seconds=self._timeout
-            )
-            with reading("leverageBracket"):
-                self._brackets = {str(row["symbol"]): _steps(row) for row in rows}
+        rows = await ask("leverageBracket", self._client.fapiPrivateGetLeverageBracket, timeout_seconds=self._timeout)
+        with reading("leverageBracket"):
+            self._brackets = {str(row["symbol"]): _steps(row) for row in rows}
         with reading("exchangeInfo"):
             self._read(info)
         missing = [symbol for symbol in symbols if symbol not in self._instruments]
@@ -70,16 +82,30 @@ class ContractRules:
             raise ConfigError(f"pairs_config.json: the exchange does not list {names}; correct or remove those pairs")
 
     def _read(self, info: Mapping[str, Any]) -> None:
+        listed: dict[str, Symbol] = {}
+        instruments: dict[Symbol, Instrument] = {}
+        unreadable = set()
         for row in info["symbols"]:
             if not str(row.get("contractType", "")).endswith("PERPETUAL"):
                 continue
             venue_id = str(row["symbol"])
             symbol = Symbol(f"{row['baseAsset']}/{row['quoteAsset']}:{row['marginAsset']}")
-            self._symbols_by_id[venue_id] = symbol
-            with contextlib.suppress(
-                Unreadable
-            ):  # What was read of it before still holds; if nothing was, it is not listed.
-                self._instruments[symbol] = instrument_of(row, symbol, self._brackets.get(venue_id, ()))
+            listed[venue_id] = symbol
+            try:
+                instruments[symbol] = instrument_of(row, symbol, self._brackets.get(venue_id, ()))
+            except Unreadable:
+                # What was read of it before still holds for closing; if nothing was, it is not listed.
+                unreadable.add(symbol)
+        if not listed:
+            raise OutcomeUnknown("exchangeInfo: no contract is listed")
+        for symbol, known in self._instruments.items():
+            if symbol not in instruments:
+                gone = symbol not in unreadable
+                instruments[symbol] = msgspec.structs.replace(known, is_trading=False) if gone else known
+        self._symbols_by_id |= listed
+        self._instruments = instruments
+        self.unreadable = frozenset(unreadable)
+        self.on_rate_limits(info.get("rateLimits"))
 
     async def load_fees(self, symbol: Symbol) -> None:
         """The account's own fees for one symbol (weight 20). Raises: ExchangeError."""
@@ -116,6 +142,11 @@ def _steps(row: Mapping[str, Any]) -> tuple[LeverageStep, ...]:
     )
 
 
+def _delivery_ms(raw: Any) -> int | None:
+    at_ms = int(raw or 0)
+    return at_ms if 0 < at_ms < NEVER_MS else None
+
+
 def instrument_of(row: Mapping[str, Any], symbol: Symbol, steps: tuple[LeverageStep, ...]) -> Instrument:
     """One row of exchangeInfo. Raises: Unreadable when a filter is missing: a contract without rules is not traded."""
     filters = {str(item["filterType"]): item for item in row["filters"]}
@@ -140,4 +171,5 @@ def instrument_of(row: Mapping[str, Any], symbol: Symbol, steps: tuple[LeverageS
         leverage_steps=steps,
         price_min=decimal_of(price.get("minPrice", "0")),
         price_max=decimal_of(price.get("maxPrice", "0")) or None,
+        delivery_ms=_delivery_ms(row.get("deliveryDate")),
     )

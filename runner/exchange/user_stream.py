@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from domain.errors import ExchangeError, OutcomeUnknown
 from domain.orders import Fill, OrderReport
+from domain.symbols import Symbol
 from runner.exchange.client import Client
 from runner.exchange.requests import ask
 from runner.exchange.wire import SymbolOf, Unreadable, fill_of_event, report_of_event
@@ -52,6 +53,7 @@ class UserStream:
         on_gap: Callable[[str], None],
         on_funding: Callable[[], None],
         on_event: Callable[[str, Mapping[str, Any]], None],
+        on_settings: Callable[[Symbol | None, int | None], None] = lambda _symbol, _leverage: None,
         request_timeout_seconds: float,
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
         roll_over_seconds: float = ROLL_OVER_SECONDS,
@@ -63,6 +65,7 @@ class UserStream:
         self._on_gap = on_gap
         self._on_funding = on_funding
         self._on_event = on_event
+        self._on_settings = on_settings
         self._timeout = request_timeout_seconds
         self._keep_alive_seconds = keep_alive_seconds
         self._roll_over_seconds = roll_over_seconds
@@ -182,5 +185,12 @@ class UserStream:
     def _receive_other(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == "ACCOUNT_UPDATE" and payload.get("a", {}).get("m") == "FUNDING_FEE":
             self._on_funding()
+        elif kind == "ACCOUNT_CONFIG_UPDATE":
+            changed = payload.get("ac")
+            symbol = None if changed is None else self._symbol_of(str(changed["s"]))
+            if changed is None:
+                self._on_settings(None, None)  # The whole account's: multi-assets mode.
+            elif symbol is not None:
+                self._on_settings(symbol, int(changed["l"]))
         elif kind == "MARGIN_CALL":
             self._on_event("margin_call", {"symbols": [row.get("s") for row in payload.get("p", [])]})

@@ -1,15 +1,16 @@
-"""The account beside the trades: equity, funding, rules, clock. Background reads only; nothing here sends an order."""
+"""The account beside the trades: equity, funding, fees, set-up, legs that others closed. Nothing here sends an order."""
 
 import asyncio
 from collections.abc import Callable, Collection
 from decimal import Decimal
 
 from domain.entries import EquitySampled, FundingPaid
-from domain.errors import ExchangeError
+from domain.errors import ConfigError, ExchangeError
 from domain.orders import LegName
 from domain.symbols import Symbol
 from domain.trades import ZERO, TradeState
-from runner.exchange.budget import Budget
+from runner.exchange.account_setup import SetupProblem
+from runner.exchange.budget import Budget, Priority
 from runner.exchange.rules import ContractRules
 from runner.exchange.venue import BinanceExchange
 from runner.exchange.wire import Unreadable, decimal_of
@@ -19,9 +20,11 @@ from runner.execution.situation import Switches
 EQUITY_SECONDS = 10.0
 FUNDING_SECONDS = 300.0
 FUNDING_AFTER_EVENT_SECONDS = 3.0
-RULES_SECONDS = 900.0
-CLOCK_SECONDS = 600.0
-WEIGHT_ACCOUNT, WEIGHT_INCOME, WEIGHT_RULES, WEIGHT_FEE = 5, 30, 12, 20
+SETUP_RETRY_SECONDS = 30.0
+SETUP_VERIFY_SECONDS = 1_800.0
+LOST_LEGS_SECONDS = 120.0
+LOST_LEGS_STREAM_DOWN_SECONDS = 10.0
+WEIGHT_ACCOUNT, WEIGHT_INCOME, WEIGHT_FEE, WEIGHT_SETUP = 5, 30, 20, 30
 
 
 class AccountWatcher:
@@ -36,6 +39,9 @@ class AccountWatcher:
         records: Records,
         switches: Switches,
         symbols: Callable[[], Collection[Symbol]],
+        look_for_lost_legs: Callable[[], None],
+        leverage: int,
+        may_change: bool,
         funding_since_ms: int,
     ) -> None:
         self._exchange = exchange
@@ -44,8 +50,12 @@ class AccountWatcher:
         self._records = records
         self._switches = switches
         self._symbols = symbols
+        self._look_for_lost_legs = look_for_lost_legs
+        self._leverage = leverage
+        self._may_change = may_change
         self._funding_since_ms = funding_since_ms
         self._funding_due = asyncio.Event()
+        self.setup_retry_seconds = SETUP_RETRY_SECONDS
 
     def funding_settled(self) -> None:
         """The user stream says a settlement happened."""
@@ -55,16 +65,15 @@ class AccountWatcher:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(EQUITY_SECONDS, WEIGHT_ACCOUNT, self.sample_equity), name="equity")
-            group.create_task(self._every(RULES_SECONDS, WEIGHT_RULES, self.refresh_rules), name="rules")
-            group.create_task(self._every(CLOCK_SECONDS, 1, self._exchange.synchronise_clock), name="clock")
-            group.create_task(self._when_clock_is_off(), name="clock-off")
+            group.create_task(self._set_up(), name="set-up")
+            group.create_task(self._lost_legs(), name="lost-legs")
             group.create_task(self._fees(), name="fees")
             group.create_task(self._funding(), name="funding")
 
     async def _every(self, seconds: float, weight: int, work: Callable[[], object]) -> None:
         while True:
             await asyncio.sleep(seconds)
-            if self._budget.allows_background_read(weight):
+            if self._budget.wait_ms(Priority.ACCOUNT, weight) == 0:
                 await self._try(work)
 
     async def _try(self, work: Callable[[], object]) -> bool:
@@ -80,40 +89,98 @@ class AccountWatcher:
 
     async def sample_equity(self) -> None:
         """Wallet and unrealised profit into the journal, free margin for the guards."""
+        clock = self._records.clock
+        asked_ms, asked_ns = clock.now_ms(), clock.monotonic_ns()
         balance = await self._exchange.balance()
         self._switches.balance = balance
+        self._switches.balance_asked_ms, self._switches.balance_asked_ns = asked_ms, asked_ns
         self._records.note(
-            EquitySampled(
-                at_ms=self._records.clock.now_ms(),
-                wallet_usd=balance.wallet_usd,
-                unrealized_usd=balance.unrealized_usd,
-            )
+            EquitySampled(at_ms=clock.now_ms(), wallet_usd=balance.wallet_usd, unrealized_usd=balance.unrealized_usd)
         )
 
-    async def refresh_rules(self) -> None:
-        """Filters, statuses, predicted funding."""
-        await self._rules.load(())
-        await self._rules.load_funding()
+    # Margin type and leverage
 
-    async def _when_clock_is_off(self) -> None:
+    async def prepare(self, symbols: Collection[Symbol]) -> dict[Symbol, SetupProblem]:
+        """Set these symbols up. Until the venue has confirmed it, they are not entered; a failure is tried again.
+
+        Returns what could not be set. Raises: ConfigError (the account's modes), ExchangeError; the symbols stay closed then.
+        """
+        if not self._may_change:
+            await self._exchange.prepare(sorted(symbols), self._leverage, may_change=False)
+            return {}
+        for symbol in symbols:
+            self._switches.unprepared.setdefault(symbol, "margin type and leverage are not confirmed yet")
+        return await self._confirm(symbols)
+
+    async def _confirm(self, symbols: Collection[Symbol]) -> dict[Symbol, SetupProblem]:
+        unprepared = self._switches.unprepared
+        try:
+            problems = dict(await self._exchange.prepare(sorted(symbols), self._leverage))
+        except ConfigError as error:
+            unprepared.update(dict.fromkeys(symbols, str(error)))
+            raise
+        for symbol in symbols:
+            if symbol not in problems:
+                unprepared.pop(symbol, None)
+        for symbol, problem in problems.items():
+            if unprepared.get(symbol) != problem.why:
+                self._records.log.error("symbol_not_prepared", symbol=symbol, why=problem.why, code=problem.code)
+            unprepared[symbol] = problem.why
+        return problems
+
+    def settings_changed(self, symbol: Symbol | None, leverage: int | None) -> None:
+        """The user stream says that somebody changed a setting of the account; None: one that concerns every symbol."""
+        if not self._may_change or (symbol is not None and leverage == self._leverage):
+            return
+        for changed in self._symbols() if symbol is None else {symbol} & set(self._symbols()):
+            self._switches.unprepared.setdefault(changed, "the account's settings were changed by somebody else")
+
+    async def _set_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        verified = loop.time()
+        while self._may_change:
+            await asyncio.sleep(self.setup_retry_seconds)
+            traded = set(self._symbols())
+            # What is traded no more needs no set-up, and must not be asked for ever.
+            for forgotten in self._switches.unprepared.keys() - traded:
+                self._switches.unprepared.pop(forgotten)
+            verify = loop.time() - verified > SETUP_VERIFY_SECONDS
+            due = traded if verify else traded & self._switches.unprepared.keys()
+            if due and self._budget.wait_ms(Priority.ACCOUNT, WEIGHT_SETUP) == 0:
+                verified = loop.time() if verify else verified
+                await self._confirm_again(due)
+
+    async def _confirm_again(self, symbols: Collection[Symbol]) -> None:
+        try:
+            await self._confirm(symbols)
+        except ConfigError as error:
+            self._records.log.error("account_not_prepared", why=str(error))
+        except ExchangeError as error:
+            self._records.log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+
+    async def _lost_legs(self) -> None:
+        """Legs that others closed are told by the user stream; this is for what it does not tell."""
+        loop = asyncio.get_running_loop()
+        looked = loop.time()
         while True:
-            await self._exchange.clock_is_off.wait()
-            self._records.log.warning("clock_is_off")
-            if not await self._try(self._exchange.synchronise_clock):
-                await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)
+            pause = LOST_LEGS_STREAM_DOWN_SECONDS if self._switches.user_stream_down else LOST_LEGS_SECONDS
+            if loop.time() - looked >= pause:
+                looked = loop.time()
+                self._look_for_lost_legs()
 
     async def _fees(self) -> None:
         """Each symbol's own taker fee, once, slowly: the default stands in until then."""
         while True:
             for symbol in list(self._symbols()):
-                if not self._rules.has_fees(symbol) and self._budget.allows_background_read(WEIGHT_FEE):
+                if not self._rules.has_fees(symbol) and self._budget.wait_ms(Priority.BACKGROUND, WEIGHT_FEE) == 0:
                     await self._try(lambda symbol=symbol: self._rules.load_fees(symbol))  # type: ignore[misc]
                     await asyncio.sleep(1.0)
             await asyncio.sleep(60.0)
 
     async def _funding(self) -> None:
         while True:
-            if self._budget.allows_background_read(WEIGHT_INCOME):
+            if self._budget.wait_ms(Priority.BACKGROUND, WEIGHT_INCOME) == 0:
                 await self._try(self.book_funding)
             try:
                 async with asyncio.timeout(FUNDING_SECONDS):

@@ -125,7 +125,7 @@ class Closer:
 
     async def _both_at_once(self, trade: TradeState) -> bool:
         """Both legs in one request, by our books alone: the way of every exit that meets no trouble."""
-        if self._exchange.blocked_ms() > 0 or any(self._escalation(trade, leg).remedy is not None for leg in LegName):
+        if self._orders_blocked_ms() > 0 or any(self._escalation(trade, leg).remedy is not None for leg in LegName):
             return False
         intents = []
         for leg in LegName:
@@ -140,7 +140,7 @@ class Closer:
         """One more order for one leg. False: not now, and the wait is too long for the locks."""
         state = self._escalation(trade, leg)
         await self._call_person(trade, leg, state, reason)
-        pause = max(self._exchange.blocked_ms() / 1000, 0.0 if first else state.pause_seconds)
+        pause = max(self._orders_blocked_ms() / 1000, 0.0 if first else state.pause_seconds)
         if pause > LOCKED_PAUSE_SECONDS_MAX:
             return False
         if pause > 0:
@@ -227,6 +227,9 @@ class Closer:
             reduce_only=piece.reduce_only,
             attempt=attempt,
         )
+
+    def _orders_blocked_ms(self) -> int:
+        return self._exchange.orders_blocked_ms(Purpose.UNWIND)
 
     def _touch(self, symbol: Symbol, side: Side) -> Decimal | None:
         quote = self._quote_of(symbol)

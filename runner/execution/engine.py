@@ -188,6 +188,11 @@ class ExecutionEngine:
         if not self._switches.recovering:
             self._tasks.spawn(self._lifecycle.check_lost_legs(), "check-after-gap")
 
+    def look_for_lost_legs(self) -> None:
+        """Compare what open trades hold with the account, unless that is being done."""
+        if not self._switches.recovering and not self._tasks.any_named("check-"):
+            self._tasks.spawn(self._lifecycle.check_lost_legs(), "check-regularly")
+
     # Signals
 
     def submit(self, signal: TradingSignal) -> None:
@@ -333,9 +338,9 @@ class ExecutionEngine:
             told |= {pair: "closed" for pair, task in closing.items() if task in done and pair not in open_still}
         return told
 
-    def abandon(self, pair_id: PairId) -> None:
-        """A pair that can no longer judge its own exits is closed, not left to luck."""
+    def abandon(self, pair_id: PairId, reason: ExitReason = ExitReason.FLATTENED) -> None:
+        """Close an open trade whatever its signals say: its pair cannot judge its own exits, or its contract ends."""
         trade = self._records.book.open_by_pair.get(pair_id)
         if trade is not None and trade.status in CLOSABLE:
-            work = self._lifecycle.close(trade, ExitReason.FLATTENED, None)
+            work = self._lifecycle.close(trade, reason, None)
             self._tasks.spawn(work, f"abandon-{pair_id}")

@@ -11,7 +11,7 @@ from domain.entries import TradeAdvanced, TradeIntended
 from domain.errors import OutcomeUnknown, Unreachable
 from domain.instruments import RULES_OUTDATED
 from domain.legs import Plan, Standing, opening_plan, standing_of
-from domain.orders import LegName, OrderIntent, client_order_id_of
+from domain.orders import LegName, OrderIntent, Purpose, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import ClientOrderId, Symbol
 from domain.trades import ZERO, OrderState, TradeState
@@ -70,7 +70,7 @@ class Opener:
             records=records,
             rules=rules,
             quote_of=quote_of,
-            blocked_ms=exchange.blocked_ms,
+            blocked_ms=lambda: exchange.orders_blocked_ms(Purpose.UNWIND),
             settings=settings,
             quote_age_ms_max=quote_age_ms_max,
             foreign_of=foreign_of,

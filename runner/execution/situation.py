@@ -46,6 +46,11 @@ class Switches:
     foreign_orders: int = 0
     balance: Balance | None = None
     capital: Capital = field(default_factory=Capital)
+    balance_asked_ms: int = 0  # Wall clock: trades intended later are not in it.
+    balance_asked_ns: int | None = None  # Monotonic: how old it is. None: nobody keeps it fresh.
+    clock_problem: str | None = None
+    rules_doubted: frozenset[Symbol] = frozenset()
+    unprepared: dict[Symbol, str] = field(default_factory=dict)  # Margin type or leverage not as they must be, and why.
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,8 @@ class Assessor:
         balance = switches.balance
         reserved = switches.capital.reserved_usd
         lever = Decimal(self._risk.leverage)
+        margin_free = (balance.available_usd if balance is not None else ZERO) - reserved / lever
+        margin_free -= self._notional_since_usd(switches.balance_asked_ms) / lever
         now_ms = self._clock.now_ms()
         return Situation(
             signal=signal,
@@ -145,13 +152,13 @@ class Assessor:
             journal_broken=journal_broken,
             recovering=switches.recovering,
             user_stream_down=switches.user_stream_down,
-            exchange_blocked_ms=self._exchange.blocked_ms(),
+            exchange_blocked_ms=self._exchange.orders_blocked_ms(Purpose.ENTRY),
             foreign_orders=switches.foreign_orders,
             pair_enabled=pair.enabled,
             entries_halted_ms=max(0, self._book.frozen_until_ms.get(EVERY_PAIR, 0) - now_ms),
             pair_frozen_ms=max(0, self._book.frozen_until_ms.get(pair.pair_id, 0) - now_ms),
             pair_has_trade=pair.pair_id in self._book.open_by_pair or switches.capital.is_reserved_for(pair.pair_id),
-            symbols_not_trading=tuple(s for s in pair.symbols if not self._rules.instrument(s).is_trading),
+            symbols_not_trading=tuple(s for s in pair.symbols if not self._rules.instrument(s).may_enter),
             quote_age_ms=max(self.quote_age_ms(pair.leg_a), self.quote_age_ms(pair.leg_b)),
             sized=sized,
             filter_problem=filter_problem,
@@ -161,8 +168,24 @@ class Assessor:
             gross_notional_usd=self.gross_notional_usd() + reserved,
             lost_today_usd=self.lost_today_usd(now_ms),
             margin_needed_usd=notional / lever,
-            margin_free_usd=(balance.available_usd if balance is not None else ZERO) - reserved / lever,
+            margin_free_usd=margin_free,
+            clock_problem=switches.clock_problem,
+            rules_doubted=tuple(s for s in pair.symbols if s in switches.rules_doubted),
+            unprepared={s: switches.unprepared[s] for s in pair.symbols if s in switches.unprepared},
+            balance_age_ms=self._balance_age_ms(),
         )
+
+    def _balance_age_ms(self) -> int:
+        asked_ns = self._switches.balance_asked_ns
+        return 0 if asked_ns is None else (self._clock.monotonic_ns() - asked_ns) // 1_000_000
+
+    def _notional_since_usd(self, since_ms: int) -> Decimal:
+        """Of live trades that the balance, asked for at that moment, cannot know of; those still reserved left out."""
+        notional = ZERO
+        for trade in self._book.live_trades():
+            if since_ms and trade.plan.at_ms >= since_ms and not self._switches.capital.is_reserved_for(trade.pair_id):
+                notional += sum((abs(trade.held[leg]) * self._plan_price(trade.plan, leg) for leg in LegName), ZERO)
+        return notional
 
     def _sized(self, pair: PairConfig, side: PairSide, quote_a: Quote, quote_b: Quote) -> Sized | TooSmall | TooLarge:
         return size_pair(

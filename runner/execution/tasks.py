@@ -26,6 +26,10 @@ class Tasks:
         """Those that bring something to its end."""
         return {task for task in self._tasks if task.get_name() not in STANDING}
 
+    def any_named(self, beginning: str) -> bool:
+        """True while a task whose name begins so is running."""
+        return any(task.get_name().startswith(beginning) for task in self._tasks)
+
     async def cancel(self) -> None:
         """End all of them now."""
         for task in list(self._tasks):

@@ -10,7 +10,7 @@ from domain.edge import Edge
 from domain.guards import GUARDS, Approved, DenialCode, Denied, Limits, Situation, review
 from domain.pairs import PairSide, SignalType, TradingSignal
 from domain.sizing import Sized, TooLarge, TooSmall
-from domain.symbols import PairId
+from domain.symbols import PairId, Symbol
 
 D = Decimal
 LIMITS = Limits(quote_age_ms_max=2_000, gross_notional_usd_max=D(10_000), daily_loss_usd_max=D(250), min_edge_ratio=1.5)
@@ -41,12 +41,15 @@ ALONE: list[tuple[dict[str, Any], DenialCode, dict[str, Any]]] = [
     ({"paused_because": "operator"}, C.PAUSED, {"because": "operator"}),
     ({"user_stream_down": True}, C.USER_STREAM_DOWN, {}),
     ({"exchange_blocked_ms": 1}, C.EXCHANGE_BLOCKED, {"blocked_ms": 1}),
+    ({"clock_problem": "skewed"}, C.CLOCK_UNFIT, {"why": "skewed"}),
     ({"foreign_orders": 2}, C.FOREIGN_ORDERS, {"orders": 2}),
     ({"pair_enabled": False}, C.PAIR_CLOSE_ONLY, {}),
     ({"entries_halted_ms": 7}, C.ENTRIES_HALTED, {"for_ms": 7}),
     ({"pair_frozen_ms": 5}, C.PAIR_FROZEN, {"for_ms": 5}),
     ({"pair_has_trade": True}, C.PAIR_BUSY, {}),
     ({"symbols_not_trading": ("X",)}, C.SYMBOL_NOT_TRADING, {"symbols": ["X"]}),
+    ({"unprepared": {Symbol("X"): "isolated"}}, C.SYMBOL_NOT_PREPARED, {"why": "isolated"}),
+    ({"rules_doubted": ("X",)}, C.RULES_DOUBTED, {"symbols": ["X"]}),
     ({"quote_age_ms": 2_001}, C.QUOTE_STALE, {"age_ms": 2_001, "age_ms_max": 2_000}),
     (
         {"sized": TooSmall(why="leg a", notional_usd_min=D("12.341")), "edge": None},
@@ -66,6 +69,7 @@ ALONE: list[tuple[dict[str, Any], DenialCode, dict[str, Any]]] = [
     (edge(reversion=2.99), C.EDGE_TOO_SMALL, {"reversion_usd": 2.99, "costs_usd": 2.0, "min_edge_ratio": 1.5}),
     ({"gross_notional_usd": D("9000.01")}, C.GROSS_NOTIONAL, {"would_be_usd": "10000.01", "max_usd": "10000"}),
     ({"lost_today_usd": D(250)}, C.DAILY_LOSS, {"lost_usd": "250.00", "max_usd": "250"}),
+    ({"balance_age_ms": 60_001}, C.BALANCE_STALE, {"age_ms": 60_001, "age_ms_max": 60_000}),
     ({"margin_free_usd": D("299.99")}, C.MARGIN, {"needed_usd": "300.00", "free_usd": "299.99"}),
     ({"dry_run": True}, C.DRY_RUN, {"would_trade": True}),
 ]

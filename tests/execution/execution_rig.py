@@ -21,8 +21,9 @@ from paper.server import PaperExchange
 from runner.clock import SystemClock
 from runner.components import reply_timeout_seconds
 from runner.config import DataSettings, ExecutionSettings, RiskSettings, Settings
-from runner.exchange.budget import Budget
+from runner.exchange.budget import Budget, Priority
 from runner.exchange.client import make_client
+from runner.exchange.requests import hurried
 from runner.exchange.rules import ContractRules
 from runner.exchange.user_stream import UserStream
 from runner.exchange.venue import BinanceExchange
@@ -152,9 +153,10 @@ class Rig:
             quote_of=self.quote,
             halt=self.halted.append,
         )
-        await self.rules.load([PAIR.leg_a, PAIR.leg_b])
-        await self.venue.prepare([PAIR.leg_a, PAIR.leg_b], settings.risk.leverage)
-        self.switches.balance = await self.venue.balance()
+        with hurried(Priority.UNWIND):  # Restarts many times a minute from one address.
+            await self.rules.load([PAIR.leg_a, PAIR.leg_b])
+            await self.venue.prepare([PAIR.leg_a, PAIR.leg_b], settings.risk.leverage)
+            self.switches.balance = await self.venue.balance()
         self.stream = UserStream(
             self.client,
             self.paper.stream_url,

@@ -15,7 +15,7 @@ from typing import Any
 import ccxt
 import msgspec
 from sim_faults import ERRORS, EXECUTED, Faults, Road
-from sim_loop import Dead, Timeline, VenueClock, VirtualClock
+from sim_loop import Dead, Timeline, VenueClock
 from sim_market import SimMarket
 
 from domain.orders import is_ours
@@ -29,7 +29,7 @@ from paper.orders import Order
 from paper.private_orders import OrderDesk
 from paper.signing import AHEAD_MS_MAX
 from paper.venue import Venue
-from runner.exchange.budget import Budget
+from runner.exchange.budget import Budget, HeldBack
 from runner.exchange.client import VenueAnswer
 
 KEY = "simulated"
@@ -144,7 +144,6 @@ class Wire:
     def __init__(
         self,
         exchange: Exchange,
-        clock: VirtualClock,
         budget: Budget,
         *,
         recv_window_ms: int,
@@ -152,20 +151,12 @@ class Wire:
     ) -> None:
         self._exchange = exchange
         self._faults = exchange.faults
-        self._clock = clock
         self._budget = budget
         self._recv_window_ms = recv_window_ms
         self._on_leaving = on_leaving
-        self._difference_ms = 0
         self.dead = False
 
     async def close(self) -> None: ...
-
-    async def load_time_difference(self, params: Any = None) -> Any:
-        """As ccxt measures it: our clock after the reply, less the server's."""
-        reply = await self._ask("GET time", {}, signed=False)
-        self._difference_ms = self._clock.now_ms() - int(reply["serverTime"])
-        return self._difference_ms
 
     async def fapiPublicGetTime(self, params: Any = None) -> Any:  # noqa: N802
         return await self._ask("GET time", {}, signed=False)
@@ -205,13 +196,15 @@ class Wire:
         """One request there and back. Raises what ccxt and its hook raise."""
         if self.dead:
             raise Dead
+        if self._budget.blocked_ms() > 0:
+            raise HeldBack(self._budget.blocked_ms())
         faults = self._faults
         road = faults.road(is_order=ids is not None)
         if road is Road.UNREACHABLE:
             raise ccxt.ExchangeNotAvailable("cannot connect") from socket.gaierror()
         if ids:
             self._on_leaving(ids)
-        timestamp_ms = self._clock.now_ms() - self._difference_ms if signed else None
+        timestamp_ms = self._budget.venue_clock.now_ms() if signed else None
         texts = {name: str(value) for name, value in params.items()}
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._send(_Request(endpoint, texts, timestamp_ms, road, len(ids or ()), reply))

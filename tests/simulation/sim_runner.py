@@ -109,7 +109,7 @@ class SimRunner:
             self.book.apply(entry)
         self.rules = SimRules(exchange.market)
         budget = Budget(clock)
-        self.wire = Wire(exchange, clock, budget, recv_window_ms=execution.recv_window_ms, on_leaving=on_leaving)
+        self.wire = Wire(exchange, budget, recv_window_ms=execution.recv_window_ms, on_leaving=on_leaving)
         self.venue = BinanceExchange(
             self.wire,
             self.rules,
