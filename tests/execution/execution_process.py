@@ -1,7 +1,7 @@
 """The engine as a process to be killed: a parent that has imported everything forks one engine per order it reads.
 
 Forking costs milliseconds where a fresh interpreter would cost seconds; the parent runs no thread and no event loop.
-Orders on stdin, one a line: `trade SECONDS_MAX`, `settle`, `flatten`; then `wait`. On stdout: `forked PID`, what the engine
+Orders on stdin, one a line: `trade SECONDS_MAX`, `rest SECONDS_MAX`, `settle`, `flatten`; then `wait`. On stdout: `forked PID`, what the engine
 acknowledged (`opened ID`, `closed ID`, `settled`), and `ended STATUS` after `wait`.
 """
 
@@ -65,13 +65,16 @@ async def settle(rig: Rig) -> None:
 
 
 async def work(order: list[str], address: Address, journal: Path) -> None:
-    rig = Rig(deep_market(), cast("Any", address), journal, rollbacks_before_freeze=10**6)
+    limits = {"use_limit_orders": True, "limit_wait_seconds": order[1]} if order[0] == "rest" else {}
+    rig = Rig(deep_market(), cast("Any", address), journal, rollbacks_before_freeze=10**6, **limits)
     rig.settings = rig.settings.model_copy(update={"risk": RiskSettings(min_edge_ratio=0, daily_loss_usd_max=10**9)})
     await rig.start()
     say("started")
     match order:
         case ["trade", seconds_max]:
             await trade(rig, float(seconds_max))
+        case ["rest", _]:
+            await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         case ["flatten"]:
             await settle(rig)
             if rig.book.open_by_pair:

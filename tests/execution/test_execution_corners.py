@@ -60,7 +60,7 @@ async def test_a_replica_slower_than_the_receive_window(tmp_path: Path) -> None:
 async def test_executions_of_a_stranger_do_not_keep_a_dead_order_alive(tmp_path: Path) -> None:
     """A person buys the same symbol by hand while our order is lost: theirs stays theirs, ours is dead."""
     async with running(tmp_path) as rig:
-        rig.fault("lost-dropped")
+        rig.fault("lost-dropped", client_order_id="tdm-")
         signal = rig.signal(SignalType.SELL)
         entering = asyncio.create_task(rig.engine.execute_signal(signal))
         await eventually(lambda: bool(rig.book.orders))

@@ -82,6 +82,10 @@ class Victim:
         status = await self.ended(first, 10)
         assert status in {signal.SIGKILL, 0}, self.lines[first:]
 
+    def kill(self, pid: int) -> None:
+        """At once and without a word; `ended` reaps it."""
+        os.kill(pid, signal.SIGKILL)
+
     async def run_to_rest(self, order: str) -> None:
         _, first = await self.fork(order)
         assert await self.ended(first, CALM_SECONDS_MAX) == 0, self.lines[first:]
