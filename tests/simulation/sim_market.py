@@ -80,6 +80,9 @@ class SimRules:
     def taker_fee_rate(self, symbol: Symbol) -> float:
         return 0.0005
 
+    def maker_fee_rate(self, symbol: Symbol) -> float:
+        return 0.0002
+
 
 class SimMarket:
     """Satisfies `paper.market.Market` as far as the venue's core asks."""
