@@ -270,6 +270,10 @@ class ExecutionEngine:
         def objection(rests: Rests) -> DenialCode | None:
             now = self._assessor.situation(signal, pair, journal_broken=self._records.broken, rests=rests)
             denied = still_stands(now, self._assessor.limits)
+            if denied is None and now.edge is not None and now.edge.resting_leg is None:
+                return (
+                    DenialCode.SIZE_TOO_SMALL
+                )  # Others hold the other way since: a part of it could not be closed again.
             return None if denied is None else denied.code
 
         return objection
