@@ -10,8 +10,6 @@ from collections import Counter
 from sim_scripts import SeededScript, seeded_world
 from sim_world import World
 
-from runner.execution.engine import ExecutionEngine
-
 PULSE_SECONDS = 0.25
 
 
@@ -27,10 +25,10 @@ class RestingScript(SeededScript):
             super()._person_opens(world)
 
 
-def resting_world(seed: int, *, trace: bool = False, engine_type: type[ExecutionEngine] = ExecutionEngine) -> World:
+def resting_world(seed: int, *, trace: bool = False) -> World:
     """The story of that seed, its entries resting."""
     draw = random.Random(f"{seed}-resting")
-    world = seeded_world(seed, trace=trace, engine_type=engine_type)
+    world = seeded_world(seed, trace=trace)
     dead_man_seconds = draw.choice((0.0, 5.0, 10.0, 30.0))
     world.execution = world.execution.model_copy(
         update={
