@@ -90,6 +90,15 @@ class Exchange:
                 self._amounts.append((self.timeline.now, amounts))
                 del self._amounts[:-AMOUNTS_KEPT]
 
+    def tick(self) -> None:
+        """The market moves over what rests; countdowns run out."""
+        venue, now_ms = self.desk.venue, self.clock.now_ms()
+        for symbol in sorted({order.symbol for order in self.portfolio.open.values()}):
+            venue.on_book(self.market.book(symbol), now_ms)
+        if self.portfolio.account.countdowns or self.portfolio.open:
+            venue.on_timer(now_ms)
+            self.commit()
+
     def positions(self) -> dict[str, Decimal]:
         """The truth."""
         return {position.symbol: position.amount for position in self.portfolio.held()}

@@ -36,12 +36,22 @@ def pair_of(leg_a: Symbol, leg_b: Symbol, share: float = 1.0) -> PairConfig:
 
 
 @cache
-def settings_of(recv_window_ms: int, order_timeout_seconds: float, *, batch: bool) -> ExecutionSettings:
+def settings_of(
+    recv_window_ms: int,
+    order_timeout_seconds: float,
+    *,
+    batch: bool,
+    limits: bool = False,
+    dead_man_seconds: float = 0.0,
+) -> ExecutionSettings:
     return ExecutionSettings(
         recv_window_ms=recv_window_ms,
         order_timeout_seconds=order_timeout_seconds,
         batch_orders=batch,
         rollbacks_before_freeze=10**6,
+        use_limit_orders=limits,
+        limit_wait_seconds=4.0,
+        dead_man_seconds=dead_man_seconds,
     )
 
 
@@ -107,7 +117,8 @@ class SeededScript:
             venue.manual_trade(world.exchange.portfolio, symbol, quantity, None, world.exchange.clock.now_ms())
             world.exchange.commit()
             world.tell(f"a person holds {quantity} {symbol}")
-        if self._seed.random() < 0.4:
+        # The dead-man switch takes a person's orders with it, which is documented; so there are none where it is used.
+        if self._seed.random() < 0.4 and world.execution.dead_man_seconds == 0:
             symbol = self._symbol(world)
             listing = listings()[symbol]
             price = (world.market.mark(symbol).mark_price * Decimal("0.96")).quantize(listing.tick)
@@ -203,7 +214,13 @@ def seeded_world(
         seed,
         SeededScript(random.Random(f"{seed}-deeds")),
         list(pairs.values()),
-        execution=settings_of(draw.choice((500, 1000, 2500)), draw.choice((1.0, 5.0, 30.0)), batch=draw.random() < 0.8),
+        execution=settings_of(
+            draw.choice((500, 1000, 2500)),
+            draw.choice((1.0, 5.0, 30.0)),
+            batch=draw.random() < 0.8,
+            limits=draw.random() < 0.25,
+            dead_man_seconds=draw.choice((0.0, 5.0, 30.0)),
+        ),
         intensity=intensity,
         crashes=deaths if crashes else None,
         volatility=draw.choice((0.0, 0.00005, 0.0005)),

@@ -20,6 +20,7 @@ from domain.symbols import PairId
 from runner.config import ExecutionSettings
 
 POLL_SECONDS = 0.5
+TICK_SECONDS = 0.3
 REST_SECONDS_MAX = 400.0
 STEPS_MAX = 400_000
 BUGS = frozenset({"pair_failed", "invariant_broken"})
@@ -133,6 +134,7 @@ class World:
     def run(self) -> Result:
         self.script.begin(self)
         self.timeline.at(self.script.calm_at, self._calm)
+        self._tick()
         while not self.over and not self.violations:
             self._live_once()
             if not self.over and not self.violations:
@@ -247,6 +249,10 @@ class World:
         if self.runner is not None:
             self.tell("asked to stop")
             self.runner.stop.set()
+
+    def _tick(self) -> None:
+        self.exchange.tick()
+        self.timeline.after(TICK_SECONDS, self._tick)
 
     # The end
 
