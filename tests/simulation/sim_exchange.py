@@ -43,7 +43,9 @@ AMOUNTS_KEPT = 200
 class Exchange:
     """The true account."""
 
-    def __init__(self, timeline: Timeline, market: SimMarket, faults: Faults) -> None:
+    def __init__(
+        self, timeline: Timeline, market: SimMarket, faults: Faults, balance_usd: Decimal = OPTIONS.venue.balance_usdt
+    ) -> None:
         self.timeline = timeline
         self.market = market
         self.faults = faults
@@ -51,7 +53,7 @@ class Exchange:
         venue = Venue(Books(market, OPTIONS.venue))
         self.desk = Desk(venue, self.clock, FaultBoard(self.clock), OPTIONS)
         self.orders = OrderDesk(self.desk)
-        self.portfolio = venue.books.open_account(KEY, "", OPTIONS.venue.balance_usdt, self.clock.now_ms())
+        self.portfolio = venue.books.open_account(KEY, "", balance_usd, self.clock.now_ms())
         self.portfolio.account.leverages = dict.fromkeys(market.listings, 20)
         self.desk.commit()
         self.sent: dict[str, int] = {}
