@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 _ID = re.compile(r"[0-9a-z]+")
 _CLIENT_ORDER_ID = re.compile(r"tdm-([0-9a-z]+)(-[ab][exu]\d+)?")
-_TOLD_BY_OTHER_ROWS = ("signal", "denied", "trade_opened", "trade_closed", "trade_rolled_back")
+_TOLD_BY_OTHER_ROWS = ("signal", "denied", "trade_opened", "trade_closed", "trade_rolled_back", "legs_unequal")
 _NOT_ABOUT_TRADES = "^(quotes|stream|windows|klines|pairs|prefect|backtest)_"
 """Events of the market-data half and of the flows: not what an execution is explained by."""
 _FILL_FACTS = (
@@ -248,6 +248,9 @@ class _Gathered:
     def _steps(self) -> Iterator[tuple[float, Line]]:
         for row in self._of("journal.trade_steps"):
             facts = _json(row["facts"])
+            if any(_is_option(value) for value in facts.values()):
+                yield row["seq"], Line(at=row["at"], kind="choice", text=_chosen(row["reason"], facts), facts=facts)
+                continue
             words = [
                 f"{row['status']}" + (f": {row['reason']}" if row["reason"] not in {"", row["status"]} else ""),
                 f"z {row['exit_z']:+.3f}" if row["exit_z"] is not None else "",
@@ -296,8 +299,36 @@ def signed(value: Decimal | float, places: int) -> str:
 
 def said(facts: Mapping[str, Any]) -> str:
     """`name value, …`, nothing for what is empty."""
-    shown = ((name, f"{value:.6g}" if isinstance(value, float) else str(value)) for name, value in facts.items())
-    return ", ".join(f"{name} {value}" for name, value in shown if value not in {"", "None", "{}", "[]"})
+    shown = ((name, _said_value(value)) for name, value in facts.items())
+    return ", ".join(f"{name} {value}" for name, value in shown if value not in {"", "None", "()"})
+
+
+def _said_value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return f"({said(value)})"
+    if isinstance(value, list):
+        return f"({', '.join(map(_said_value, value))})"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _is_option(value: object) -> bool:
+    return isinstance(value, Mapping) and "total_usd" in value
+
+
+def _chosen(reason: str, options: Mapping[str, Any]) -> str:
+    """A line for each way out of an unequal opening, the chosen one first: what it would do and cost, or what forbade it."""
+    ordered = sorted((name for name in options if _is_option(options[name])), key=lambda name: name != reason)
+    return "\n".join(("" if name == reason else "or ") + _option(name, options[name]) for name in ordered)
+
+
+def _option(name: str, option: Mapping[str, Any]) -> str:
+    what = [name, *(str(option[part]) for part in ("leg", "quantity") if part in option)]
+    if "limit_price" in option:
+        what.append(f"limit {option['limit_price']}")
+    sums = {part.removesuffix("_usd").replace("_", " "): option[part] for part in option if part.endswith("_usd")}
+    total = sums.pop("total")
+    why_not = f"; not possible: {option['obstacle']}, {option['detail']}" if "obstacle" in option else ""
+    return f"{' '.join(what)}: expected cost {signed(total, 4)} USD ({said(sums)}){why_not}"
 
 
 def _contract(symbol: str) -> str:

@@ -146,7 +146,7 @@ def _header(row: dict[str, Any], width: int) -> Iterator[str]:
 
 
 def _paragraphs(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from storage.story import number, signed  # noqa: PLC0415
+    from storage.story import number, said, signed  # noqa: PLC0415
 
     def exact(value: Decimal | None) -> str:
         return "-" if value is None else number(value)
@@ -192,7 +192,10 @@ def _paragraphs(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for way in ("entry", "exit")
         if row[f"{way}_slippage_bps"] is not None
     ]
-    yield "quality", f"naked {row['naked_seconds']:.3f} s{skew}; slippage {', '.join(slipped) or 'none to measure'}"
+    naked = f"naked {row['naked_seconds']:.3f} s ({row['naked_notional_usd_seconds']:.4g} USD·s)"
+    yield "quality", f"{naked}{skew}; slippage {', '.join(slipped) or 'none to measure'}"
+    if row["limit_entry"] is not None:
+        yield "rested", f"leg {row['passive_leg']}: {said(json.loads(row['limit_entry']))}"
     fates = f"{row['refused_orders']} refused, {row['unknown_orders']} of unknown fate for a while"
     yield (
         "orders",
@@ -213,7 +216,14 @@ def _lines(story: "Story", width: int) -> Iterator[str]:
 
 
 def _wrapped(head: str, line: "Line", width: int) -> Iterator[str]:
-    pieces = textwrap.wrap(line.text, max(20, width - len(head)), break_on_hyphens=False) or [""]
+    room = max(20, width - len(head))
+    pieces = [
+        piece
+        for part in line.text.splitlines() or [""]
+        for piece in textwrap.wrap(
+            part, room, subsequent_indent="  " if "\n" in line.text else "", break_on_hyphens=False
+        )
+    ]
     colour = COLOURS.get(line.level, "green" if line.kind == "fill" else None)
     for number, piece in enumerate(pieces):
         yield (head if number == 0 else " " * len(head)) + (click.style(piece, fg=colour) if colour else piece)

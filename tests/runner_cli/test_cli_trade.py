@@ -52,10 +52,29 @@ def a_trade(name: str) -> list[e.Entry]:
         order_step(a, OrderStatus.FILLED, filled="700", average_price="1.5", at_ms=at(21)),
         order_step(b, OrderStatus.UNKNOWN, at_ms=at(21)),
         fill(name, LegName.A, Side.BUY, "700", "1.5", number=1, at_ms=at(20)),
+        step(
+            name,
+            TradeStatus.OPENING,
+            at_ms=at(22),
+            reason="complete",
+            facts={
+                "unwind": {"total_usd": 0.2834, "fees_usd": 0.2321, "edge_kept_usd": 0.0},
+                "complete": {"total_usd": -14.39, "fees_usd": 0.15, "leg": "b", "quantity": "9", "limit_price": "0.5"},
+                "trim": {"total_usd": 0.1, "fees_usd": 0.1, "obstacle": "below_minimum", "detail": "leaves 0"},
+            },
+        ),
         logged("order_fate_unknown", "warning", ms=22, trade_id=name, why="no answer"),
         order_step(b, OrderStatus.FILLED, filled="1000", average_price="0.5", at_ms=at(321)),
         fill(name, LegName.B, Side.SELL, "1000", "0.499", number=2, at_ms=at(320), fee="0.00002", fee_asset="BNB"),
-        step(name, TradeStatus.OPEN, at_ms=at(325), naked_seconds=0.3, leg_skew_ms=300.0, facts={"hedge_error": 0.001}),
+        step(
+            name,
+            TradeStatus.OPEN,
+            at_ms=at(325),
+            naked_seconds=0.3,
+            leg_skew_ms=300.0,
+            naked_notional_usd_seconds=15.0,
+            facts={"hedge_error": 0.001},
+        ),
         resolved(f"signal-{name}", SignalOutcome.EXECUTED, ms=326, trade_id=name),
         logged("quotes_stale", "warning", ms=900),
         logged("user_stream_down", "warning", ms=1_000),
@@ -88,8 +107,8 @@ mwfabcq0pq8iwi  1000CAT_1MBABYDOGE  BUY  closed (reverted)
   result    +68.6500 USD net (gross +69.0000, fees -0.3000, funding -0.0500); closed 2026-09-10
             00:27:40.030, held 59.7 s
             1 fees are not in dollars and in no sum: {"BNB":"0.00002","USDT":"0.3"}
-  quality   naked 0.300 s, skew 300 ms; slippage entry +6.45 bps (+1.0000 USD), exit +0.00 bps
-            (+0.0000 USD)
+  quality   naked 0.300 s (15 USD·s), skew 300 ms; slippage entry +6.45 bps (+1.0000 USD), exit
+            +0.00 bps (+0.0000 USD)
   orders    3 (taker entry), 0 beyond the first of a leg, 1 refused, 1 of unknown fate for a while
 
        ms  2026-09-10
@@ -99,6 +118,10 @@ mwfabcq0pq8iwi  1000CAT_1MBABYDOGE  BUY  closed (reverted)
         1  00:26:40.001  intent   be0 sell 700 1MBABYDOGE/USDT market IOC
        21  00:26:40.021  stream   ae0 filled 700 at 1.5
        21  00:26:40.021  stream   be0 unknown
+       22  00:26:40.022  choice   complete b 9 limit 0.5: expected cost -14.3900 USD (fees 0.15)
+                                  or unwind: expected cost +0.2834 USD (fees 0.2321, edge kept 0)
+                                  or trim: expected cost +0.1000 USD (fees 0.1); not possible:
+                                    below_minimum, leaves 0
        22  00:26:40.022  log      order_fate_unknown why no answer
        23  00:26:40.023  fill     ae0 bought 700 at 1.5, slip +0.00 bps (+0.0000 USD), fee 0.1 USDT,
                                   3 ms ago

@@ -71,8 +71,10 @@ def trade(
     )
 
 
-def step(trade_id: str, status: TradeStatus, *, at_ms: int = 2_000, **more: object) -> e.TradeAdvanced:
-    return e.TradeAdvanced(at_ms=at_ms, trade_id=TradeId(trade_id), pair_id=PAIR, status=status, reason="why", **more)
+def step(
+    trade_id: str, status: TradeStatus, *, at_ms: int = 2_000, reason: str = "why", **more: object
+) -> e.TradeAdvanced:
+    return e.TradeAdvanced(at_ms=at_ms, trade_id=TradeId(trade_id), pair_id=PAIR, status=status, reason=reason, **more)
 
 
 def fill(
