@@ -28,7 +28,7 @@ from domain.errors import AccountBusy
 from flows.stack.hosting import Bot, Status, host
 from flows.stack.identity import registered
 from flows.stack.run_watch import RunWatch
-from runner.logs import LOGGER_NAME, LineFormatter
+from runner.logs import LOGGER_NAME, file_handler
 
 RUNS = Path("var/run")
 """Relative to the project folder, which is a flow run's working directory. `tandem up` looks there."""
@@ -60,9 +60,7 @@ def _logging_to_file() -> Iterator[None]:
     if not path:
         yield
         return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(LineFormatter(colours=False))
+    handler = file_handler(Path(path))
     logger.addHandler(handler)
     try:
         yield

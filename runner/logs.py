@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +23,9 @@ from runner.ports import Clock
 
 LOGGER_NAME = "runner"
 HIDDEN = "[hidden]"
+LOG_FILE_BYTES_MAX = 20 * 2**20
+LOG_FILES_KEPT = 5
+"""Full files beside the present one; the journal has all of it anyway."""
 SECRET_LENGTH_MIN = 6  # Shorter values would blank out innocent text.
 LEVELS: Mapping[str, int] = logging.getLevelNamesMapping()
 
@@ -139,6 +143,17 @@ class LineFormatter(logging.Formatter):
         return redacted(line)
 
 
+def file_handler(log_file: Path) -> logging.Handler:
+    """A plain copy of the lines; a file that is full becomes `….1` and so on, and the oldest goes.
+
+    Raises: OSError when the file cannot be opened.
+    """
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(log_file, maxBytes=LOG_FILE_BYTES_MAX, backupCount=LOG_FILES_KEPT, encoding="utf-8")
+    handler.setFormatter(LineFormatter(colours=False))
+    return handler
+
+
 def configure_logging(
     *, stream: TextIO | None = None, log_file: Path | None = None, level: str = "info", colours: bool | None = None
 ) -> None:
@@ -152,9 +167,7 @@ def configure_logging(
     handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
     handlers[0].setFormatter(LineFormatter(colours=colours))
     if log_file is not None:
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(log_file, encoding="utf-8"))
-        handlers[1].setFormatter(LineFormatter(colours=False))
+        handlers.append(file_handler(log_file))
     logger = logging.getLogger(LOGGER_NAME)
     for old in logger.handlers[:]:
         logger.removeHandler(old)

@@ -205,7 +205,15 @@ def disk(settings: Settings, limits: HealthLimits) -> Probe:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / _GIB
-    detail = f"{free:.1f} GiB free"
+    detail = f"{free:.1f} GiB free; {_sizes(settings)}"
     if free < limits.disk_free_gib_min / 4:
         return _failed("disk", f"{detail}: make room, or entries will stop")
     return _degraded("disk", f"{detail}: make room") if free < limits.disk_free_gib_min else _ok("disk", detail)
+
+
+def _sizes(settings: Settings) -> str:
+    """What grows, so that a person sees it grow."""
+    journal, ledger_file = settings.storage.journal, settings.storage.ledger
+    files = {"journal": (journal, journal.with_name(f"{journal.name}-wal")), "ledger": (ledger_file,)}
+    sizes = {name: sum(path.stat().st_size for path in paths if path.exists()) for name, paths in files.items()}
+    return ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in sizes.items())

@@ -12,6 +12,7 @@ import pytest
 
 from domain.entries import EventLogged, decode, encode
 from domain.symbols import PairId
+from runner import logs
 from runner.logs import HIDDEN, LOGGER_NAME, Log, configure_logging, keep_secret, redacted
 
 
@@ -109,3 +110,17 @@ def test_a_secret_is_hidden_wherever_it_stands(text: str) -> None:
 def test_innocent_text_stays() -> None:
     keep_secret("abc")  # Too short to be a secret.
     assert redacted("abc quotes_stale symbol=BTC/USDT:USDT age=3") == "abc quotes_stale symbol=BTC/USDT:USDT age=3"
+
+
+def test_a_full_log_file_is_put_aside_and_the_oldest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "LOG_FILE_BYTES_MAX", 500)
+    monkeypatch.setattr(logs, "LOG_FILES_KEPT", 2)
+    handler = logs.file_handler(tmp_path / "log" / "runner.log")
+    for number in range(100):
+        handler.handle(logging.makeLogRecord({"name": LOGGER_NAME, "levelname": "INFO", "msg": f"line {number}"}))
+    handler.close()
+    kept = [tmp_path / "log" / name for name in ("runner.log.2", "runner.log.1", "runner.log")]
+    assert sorted((tmp_path / "log").iterdir()) == sorted(kept)
+    assert all(path.stat().st_size <= 500 for path in kept)
+    told = [int(line.split()[-1]) for path in kept for line in path.read_text().splitlines()]
+    assert told == list(range(told[0], 100)), "nothing is missing between them"

@@ -129,6 +129,19 @@ def test_status_page_shows_facts_tables_and_lists() -> None:
     assert "empty" not in page
 
 
+def test_follower_goes_on_in_the_next_file_when_one_is_full(tmp_path: Path) -> None:
+    log, seen = tmp_path / "runner.log", list[str]()
+    log.write_text("one\ntwo\n")
+    follower = Follower(log, show=seen.append)
+    with log.open("a") as file:
+        file.write("the last line of a full file\n")
+    log.rename(tmp_path / "runner.log.1")
+    log.write_text("the first of the next\n")
+    follower.catch_up()
+    follower.catch_up()
+    assert seen == ["the last line of a full file", "the first of the next"]
+
+
 def test_follower_shows_whole_new_lines_and_survives_a_new_file(tmp_path: Path) -> None:
     log, seen = tmp_path / "runner.log", list[str]()
     log.write_text("old\n")
