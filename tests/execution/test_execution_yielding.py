@@ -1,10 +1,12 @@
 """A leg rests and holds two symbols; somebody else wants them, or everything is to stop."""
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
 import msgspec
+import pytest
 from execution_rig import PAIR, Rig, eventually
 from passive_rig import (
     DEEP,
@@ -24,6 +26,8 @@ from domain.guards import DenialCode
 from domain.orders import Side
 from domain.pairs import PairConfig, SignalType, TradeStatus, TradingSignal
 from domain.symbols import PairId, Symbol
+from storage import ledger
+from storage.recorder import drain_once
 
 XRP = Symbol("XRP/USDT:USDT")
 SHARING = PairConfig(
@@ -151,3 +155,30 @@ async def test_the_world_changes_while_the_switch_is_being_armed(tmp_path: Path)
         assert rig.book.trades == {}
         assert countdowns(rig) == {}
         assert rig.desk.told == ["opening", "denied"]
+
+
+async def test_the_ledger_tells_how_it_was_entered(tmp_path: Path) -> None:
+    """From the real engine through the real recorder: which leg rested, for what fee, at what gain, and how it went."""
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        take(rig, 8_000)
+        await eventually(lambda: the_trade(rig).is_hedged and not the_trade(rig).is_flat)
+        take(rig, at_rest(rig)[0].remaining)
+        assert (await entering).executed
+        trade = the_trade(rig)
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
+    path = tmp_path / "ledger.duckdb"
+    assert drain_once(tmp_path / "journal.sqlite", tmp_path / "flows.sqlite", path)
+    table = ledger.read(path, "SELECT * FROM pair_trades")
+    (row,) = [dict(zip(table.columns, values, strict=True)) for values in table.rows]
+    assert (row["entered_by"], row["passive_leg"], row["passive_orders"], row["entry_orders"]) == (
+        "post_only",
+        "a",
+        1,
+        3,
+    )
+    assert row["maker_fees_usd"] == pytest.approx(trade.plan.quantity_a * D("0.012301") * D("0.0002"), abs=D("1e-6"))
+    assert row["entry_slippage_bps_a"] == pytest.approx(-1.626, abs=0.01), "sold at the offer instead of the bid"
+    told_of = json.loads(row["limit_entry"])
+    assert (told_of["ended"], told_of["quotes"], told_of["hedges"], told_of["resting_leg"]) == ("filled", 1, 2, "a")
+    assert row["completion"] is None
