@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
+from domain import resting as resting_legs
 from domain.escalation import REMEDIES, Remedy
 from domain.legs import CLOSING, OPENING, OVERDUE, Remainder, Standing
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
+from domain.resting import STEPS, Wish
 from runner.exchange.refusals import MEANINGS, REFUSALS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +97,15 @@ def remedies() -> str:
     return "\n".join(lines)
 
 
+def resting() -> str:
+    """What to do next with a leg that rests: its order's standing, and what we want of it."""
+    lines = [_row(["its order is … ↓ we want it to … →", *Wish]), _row(["---"] * (len(Wish) + 1))]
+    lines += [_row([f"{first}", *(STEPS[first, second] for second in Wish)]) for first in resting_legs.Standing]
+    return "\n".join(lines)
+
+
 TABLES = {
+    "resting": resting,
     "orders": orders,
     "opening": opening,
     "closing": closing,
