@@ -283,6 +283,7 @@ class ExecutionEngine:
             facts = {"ended": opened.unfilled}
             self._outcomes.resolve(signal, SignalOutcome.FAILED, DenialCode.NOT_FILLED, facts, trade.trade_id)
             self._lifecycle.tell(self._desk.trade_failed, trade.pair_id)
+            self._lifecycle.finish_later(trade)
             return Outcome(executed=False, denial=DenialCode.NOT_FILLED)
         self.counters.rolled_back += 1
         if trade.status.is_over:

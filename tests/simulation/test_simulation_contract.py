@@ -133,7 +133,7 @@ def in_simulation() -> list[Any]:
     budget = Budget(clock)
     heard: list[Any] = []
     loop = VirtualLoop(timeline, random.Random(1), before_step=lambda: False)
-    wire = Wire(exchange, clock, budget, recv_window_ms=2_500, on_leaving=lambda _ids: None)
+    wire = Wire(exchange, budget, recv_window_ms=2_500, on_leaving=lambda _ids: None)
     rules: Any = SimRules(scripted)
     venue = BinanceExchange(wire, rules, budget, request_timeout_seconds=5, reply_timeout_seconds=5, batch=True)
 
