@@ -56,6 +56,7 @@ class Account(msgspec.Struct, kw_only=True):
     created_ms: int
     updated_ms: int
     hedge_mode: bool = False
+    multi_assets: bool = False
     reduce_only: bool = False
     positions: dict[str, Position] = msgspec.field(default_factory=dict)
     leverages: dict[str, int] = msgspec.field(default_factory=dict)

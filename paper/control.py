@@ -46,10 +46,12 @@ class OfAccount(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Delisting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """POST /paper/delist."""
+    """POST /paper/delist: settle a contract now; or announce it (a delivery), or halt it, with `settle` false."""
 
     symbol: str
     status: str = "SETTLING"
+    delivery_ms: int | None = None
+    settle: bool = True
 
 
 class ManualTrade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,7 +154,11 @@ class Control:
         return {"closed": [_brief(order) for order in closed]}
 
     def delist(self, asked: Delisting) -> object:
-        """Stop trading a contract."""
+        """Stop trading a contract, or say that it will stop."""
+        if not asked.settle:
+            self._desk.venue.listing(asked.symbol)
+            self._desk.books.market.set_status(asked.symbol, asked.status, asked.delivery_ms)
+            return {}
         return self._desk.venue.delist(asked.symbol, asked.status, self._desk.clock.now_ms())
 
     def expire_listen_key(self, asked: OfAccount) -> object:

@@ -70,6 +70,7 @@ TEXTS: Mapping[int, str] = {
     -4140: "Invalid symbol status for opening position.",
     -4141: "Symbol is closed.",
     -4164: "Order's notional must be no smaller than {} (unless you choose reduce only).",
+    -4171: "Multi-assets mode already set.",
     -5000: "Path {}, Method {} is invalid",
     -5021: "Due to the order could not be filled immediately, the FOK order has been rejected.",
     -5022: "Due to the order could not be executed as maker, the Post Only order will be rejected.",

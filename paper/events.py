@@ -115,6 +115,11 @@ def leverage_update(symbol: str, leverage: int, now_ms: int) -> Event:
     return {"e": "ACCOUNT_CONFIG_UPDATE", "E": now_ms, "T": now_ms, "ac": {"s": symbol, "l": leverage}}
 
 
+def assets_mode_update(*, multi_assets: bool, now_ms: int) -> Event:
+    """ACCOUNT_CONFIG_UPDATE after a change of the assets mode."""
+    return {"e": "ACCOUNT_CONFIG_UPDATE", "E": now_ms, "T": now_ms, "ai": {"j": multi_assets}}
+
+
 def listen_key_expired(listen_key: str, now_ms: int) -> Event:
     """The last words of a user stream whose key ran out; its socket stays open."""
     return {"e": "listenKeyExpired", "E": now_ms, "listenKey": listen_key}

@@ -5,12 +5,16 @@ stamps books, klines and funding; a replay runs it at a hundred times the speed 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
 Level = tuple[Decimal, Decimal]
 """Price in the quote asset, quantity in the base asset."""
+
+
+NO_DELIVERY_MS = 4_133_404_800_000
+"""What the exchange says of a perpetual: never, in its own words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,7 @@ class Listing:
     funding_interval_hours: int
     status: str  # TRADING, SETTLING, CLOSE, ...
     brackets: tuple[LeverageBracket, ...]
+    delivery_ms: int = NO_DELIVERY_MS  # Wall clock; changed when a delisting is announced.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +136,8 @@ class Market(Protocol):
         """Settled funding rates, ascending."""
         ...
 
-    def set_status(self, symbol: str, status: str) -> None:
-        """Change a contract's status (delisting, halt)."""
+    def set_status(self, symbol: str, status: str, delivery_ms: int | None = None) -> None:
+        """Change a contract's status (delisting, halt), and its announced end if one is given."""
         ...
 
     async def run(self, on_book: Callable[[Book], None], on_funding: Callable[[FundingSettlement], None]) -> None:
@@ -142,3 +147,8 @@ class Market(Protocol):
     def snapshot(self) -> bytes:
         """What a restart needs to go on at today's prices (may be empty)."""
         ...
+
+
+def with_status(listing: Listing, status: str, delivery_ms: int | None) -> Listing:
+    """The listing as `Market.set_status` leaves it."""
+    return replace(listing, status=status, delivery_ms=listing.delivery_ms if delivery_ms is None else delivery_ms)

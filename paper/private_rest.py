@@ -7,7 +7,7 @@ from aiohttp import web
 from paper import payloads
 from paper.desk import Call, Desk
 from paper.errors import refused
-from paper.events import leverage_update
+from paper.events import assets_mode_update, leverage_update
 from paper.gateway import Gateway
 from paper.margin import account_margin, leverage_max, notional_max, symbol_margin
 from paper.numbers import plain
@@ -42,7 +42,8 @@ class AccountDesk:
             ("POST", "/v1/marginType", self.set_margin_type),
             ("GET", "/v1/positionSide/dual", self.position_mode),
             ("POST", "/v1/positionSide/dual", self.set_position_mode),
-            ("GET", "/v1/multiAssetsMargin", lambda _call: {"multiAssetsMargin": False}),
+            ("GET", "/v1/multiAssetsMargin", self.assets_mode),
+            ("POST", "/v1/multiAssetsMargin", self.set_assets_mode),
             ("GET", "/v1/leverageBracket", self.brackets),
             ("GET", "/v1/symbolConfig", self.symbol_config),
             ("GET", "/v1/accountConfig", self.account_config),
@@ -131,6 +132,22 @@ class AccountDesk:
         self._books.touch(call.portfolio, call.now_ms)
         return SUCCESS
 
+    def assets_mode(self, call: Call) -> object:
+        """GET multiAssetsMargin."""
+        return {"multiAssetsMargin": call.portfolio.account.multi_assets}
+
+    def set_assets_mode(self, call: Call) -> object:
+        """POST multiAssetsMargin. Remembered, reported and told; there is one asset all the same."""
+        wanted = flag_of(call.params, "multiAssetsMargin")
+        if wanted is None:
+            raise refused(-1102, "multiAssetsMargin")
+        if wanted == call.portfolio.account.multi_assets:
+            raise refused(-4171)
+        call.portfolio.account.multi_assets = wanted
+        self._books.touch(call.portfolio, call.now_ms)
+        self._books.tell(call.portfolio, assets_mode_update(multi_assets=wanted, now_ms=call.now_ms))
+        return SUCCESS
+
     def brackets(self, call: Call) -> object:
         """GET leverageBracket, one contract or all."""
         symbol = call.params.get("symbol")
@@ -152,7 +169,7 @@ class AccountDesk:
             "canWithdraw": True,
             "dualSidePosition": call.portfolio.account.hedge_mode,
             "updateTime": 0,
-            "multiAssetsMargin": False,
+            "multiAssetsMargin": call.portfolio.account.multi_assets,
             "tradeGroupId": -1,
         }
 

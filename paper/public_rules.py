@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from paper.market import Listing
 from paper.numbers import plain
 
-DELIVERY_MS = 4_133_404_800_000  # "Never", in Binance's words.
-
 _ORDER_TYPES = ["LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET"]
 _TIMES_IN_FORCE = ["GTC", "IOC", "FOK", "GTX", "GTD", "RPI"]
 _RATE_LIMITS = [
@@ -44,7 +42,7 @@ def _symbol(listing: Listing) -> dict[str, object]:
         "symbol": listing.symbol,
         "pair": listing.symbol,
         "contractType": "PERPETUAL",
-        "deliveryDate": DELIVERY_MS,
+        "deliveryDate": listing.delivery_ms,
         "onboardDate": listing.onboard_ms,
         "status": listing.status,
         "maintMarginPercent": "2.5000",

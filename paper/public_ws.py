@@ -10,7 +10,7 @@ from aiohttp import WSMessage, WSMsgType, web
 
 from paper import stream_payloads as payloads
 from paper.faults import StreamFaults
-from paper.market import Book, Market
+from paper.market import Book, Listing, Market
 from paper.stream_connection import Connection, frame
 from paper.stream_names import Route, StreamName, parse_stream
 from paper.stream_pushes import Push
@@ -78,7 +78,7 @@ class PublicStreams:
         self._audiences: dict[str, set[Connection]] = {}
         self._tickers: dict[str, set[Connection]] = {}  # bookTicker's audiences by symbol: the hot path.
         self._pushes: dict[str, Push] = {}
-        self._statuses = {symbol: listing.status for symbol, listing in market.listings.items()}
+        self._statuses = {symbol: _standing(listing) for symbol, listing in market.listings.items()}
         self._beat: asyncio.Task[None] | None = None
         faults.on("drop", self._drop)
         faults.on("garbage", self._garble)
@@ -167,8 +167,8 @@ class PublicStreams:
 
     def _announce_statuses(self) -> None:
         for symbol, listing in self._market.listings.items():
-            if self._statuses.get(symbol) != listing.status:
-                self._statuses[symbol] = listing.status
+            if self._statuses.get(symbol) != _standing(listing):
+                self._statuses[symbol] = _standing(listing)
                 self._announce(("!contractInfo",), payloads.contract_info(listing, self._market.now_ms()))
 
     def _keep_rules(self, connection: Connection, now_seconds: float) -> None:
@@ -321,3 +321,8 @@ class PublicStreams:
                 stream = parse_stream(name)
                 if stream is not None and stream.kind == "bookTicker":
                     self._tickers.pop(stream.symbol, None)
+
+
+def _standing(listing: Listing) -> tuple[str, int]:
+    """What `!contractInfo` announces a change of."""
+    return listing.status, listing.delivery_ms

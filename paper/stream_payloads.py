@@ -8,7 +8,6 @@ import msgspec
 from paper.market import Book, Kline, Level, Listing, Mark, Market
 from paper.numbers import fixed8
 from paper.public_rest import level_rows
-from paper.public_rules import DELIVERY_MS
 from paper.tickers import DayStatistics
 
 encode = msgspec.json.encode
@@ -248,7 +247,7 @@ def contract_info(listing: Listing, now_ms: int) -> bytes:
             "E": now_ms,
             "s": listing.symbol,
             "ct": "PERPETUAL",
-            "dt": DELIVERY_MS,
+            "dt": listing.delivery_ms,
             "ot": listing.onboard_ms,
             "cs": listing.status,
             "bks": [

@@ -31,6 +31,7 @@ from runner.stream.settings import feed_settings
 from runner.warmup import WindowKeeper
 from storage.journal import Journal
 
+QUIET_STREAM_EVENTS = frozenset({"user_stream_up", "user_stream_rolled_over"})
 PAIR_FAILED_FREEZE_MS = 86_400_000
 REPLY_MARGIN_SECONDS = 1.0
 
@@ -188,7 +189,7 @@ def build(
             switches.user_stream_down = False
         elif event == "user_stream_down":
             switches.user_stream_down = True
-        log.at("info" if event == "user_stream_up" else "warning", event, **facts)
+        log.at("info" if event in QUIET_STREAM_EVENTS else "warning", event, **facts)
 
     user_stream = UserStream(
         client,

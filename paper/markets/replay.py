@@ -7,12 +7,11 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from paper.market import Book, FundingSettlement, Kline, Listing, Mark
+from paper.market import Book, FundingSettlement, Kline, Listing, Mark, with_status
 from paper.markets.bars import MINUTE_MS, BarSeries
 from paper.markets.books import BookMaker
 from paper.markets.funding import FundingSchedule
@@ -124,9 +123,9 @@ class ReplayMarket:
             limit=limit,
         )
 
-    def set_status(self, symbol: str, status: str) -> None:
+    def set_status(self, symbol: str, status: str, delivery_ms: int | None = None) -> None:
         """Change a contract's status; one that does not trade stops quoting."""
-        self._listings[symbol] = replace(self._listings[symbol], status=status)
+        self._listings[symbol] = with_status(self._listings[symbol], status, delivery_ms)
 
     def snapshot(self) -> bytes:
         """The position in the recording, to the minute."""

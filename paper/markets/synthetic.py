@@ -5,11 +5,10 @@ import heapq
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import msgspec
 
-from paper.market import Book, FundingSettlement, Kline, Listing, Mark
+from paper.market import Book, FundingSettlement, Kline, Listing, Mark, with_status
 from paper.markets.bars import BarSeries
 from paper.markets.books import BookMaker
 from paper.markets.clock import MarketClock, wall_ms
@@ -173,9 +172,9 @@ class SyntheticMarket:
             limit=limit,
         )
 
-    def set_status(self, symbol: str, status: str) -> None:
+    def set_status(self, symbol: str, status: str, delivery_ms: int | None = None) -> None:
         """Change a contract's status; one that does not trade stops quoting."""
-        self._listings[symbol] = replace(self._listings[symbol], status=status)
+        self._listings[symbol] = with_status(self._listings[symbol], status, delivery_ms)
 
     def snapshot(self) -> bytes:
         """Today's state and the anchor's, a few kilobytes of JSON."""

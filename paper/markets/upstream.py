@@ -5,7 +5,6 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Self, TypeVar
 
 import aiohttp
@@ -14,7 +13,7 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from paper.market import Book, FundingSettlement, Kline, Listing, Mark
+from paper.market import Book, FundingSettlement, Kline, Listing, Mark, with_status
 from paper.markets import upstream_wire as wire
 from paper.markets.bars import MINUTE_MS, BarColumns, BarSeries, ticks_of
 from paper.markets.books import BookMaker
@@ -187,9 +186,9 @@ class UpstreamMarket:
         )
         return [row.settlement() for row in rows]
 
-    def set_status(self, symbol: str, status: str) -> None:
+    def set_status(self, symbol: str, status: str, delivery_ms: int | None = None) -> None:
         """Change a contract's status here; one that does not trade stops quoting."""
-        self._listings[symbol] = replace(self._listings[symbol], status=status)
+        self._listings[symbol] = with_status(self._listings[symbol], status, delivery_ms)
 
     def snapshot(self) -> bytes:
         """Nothing: a restart asks the upstream."""

@@ -16,11 +16,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from domain.errors import ExchangeError, OutcomeUnknown
 from domain.orders import Fill, OrderReport
 from domain.symbols import Symbol
+from runner.exchange.budget import Priority
 from runner.exchange.client import Client
 from runner.exchange.requests import ask
 from runner.exchange.wire import SymbolOf, Unreadable, fill_of_event, report_of_event
 
-KEEP_ALIVE_SECONDS = 30 * 60.0
+KEEP_ALIVE_SECONDS = 120.0
+"""Far more often than the hour a key lives: it is also how a key is found dead that somebody else deleted, at weight 1."""
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 PING_SECONDS = 10.0
 ROLL_OVER_SECONDS = 23.5 * 3600
@@ -38,6 +40,15 @@ class UserNews:
 
 class _Expired(Exception):
     """The key is dead; the socket would stay open and silent for hours."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """One open socket, the key it was opened with, and who reads it."""
+
+    connection: ClientConnection
+    key: str
+    reader: asyncio.Task[None]
 
 
 class UserStream:
@@ -81,8 +92,7 @@ class UserStream:
             why = ""
             began = asyncio.get_running_loop().time()
             try:
-                await self._session()
-                why = "rolled over"
+                await self._life()
             except _Expired:
                 why = "listenKey expired"
             except (OSError, websockets.WebSocketException, TimeoutError) as error:
@@ -104,53 +114,89 @@ class UserStream:
             self._on_event("user_stream_silent", {})
             self._connection.transport.abort()
 
-    async def _session(self) -> None:
+    async def _life(self) -> None:
+        """One socket after the other without a gap between them; raises when one breaks. Never returns."""
+        session = await self._open()
+        try:
+            self.connected.set()
+            self._on_event("user_stream_up", {})
+            self._on_gap("user stream connected")
+            while True:
+                async with asyncio.TaskGroup() as beside:
+                    keeper = beside.create_task(self._keep_alive(session), name="listen-key")
+                    try:
+                        await asyncio.wait_for(asyncio.shield(session.reader), self._roll_over_seconds)
+                        raise ConnectionResetError  # The exchange closed it in order.
+                    except TimeoutError:
+                        if session.reader.done():
+                            raise
+                    finally:
+                        keeper.cancel()
+                session = await self._roll_over(session)
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
+        finally:
+            await _end(session)
+
+    async def _roll_over(self, old: _Session) -> _Session:
+        """The next socket is open before the old one closes; what both tell is told twice, which nobody minds.
+
+        When the next one cannot be opened the old one is given up too: `run` knows how to come back from that.
+        """
+        fresh = await self._open()
+        self._on_event("user_stream_rolled_over", {})
+        await old.connection.close()  # Its reader takes what had arrived already.
+        await asyncio.gather(old.reader, return_exceptions=True)
+        return fresh
+
+    async def _open(self) -> _Session:
         key = await self._new_key()
-        url = f"{self._url}/private/ws?listenKey={key}"
-        async with connect(
-            url,
+        connection = await connect(
+            f"{self._url}/private/ws?listenKey={key}",
             ping_interval=PING_SECONDS,
             ping_timeout=PING_SECONDS,
             open_timeout=self._timeout,
             close_timeout=2,
             compression=None,
             max_size=2**20,
-        ) as connection:
-            self._connection = connection
-            self.connected.set()
-            self._on_event("user_stream_up", {})
-            self._on_gap("user stream connected")
-            keeper = asyncio.create_task(self._keep_alive(connection), name="listen-key")
-            try:
-                async with asyncio.timeout(self._roll_over_seconds) as life:
-                    await self._listen(connection)
-            except TimeoutError:
-                if not life.expired():
-                    raise
-            finally:
-                keeper.cancel()
-                await asyncio.gather(keeper, return_exceptions=True)
+        )
+        self._connection = connection
+        return _Session(connection, key, asyncio.create_task(self._listen(connection), name="user-events"))
 
     async def _new_key(self) -> str:
-        reply = await ask("listenKey", self._client.fapiPrivatePostListenKey, timeout_seconds=self._timeout)
+        reply = await ask(
+            "listenKey", self._client.fapiPrivatePostListenKey, timeout_seconds=self._timeout, priority=Priority.PROOF
+        )
         key = reply.get("listenKey") if isinstance(reply, dict) else None
         if not isinstance(key, str) or not key:
             raise OutcomeUnknown("listenKey: unreadable reply")
         return key
 
-    async def _keep_alive(self, connection: ClientConnection) -> None:
-        """A PUT that fails is tried again soon; a key that is gone ends the session."""
+    async def _keep_alive(self, session: _Session) -> None:
+        """A PUT that fails is tried again at its next turn, long before the key dies; a key that is gone ends the session.
+
+        Raises: _Expired.
+        """
         while True:
             await asyncio.sleep(self._keep_alive_seconds)
             try:
-                await ask("listenKey", self._client.fapiPrivatePutListenKey, timeout_seconds=self._timeout)
+                reply = await ask(
+                    "listenKey",
+                    self._client.fapiPrivatePutListenKey,
+                    timeout_seconds=self._timeout,
+                    priority=Priority.PROOF,
+                )
             except OutcomeUnknown as outcome:
                 self._on_event("listen_key_not_extended", {"why": outcome.why})
                 if outcome.code == LISTEN_KEY_UNKNOWN:
-                    await connection.close(code=1000, reason="listenKey gone")
-                    return
+                    raise _Expired from None
             except ExchangeError as error:
                 self._on_event("listen_key_not_extended", {"why": str(error)})
+            else:
+                # Somebody deleted our key and made another: it is theirs that lives on, and our socket hears nothing.
+                if isinstance(reply, dict) and reply.get("listenKey", session.key) != session.key:
+                    self._on_event("listen_key_not_extended", {"why": "another key has taken the place of ours"})
+                    raise _Expired
 
     async def _listen(self, connection: ClientConnection) -> None:
         async for message in connection:
@@ -194,3 +240,18 @@ class UserStream:
                 self._on_settings(symbol, int(changed["l"]))
         elif kind == "MARGIN_CALL":
             self._on_event("margin_call", {"symbols": [row.get("s") for row in payload.get("p", [])]})
+
+
+async def _end(session: _Session) -> None:
+    """Let go of socket and reader; what the reader died of was told where it was awaited."""
+    session.connection.transport.abort()
+    session.reader.cancel()
+    await asyncio.gather(session.reader, return_exceptions=True)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The cause of the others: a session ends of one thing."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

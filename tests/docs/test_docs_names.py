@@ -28,7 +28,7 @@ LOUD = {"warning", "error", "critical"}
 SAYING = {"at", "_on_event", "on_event", "tell"}
 OF_LEVEL_ERROR = {"exception": "error"}
 # Said with a level of the moment, or by a caller whose level is decided elsewhere.
-LEVEL_ELSEWHERE = {"user_stream_up": "info"}
+LEVEL_ELSEWHERE = {"user_stream_up": "info", "user_stream_rolled_over": "info"}
 FROM_THE_RECORDER = {"journal_row_unreadable"}
 
 

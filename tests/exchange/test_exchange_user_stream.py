@@ -11,6 +11,7 @@ from scripted_market import ScriptedMarket
 from waiting import eventually
 
 from domain.orders import OrderChange, Side
+from domain.symbols import Symbol
 from paper.options import ExchangeOptions, StreamOptions
 from paper.server import PaperExchange
 from runner.exchange.user_stream import UserNews, UserStream
@@ -23,6 +24,7 @@ class Listener:
         self.news: list[UserNews] = []
         self.gaps: list[str] = []
         self.events: list[tuple[str, Mapping[str, Any]]] = []
+        self.settings: list[tuple[Symbol | None, int | None]] = []
         self.fundings = 0
         self.stream = UserStream(
             adapter.client,
@@ -32,6 +34,7 @@ class Listener:
             on_gap=self.gaps.append,
             on_funding=self._funding,
             on_event=lambda event, facts: self.events.append((event, facts)),
+            on_settings=lambda symbol, leverage: self.settings.append((symbol, leverage)),
             request_timeout_seconds=1.5,
             **times,
         )
@@ -138,11 +141,65 @@ async def test_what_cannot_be_read_is_a_gap(text: str) -> None:
         assert listener.heard("user_stream_down") == 0, "one bad event costs no connection"
 
 
-async def test_a_session_rolls_over_before_the_exchange_ends_it() -> None:
-    async with listening(roll_over_seconds=0.5) as (_, _, listener):
-        await eventually(lambda: listener.heard("user_stream_up") >= 2)
-        assert ("user_stream_down", {"why": "rolled over"}) in listener.events
-        assert listener.gaps[:2] == ["user stream connected"] * 2
+async def test_a_session_rolls_over_without_a_gap() -> None:
+    """Orders fill all the time while sockets are renewed: nothing is missed, and nobody hears that the stream was down."""
+    async with listening(roll_over_seconds=0.3) as (exchange, adapter, listener):
+        assert isinstance(exchange.market, ScriptedMarket)
+        exchange.market.set_book("XRPUSDT", [("0.4999", 10_000_000)], [("0.5001", 10_000_000)])
+        sent = 0
+        while listener.heard("user_stream_rolled_over") < 4:
+            await adapter.venue.place([order(f"tdm-{sent}", quantity=D(10))])
+            sent += 1
+        await eventually(lambda: len({news.fill.exchange_trade_id for news in listener.news if news.fill}) >= sent)
+        filled = {news.report.client_order_id for news in listener.news if news.fill}
+        assert filled == {f"tdm-{n}" for n in range(sent)}
+        assert listener.heard("user_stream_down") == 0
+        assert listener.gaps == ["user stream connected"]
+        assert listener.stream.connected.is_set()
+
+
+async def test_a_key_deleted_by_somebody_else_is_found_dead() -> None:
+    """DELETE leaves our socket open and silent, and announces nothing."""
+    async with listening(keep_alive_seconds=0.3) as (_, adapter, listener):
+        await adapter.client.fapiPrivateDeleteListenKey()
+        await eventually(lambda: listener.heard("user_stream_up") == 2)
+        assert ("user_stream_down", {"why": "listenKey expired"}) in listener.events
+        await adapter.venue.place([order("tdm-7")])
+        await eventually(lambda: listener.news)
+
+
+async def test_a_key_replaced_by_somebody_else_is_found_dead() -> None:
+    """PUT names no key: it prolongs the other one and succeeds, while our socket stays silent."""
+    async with listening(keep_alive_seconds=0.3) as (_, adapter, listener):
+        await adapter.client.fapiPrivateDeleteListenKey()
+        await adapter.client.fapiPrivatePostListenKey()
+        await eventually(lambda: listener.heard("user_stream_up") == 2)
+        assert any("another key" in str(facts) for _, facts in listener.events)
+        await adapter.venue.place([order("tdm-8")])
+        await eventually(lambda: listener.news)
+
+
+async def test_a_put_that_fails_costs_no_session() -> None:
+    async with listening(keep_alive_seconds=0.1) as (exchange, _, listener):
+        fault(exchange, "lost-503", count=3, path="/fapi/v1/listenKey", method="PUT")
+        await eventually(lambda: listener.heard("listen_key_not_extended") == 3)
+        await asyncio.sleep(0.3)
+        assert listener.heard("listen_key_not_extended") == 3
+        assert listener.heard("user_stream_down") == 0
+
+
+async def test_a_socket_that_dies_at_once_is_not_hammered() -> None:
+    """Every key is expired as soon as it is used: the pauses grow."""
+    async with listening(StreamOptions(listen_key_life_seconds=0.01)) as (_, _, listener):
+        await asyncio.sleep(4)
+        assert 2 <= listener.heard("user_stream_up") <= 6
+
+
+async def test_a_changed_setting_is_told() -> None:
+    async with listening() as (_, adapter, listener):
+        await adapter.client.fapiPrivatePostLeverage({"symbol": "XRPUSDT", "leverage": 7})
+        await adapter.client.fapiPrivatePostMultiAssetsMargin({"multiAssetsMargin": "true"})
+        await eventually(lambda: listener.settings == [(XRP, 7), (None, None)])
 
 
 async def test_funding_is_noticed() -> None:

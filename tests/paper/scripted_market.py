@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from decimal import Decimal
 
-from paper.market import Book, FundingSettlement, Kline, Level, LeverageBracket, Listing, Mark
+from paper.market import Book, FundingSettlement, Kline, Level, LeverageBracket, Listing, Mark, with_status
 
 D = Decimal
 # symbol, tick, step, smallest notional, price
@@ -122,8 +121,8 @@ class ScriptedMarket:
     ) -> Sequence[FundingSettlement]:
         return [row for row in self._fundings if row.symbol == symbol][-limit:]
 
-    def set_status(self, symbol: str, status: str) -> None:
-        self._listings[symbol] = replace(self._listings[symbol], status=status)
+    def set_status(self, symbol: str, status: str, delivery_ms: int | None = None) -> None:
+        self._listings[symbol] = with_status(self._listings[symbol], status, delivery_ms)
 
     async def run(self, on_book: Callable[[Book], None], on_funding: Callable[[FundingSettlement], None]) -> None:
         self._on_book, self._on_funding = on_book, on_funding
