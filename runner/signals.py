@@ -316,6 +316,8 @@ class SignalGenerator:
             self._on_pair_failed(slot.pair.pair_id, error)
 
     def _consider(self, slot: PairSlot, spread: float, quote: Quote) -> None:
+        if not self._callbacks:
+            return  # A start: given now it would be heard by nobody, and not be repeated for half a minute.
         now_ms = max(slot.leg_a.event_ms, slot.leg_b.event_ms)
         if rearmed(slot.standing, spread, slot.statistics):
             slot.stand(now_ms=now_ms, stopped_at_sign=0)

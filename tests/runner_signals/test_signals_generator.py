@@ -36,7 +36,7 @@ def pair(pair_id: str = "AB", leg_a: Symbol = A, leg_b: Symbol = B, **changes: o
 class Rig:
     """A generator with windows loaded: spread of A and B has mean 5 and deviation 1."""
 
-    def __init__(self, *pairs: PairConfig, rules: SignalSettings = RULES) -> None:
+    def __init__(self, *pairs: PairConfig, rules: SignalSettings = RULES, listens: bool = True) -> None:
         self.signals: list[TradingSignal] = []
         self.samples: list[SpreadSampled] = []
         self.failed: list[tuple[PairId, Exception]] = []
@@ -47,7 +47,8 @@ class Rig:
             on_sample=self.samples.append,
             on_pair_failed=lambda pair_id, error: self.failed.append((pair_id, error)),
         )
-        self.generator.register_signal_callback(self.signals.append)
+        if listens:
+            self.generator.register_signal_callback(self.signals.append)
         self.received_ns = 0
         self.load()
 
