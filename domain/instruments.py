@@ -8,9 +8,6 @@ import msgspec
 from domain.orders import OrderType, Side
 from domain.symbols import Symbol
 
-RULES_OUTDATED = frozenset({-1013, -1111, -4001, -4002, -4003, -4004, -4005, -4013, -4014, -4023, -4164, -2027, -4028})
-"""Refusals that an order which passed our copy of the rules cannot meet: the copy is outdated. The exchange's error table."""
-
 
 class OrderTerms(Protocol):
     """As much of an order as the filters look at; an OrderIntent has it."""

@@ -9,11 +9,10 @@ from typing import Any
 from domain.completion import Action, Choice, Option, choose, relief_of
 from domain.entries import TradeAdvanced, TradeIntended
 from domain.errors import OutcomeUnknown, Unreachable
-from domain.instruments import RULES_OUTDATED
 from domain.legs import Plan, Standing, opening_plan, standing_of
 from domain.orders import LegName, OrderIntent, Purpose, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
-from domain.symbols import ClientOrderId, Symbol
+from domain.symbols import Symbol
 from domain.trades import ZERO, OrderState, TradeState
 from runner.config import ExecutionSettings
 from runner.execution.closing import Closer
@@ -44,8 +43,7 @@ class Opened:
 class Opener:
     """Sends both legs and brings them to hedged or flat.
 
-    `foreign_of` says what the account holds in a symbol that is not ours; `doubt_rules` is told of a refusal that our copy of a
-    contract's rules should have prevented.
+    `foreign_of` says what the account holds in a symbol that is not ours.
     """
 
     def __init__(
@@ -60,14 +58,12 @@ class Opener:
         quote_of: QuoteOf,
         quote_age_ms_max: int,
         foreign_of: Callable[[Symbol], Decimal] = lambda _symbol: ZERO,
-        doubt_rules: Callable[[Symbol, int], None] = lambda _symbol, _code: None,
     ) -> None:
         self._exchange = exchange
         self._records = records
         self._driver = driver
         self._closer = closer
         self._budget_usd_seconds = settings.naked_notional_usd_seconds_max
-        self._doubt_rules = doubt_rules
         self._weigher = Weigher(
             records=records,
             rules=rules,
@@ -96,10 +92,8 @@ class Opener:
         together with the order it makes.
         """
         self._records.drive(trade.trade_id)
-        doubted: set[ClientOrderId] = set()
         while True:
             await self._all_known(trade)
-            self._doubt(trade, doubted)
             standing = self._standing(trade)
             plan = opening_plan(standing[LegName.A], standing[LegName.B], budget_spent=False)
             if trade.status is not TradeStatus.OPENING:
@@ -320,13 +314,6 @@ class Opener:
             )
         )
         self._records.release(trade.trade_id)
-
-    def _doubt(self, trade: TradeState, doubted: set[ClientOrderId]) -> None:
-        for client_order_id, order in trade.orders.items():
-            if order.refusal_code in RULES_OUTDATED and client_order_id not in doubted:
-                assert order.refusal_code is not None
-                doubted.add(client_order_id)
-                self._doubt_rules(order.intent.symbol, order.refusal_code)
 
     @staticmethod
     def _refusal(trade: TradeState) -> str:
