@@ -20,6 +20,7 @@ from runner.exchange.budget import Budget
 from runner.exchange.client import make_client
 from runner.exchange.rules import ContractRules
 from runner.exchange.venue import BinanceExchange
+from runner.ports import Clock
 
 D = Decimal
 XRP, ETH = Symbol("XRP/USDT:USDT"), Symbol("ETH/USDT:USDT")
@@ -30,7 +31,13 @@ class Adapter:
     """What the engine would hold, and the exchange behind it."""
 
     def __init__(
-        self, rest_url: str, *, key: str = "paper-key", secret: str = PAPER_SECRET, batch: bool = True
+        self,
+        rest_url: str,
+        *,
+        key: str = "paper-key",
+        secret: str = PAPER_SECRET,
+        batch: bool = True,
+        clock: Clock | None = None,
     ) -> None:
         settings = Settings(
             binance_api_key=key,
@@ -38,7 +45,7 @@ class Adapter:
             data=DataSettings(rest_url=rest_url, request_timeout_seconds=1.5),
             execution=ExecutionSettings(recv_window_ms=5000),
         )
-        self.budget = Budget(SystemClock())
+        self.budget = Budget(clock or SystemClock())
         self.client = make_client(settings, self.budget)
         self.rules = ContractRules(self.client, timeout_seconds=1.5, taker_fee_bps=5)
         self.venue = BinanceExchange(
