@@ -141,6 +141,11 @@ def test_trades_then_leaves_in_order(tmp_path: Path, exchange: str) -> None:
     second.log = tmp_path / "second.log"
     assert second.start().wait(40) == 2, "a second runner on the account is refused"
     assert "journal.sqlite" in second.said()
+    (tmp_path / "elsewhere").mkdir()
+    third = Runner(tmp_path / "elsewhere", exchange)
+    assert third.start().wait(40) == 2, "with a journal of its own, too"
+    assert "another journal" in third.said().strip().splitlines()[-1]
+    assert "paper-key" not in third.said()
     assert runner.stop() == 0, runner.said()[-2000:]
     said = runner.said()
     assert "success" in said
