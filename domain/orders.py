@@ -13,6 +13,10 @@ from domain.errors import InvariantBroken
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 
 CLIENT_ID_PREFIX = "tdm-"
+DOLLARS = frozenset({"USDT", "USDC", "BUSD", "FDUSD", "USD", "BFUSD", "USD1"})
+"""Coins that count as one US dollar."""
+COIN_FEE_RATE = Decimal("0.0005")
+"""Of the notional: an ordinary account's taker rate, which a fee paid in another coin (BNB, with a discount) does not exceed."""
 
 
 class Side(StrEnum):
@@ -192,6 +196,13 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     fee: Decimal
     fee_asset: str
     at_ms: int
+
+    @property
+    def fee_usd_at_most(self) -> Decimal:
+        """What limits count: exact in dollars; a fee in another coin, whose price nobody here knows, as the taker rate."""
+        if self.fee_asset in DOLLARS:
+            return self.fee
+        return self.quantity * self.price * COIN_FEE_RATE if self.fee > 0 else Decimal(0)
 
 
 _BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"

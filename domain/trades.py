@@ -198,7 +198,7 @@ class TradeState:
             self.entered[leg] += fill.quantity
             self.first_fill_ms[leg] = min(fill.at_ms, self.first_fill_ms.get(leg, fill.at_ms))
         self.cash_usd -= fill.side.sign * fill.quantity * fill.price
-        self.fees_usd += fill.fee
+        self.fees_usd += fill.fee_usd_at_most
         was_told_late = bool(self.executions) and fill.at_ms < self.executions[-1][0]
         insort(self.executions, (fill.at_ms, leg, change), key=lambda execution: execution[0])
         if was_told_late:

@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from domain import entries as e
+from domain.orders import DOLLARS
 
 DECIMAL_PLACES = Decimal(1).scaleb(-18)
 DECIMAL_LIMIT = Decimal(10) ** 20  # What DECIMAL(38,18) can hold.
-DOLLARS = frozenset({"USDT", "USDC", "BUSD", "FDUSD", "USD", "BFUSD", "USD1"})
 TIME_MS_MAX = 253_402_300_799_999  # The end of the year 9999.
 
 _exact = decimal.Context(prec=80, rounding=decimal.ROUND_HALF_EVEN)
