@@ -5,8 +5,8 @@ alone. Armed before anything rests, put off every third of its countdown, disarm
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+import math
+from typing import Self
 
 from domain.errors import ExchangeError
 from domain.symbols import Symbol
@@ -22,49 +22,17 @@ class DeadManUnarmed(Exception):
     """The venue did not confirm it, so nothing may rest."""
 
 
-class Watch:
-    """One armed symbol."""
-
-    def __init__(self) -> None:
-        self.ends_at = float("inf")  # Monotonic seconds of the loop.
-
-    @property
-    def lapsed(self) -> bool:
-        """True when the countdown may have run out at the venue."""
-        return asyncio.get_running_loop().time() > self.ends_at - MARGIN_SECONDS
-
-
 class DeadMan:
-    """Arms, puts off and disarms."""
+    """Arms and disarms."""
 
     def __init__(self, exchange: Exchange, log: Log, seconds: float) -> None:
         self._exchange = exchange
         self._log = log
         self._seconds = seconds
 
-    @contextlib.asynccontextmanager
-    async def watching(self, symbol: Symbol) -> AsyncIterator[Watch]:
-        """Armed for as long as the block runs. Raises: DeadManUnarmed before it, and then nothing may be placed.
-
-        Leave the block in peace only when nothing rests any more: it disarms. When it is left by an exception the countdown
-        runs on, and the venue takes away what may still rest.
-        """
-        watch = Watch()
-        if self._seconds == 0:
-            yield watch
-            return
-        try:
-            await self._arm(symbol, watch)
-        except ExchangeError as failure:
-            self._log.warning("dead_man_unarmed", symbol=symbol, why=str(failure))
-            raise DeadManUnarmed(str(failure)) from None
-        keeper = asyncio.create_task(self._keep(symbol, watch), name=f"dead-man-{symbol}")
-        try:
-            yield watch
-        finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
-        await self.disarm(symbol)
+    def watching(self, symbol: Symbol) -> "Watch":
+        """A block for as long as something may rest in the symbol."""
+        return Watch(self, self._exchange, self._log, symbol, self._seconds)
 
     async def disarm(self, symbol: Symbol) -> None:
         """A countdown that cannot be stopped runs out: harmless to us, so it is said and left."""
@@ -75,12 +43,52 @@ class DeadMan:
         except ExchangeError as failure:
             self._log.warning("dead_man_not_disarmed", symbol=symbol, why=str(failure))
 
-    async def _arm(self, symbol: Symbol, watch: Watch) -> None:
-        asked_at = asyncio.get_running_loop().time()  # The countdown starts no earlier than this.
-        await self._exchange.arm_dead_man(symbol, round(self._seconds * 1000))
-        watch.ends_at = asked_at + self._seconds
 
-    async def _keep(self, symbol: Symbol, watch: Watch) -> None:
+class Watch:
+    """One symbol, armed for as long as the block runs. Raises: DeadManUnarmed before it, and then nothing may be placed.
+
+    Leave the block in peace only when nothing rests any more: it disarms. When it is left by an exception the countdown runs on,
+    and the venue takes away what may still rest.
+    """
+
+    def __init__(self, dead_man: DeadMan, exchange: Exchange, log: Log, symbol: Symbol, seconds: float) -> None:
+        self._dead_man = dead_man
+        self._exchange = exchange
+        self._log = log
+        self._symbol = symbol
+        self._seconds = seconds
+        self._ends_at = math.inf  # Monotonic seconds of the loop.
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def lapsed(self) -> bool:
+        """True when the countdown may have run out at the venue."""
+        return asyncio.get_running_loop().time() > self._ends_at - MARGIN_SECONDS
+
+    async def __aenter__(self) -> Self:
+        if self._seconds == 0:
+            return self
+        try:
+            await self._arm()
+        except ExchangeError as failure:
+            self._log.warning("dead_man_unarmed", symbol=self._symbol, why=str(failure))
+            raise DeadManUnarmed(str(failure)) from None
+        self._keeper = asyncio.create_task(self._keep(), name=f"dead-man-{self._symbol}")
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: object) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if kind is None:
+            await self._dead_man.disarm(self._symbol)
+
+    async def _arm(self) -> None:
+        asked_at = asyncio.get_running_loop().time()  # The countdown starts no earlier than this.
+        await self._exchange.arm_dead_man(self._symbol, round(self._seconds * 1000))
+        self._ends_at = asked_at + self._seconds
+
+    async def _keep(self) -> None:
         pause = self._seconds / 3
         while True:
             await asyncio.sleep(pause)
@@ -89,7 +97,7 @@ class DeadMan:
                 pause = RETRY_SECONDS
                 continue
             try:
-                await self._arm(symbol, watch)
+                await self._arm()
             except ExchangeError as failure:
-                self._log.warning("dead_man_not_put_off", symbol=symbol, why=str(failure))
+                self._log.warning("dead_man_not_put_off", symbol=self._symbol, why=str(failure))
                 pause = RETRY_SECONDS

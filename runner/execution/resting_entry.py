@@ -106,9 +106,6 @@ class RestingEntry:
     async def run(self) -> None:
         """Until nothing rests, or until somebody else must decide. Raises: DuplicateEntry, JournalBroken."""
         trade_id = self._plan.trade_id
-        if (why := self._objection(Rests(self._first.leg, None))) is not None:  # Arming may have taken its time.
-            self._end(why)
-            return
         self._records.drive(trade_id)
         try:
             while await self._turn():

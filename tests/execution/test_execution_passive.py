@@ -1,6 +1,7 @@
 """Entries whose less liquid leg rests, over real sockets: filled whole, in pieces, never; chased, refused, ended by others."""
 
 import asyncio
+import itertools
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ async def test_filled_whole(tmp_path: Path) -> None:
         assert trade.held == {LegName.A: trade.plan.quantity_a, LegName.B: trade.plan.quantity_b}
         assert trade.plan.costs["resting_leg"] == "a"
         assert (told(rig)["ended"], told(rig)["quotes"], told(rig)["hedges"]) == ("filled", 1, 1)
+        assert "legs_unequal" not in rig.log.events(), "the hedge was this entry's own, nobody had to complete it"
         (maker,) = [fill for fill in rig.paper.desk.books.portfolios["paper-key"].trades if fill.maker]
         assert maker.commission == pytest.approx(maker.price * maker.quantity * D("0.0002"), abs=D("1e-8"))
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
@@ -101,9 +103,31 @@ async def test_what_is_too_small_to_hedge_for_too_long_is_taken_back(tmp_path: P
         assert told(rig)["unhedged_usd_seconds"] > 0.5
 
 
+async def test_the_naked_budget_ends_the_adding_up(tmp_path: Path) -> None:
+    """1.23 USD alone: after half a second the budget is spent, long before the entry's time is up."""
+    async with resting(tmp_path, naked_notional_usd_seconds_max=0.6) as rig:
+        entering = await entered(rig)
+        take(rig, 100)
+        assert not (await asyncio.wait_for(entering, 10)).executed
+        assert told(rig)["ended"] == "naked_budget"
+        assert rig.at_venue() == rig.believed() == {}
+
+
+async def test_a_hedge_without_an_answer_ends_the_resting(tmp_path: Path) -> None:
+    """No more may fill until the fate of what shall cover it is known."""
+    async with resting(tmp_path) as rig:
+        entering = await entered(rig)
+        rig.fault("executed-delayed", symbol="1MBABYDOGEUSDT", parameters={"delay_ms": 2500})
+        take(rig, 8_000)
+        await eventually(lambda: not at_rest(rig), 2.2)
+        assert (await entering).executed
+        assert told(rig)["ended"] == "hedge_slow"
+        assert_hedged(rig)
+
+
 async def test_nobody_comes(tmp_path: Path) -> None:
     async with resting(tmp_path, limit_wait_seconds=0.5) as rig:
-        outcome = await enter(rig)
+        outcome = await asyncio.wait_for(enter(rig), 15)
         assert outcome.denial is DenialCode.NOT_FILLED
         assert at_rest(rig) == []
         assert countdowns(rig) == {}
@@ -152,6 +176,27 @@ async def test_a_touch_that_comes_nearer_is_let_come(tmp_path: Path) -> None:
         assert told(rig)["quotes"] == 1
 
 
+async def test_a_flicker_is_not_chased(tmp_path: Path) -> None:
+    """Each quote has its share of the time: 30 s for six of them."""
+    async with resting(tmp_path, limit_wait_seconds=30, limit_chases_max=5) as rig:
+        entering = await entered(rig)
+        quote_cat(rig, BID - TICK, ASK - TICK)
+        await asyncio.sleep(0.3)
+        quote_cat(rig, BID, ASK)
+        take(rig, at_rest(rig)[0].quantity)
+        assert (await entering).executed
+        assert told(rig)["quotes"] == 1
+
+
+async def test_an_unfilled_entry_that_cannot_be_verified_is_finished_later(tmp_path: Path) -> None:
+    """Refused, and at once a ban: the account cannot be asked whether it is flat. Nobody forgets the trade."""
+    async with resting(tmp_path) as rig:
+        rig.fault("refused-418")
+        assert (await asyncio.wait_for(enter(rig), 20)).denial is DenialCode.NOT_FILLED
+        await eventually(lambda: the_trade(rig).status is TradeStatus.ROLLED_BACK, 20)
+        assert rig.book.open_by_pair == {}
+
+
 async def test_it_is_chased_so_often_and_no_more(tmp_path: Path) -> None:
     async with resting(tmp_path, limit_wait_seconds=1.2, limit_chases_max=2) as rig:
         entering = await entered(rig)
@@ -175,6 +220,10 @@ async def test_post_only_refused_is_quoted_again_and_counted(tmp_path: Path) -> 
         assert (await entering).executed
         assert_hedged(rig)
         assert (told(rig)["post_only_refused"], told(rig)["quotes"]) == (2, 3)
+        asked_ms = [order.intended_ms for order in quotes_of(rig)]
+        assert min(then - first for first, then in itertools.pairwise(asked_ms)) > 400, (
+            "not the same price in one breath"
+        )
 
 
 async def test_post_only_that_expires_after_it_was_accepted(tmp_path: Path) -> None:
