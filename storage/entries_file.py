@@ -4,7 +4,9 @@ import json
 import os
 import sqlite3
 from array import array
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -190,12 +192,21 @@ def _chunks(
 
 
 def _closed_before(connection: sqlite3.Connection, moment_ms: int) -> set[str]:
-    """Trades whose last step is their end, `closed`, before that moment. One that a late fill re-opened is not among them."""
+    """Trades whose last step is their end, `closed`, before that moment, and whose executions leave nothing: no dust, nothing late."""
     steps = (
         "SELECT trade_id, at_ms, json_extract(body, '$.status') FROM entries WHERE kind = 'trade_advanced' ORDER BY seq"
     )
     last = {trade_id: (at_ms, status) for trade_id, at_ms, status in connection.execute(steps)}
-    return {trade_id for trade_id, (at_ms, status) in last.items() if status == "closed" and at_ms < moment_ms}
+    closed = {trade_id for trade_id, (at_ms, status) in last.items() if status == "closed" and at_ms < moment_ms}
+    executions = (
+        "SELECT trade_id, json_extract(body, '$.leg'), json_extract(body, '$.fill.side'), json_extract(body, '$.fill.quantity') "
+        "FROM entries WHERE kind = 'fill_seen' AND trade_id IS NOT NULL"
+    )
+    held: defaultdict[tuple[str, str | None], Decimal] = defaultdict(Decimal)
+    for trade_id, leg, side, quantity in connection.execute(executions):
+        if trade_id in closed:
+            held[trade_id, leg] += Decimal(quantity) if side == "buy" else -Decimal(quantity)
+    return closed - {trade_id for (trade_id, _), quantity in held.items() if quantity}
 
 
 def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
