@@ -50,6 +50,10 @@ def status_of(parts: Components, settings: Settings, *, uptime_ns: int) -> Mappi
         "used_weight": parts.budget.used_weight,
         "user_stream_down": switches.user_stream_down,
         "foreign_orders": switches.foreign_orders,
+        "clock_skew_ms": parts.budget.venue_clock.skew_ms(),
+        "clock_problem": switches.clock_problem,
+        "rules_doubted": sorted(switches.rules_doubted),
+        "unprepared": dict(switches.unprepared),
         "feed": asdict(parts.provider.statistics),
         "journal": {
             "broken": parts.journal.broken,
@@ -70,6 +74,8 @@ def health_of(parts: Components, *, fatal: str | None) -> tuple[bool, Mapping[st
         "quotes": f"{feed.symbols_stale} of {feed.symbols} symbols stale" if feed.symbols_stale else None,
         "feed": "no connection open" if feed.connections and not feed.connections_open else None,
         "exchange": f"blocked for {parts.exchange.blocked_ms()} ms" if parts.exchange.blocked_ms() else None,
+        "clock": parts.switches.clock_problem,
+        "set_up": "; ".join(parts.switches.unprepared.values()) or None,
         "foreign_orders": f"{parts.switches.foreign_orders} seen" if parts.switches.foreign_orders else None,
         "attention": ", ".join(t.trade_id for t in parts.records.book.live_trades() if t.status == "attention") or None,
     }

@@ -1,6 +1,7 @@
 """What flows ask the exchange: reads only, patient, and within the budget that leaves the live runner its share."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -10,14 +11,14 @@ from typing import Any, Self
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from domain.errors import OutcomeUnknown, Unreachable
+from domain.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
 from domain.instruments import Instrument
 from domain.symbols import Symbol, exchange_id
 from runner.clock import SystemClock
 from runner.config import Settings
 from runner.exchange.budget import Budget, Priority
 from runner.exchange.client import make_client
-from runner.exchange.requests import ask
+from runner.exchange.requests import CLOCK_CODES, ask, reading
 from runner.exchange.rules import instrument_of
 from runner.exchange.wire import Unreadable, decimal_of
 from storage.market import FundingRate, Kline
@@ -25,8 +26,8 @@ from storage.market import FundingRate, Kline
 KLINES_PER_REQUEST_MAX = 1500
 FUNDINGS_PER_REQUEST_MAX = 1000
 ATTEMPTS = 4
-# A wrong key, an unknown symbol or a bad parameter stays wrong however often it is asked.
-_PASSING_CODES = frozenset({None, -1000, -1001, -1003, -1006, -1007, -1008, -1015, -1016, -1021})
+# 0: a limit told without a code. A wrong key, an unknown symbol or a bad parameter stays wrong however often it is asked.
+_PASSING_CODES = frozenset({None, -1000, -1001, -1003, -1006, -1007, -1008, -1015, -1016, -1021, 0})
 _WAIT_SECONDS_MAX = 90.0
 
 
@@ -174,7 +175,12 @@ class ExchangeReads:
     def _read(self, what: str, request: Callable[[], Awaitable[Any]], *, weight: int) -> Any:
         def once() -> Any:
             self._wait_for_budget(what, weight)
-            return self._runner.run(ask(what, request, timeout_seconds=self._timeout))
+            try:
+                return self._runner.run(ask(what, request, timeout_seconds=self._timeout))
+            except Refused as refused:
+                if refused.code in CLOCK_CODES:
+                    self._set_clock()
+                raise
 
         patience = Retrying(
             stop=stop_after_attempt(self._attempts),
@@ -183,6 +189,15 @@ class ExchangeReads:
             reraise=True,
         )
         return patience(once)
+
+    def _set_clock(self) -> None:
+        """Our timestamps are refused: from now on they are the exchange's. When it cannot be asked, the next try asks again."""
+        ticks = self._budget.venue_clock.ticks_ns
+        with contextlib.suppress(ExchangeError):
+            asked_ns = ticks()
+            reply = self._runner.run(ask("time", self._client.fapiPublicGetTime, timeout_seconds=self._timeout))
+            with reading("time"):
+                self._budget.venue_clock.measured(int(reply["serverTime"]), asked_ns, ticks())
 
     def _wait_for_budget(self, what: str, weight: int) -> None:
         """Let the minute pass rather than eat into the share that unwinding may need."""
@@ -203,7 +218,7 @@ async def _made(settings: Settings, budget: Budget) -> Any:
 
 
 def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, OutcomeUnknown):
+    if isinstance(error, OutcomeUnknown | Refused):
         return error.code in _PASSING_CODES
     return isinstance(error, Unreachable)
 

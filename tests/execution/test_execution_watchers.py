@@ -211,6 +211,37 @@ async def test_a_jump_of_the_wall_clock_is_noticed_and_disturbs_no_request(tmp_p
         await eventually(lambda: rig.switches.clock_problem is None)
 
 
+async def test_an_exit_in_a_ban_leaves_at_its_end(tmp_path: Path) -> None:
+    """The exchange hears nothing from anybody for as long as it said, then the exit, and the trade is flat."""
+    async with watched(tmp_path) as watch:
+        rig = watch.rig
+        trade = await watch.open_trade()
+        rig.paper.desk.limits.ban_everybody(1_500)
+        await asyncio.gather(rig.engine.execute_signal(rig.signal(SignalType.EXIT)), _banned_silence(rig))
+        await eventually(lambda: trade.status is TradeStatus.CLOSED)
+        assert rig.at_venue() == rig.believed() == {}
+        assert rig.budget.bans == 1, "nobody knocked twice"
+
+
+async def _banned_silence(rig: Rig) -> None:
+    """From the first refusal to the end of the ban: not one request, then within a moment an order."""
+    await eventually(lambda: rig.venue.blocked_ms() > 0)
+    loop = asyncio.get_running_loop()
+    knocks: list[float] = []
+    charge = rig.paper.desk.limits.charge
+
+    def counted(address: str, weight: int) -> int:
+        knocks.append(loop.time())
+        return charge(address, weight)
+
+    rig.paper.desk.limits.charge = counted  # type: ignore[method-assign]
+    ends = loop.time() + rig.venue.blocked_ms() / 1000
+    sent = len(rig.paper.desk.orders_log)
+    await eventually(lambda: len(rig.paper.desk.orders_log) > sent)
+    assert loop.time() - ends < 1.0
+    assert min(knocks) >= ends - 0.001
+
+
 # Set-up
 
 

@@ -1,8 +1,13 @@
-"""A project folder for tests: configuration and pairs that point at a served market."""
+"""A project folder for tests: configuration and pairs that point at a served market; and the serving itself."""
 
+import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
+
+from paper.markets import SyntheticMarket
+from paper.server import PaperExchange
 
 PAIRS: list[dict[str, Any]] = [
     {"pair_id": "LTC_BCH", "leg_a": "LTC/USDT", "leg_b": "BCH/USDT", "hedge_ratio": 4.1},
@@ -16,3 +21,28 @@ def write_project(folder: Path, rest_url: str, pairs: list[dict[str, Any]] | Non
     config.write_text(json.dumps({"data": {"rest_url": rest_url}, "control": {"port": 0}}))
     pairs_path.write_text(json.dumps({"pairs": PAIRS if pairs is None else pairs}))
     return config, pairs_path
+
+
+class ExchangeThread:
+    """Serves a synthetic market until stopped; counts nothing, changes nothing."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self.rest_url = ""
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._ready.wait(30), "the paper exchange did not start"
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with PaperExchange(SyntheticMarket(seed=self._seed)) as exchange:
+            self.rest_url = exchange.rest_url
+            self._ready.set()
+            await self._stop.wait()
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(30)

@@ -1,0 +1,73 @@
+"""A job's questions share the address with the live runner: they wait for its sake, and say so in one line when they cannot."""
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flows_project import ExchangeThread, write_project
+
+from domain.errors import Unreachable
+from flows.jobs.exchange_reads import ExchangeReads
+from runner.config import Settings, load_settings
+from runner.exchange.budget import MINUTE_MS, Priority
+
+
+@pytest.fixture
+def own_exchange() -> Iterator[str]:
+    """Not shared: these tests ban its clients and move its clock."""
+    thread = ExchangeThread(9)
+    thread.start()
+    yield thread.rest_url
+    thread.stop()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, own_exchange: str) -> Settings:
+    return load_settings(write_project(tmp_path, own_exchange)[0])
+
+
+def make_wrong(url: str, kind: str, **parameters: Any) -> None:
+    body = json.dumps({"kind": kind, "parameters": parameters}).encode()
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/paper/faults", data=body, method="POST")) as reply:  # noqa: S310
+        assert reply.status == 200
+
+
+def test_a_short_ban_is_waited_for(settings: Settings, own_exchange: str) -> None:
+    make_wrong(own_exchange, "ban", duration_ms=1_500)
+    with ExchangeReads(settings) as reads:
+        began = time.monotonic()
+        assert reads.positions() == {}
+        assert time.monotonic() - began > 1.5
+        assert reads._budget.bans == 1, "one refusal, no second knock"
+
+
+def test_a_long_ban_is_one_line(settings: Settings, own_exchange: str) -> None:
+    make_wrong(own_exchange, "ban", duration_ms=600_000)
+    with ExchangeReads(settings) as reads:
+        with pytest.raises(Unreachable) as caught:
+            reads.positions()
+        assert "try again in 60" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert reads._budget.bans == 1
+
+
+def test_a_minute_that_is_used_up_is_left_to_the_live_runner(settings: Settings) -> None:
+    """What others have used stands in the first reply; from there on a job takes no more than its share."""
+    with ExchangeReads(settings) as reads:
+        budget = reads._budget
+        reads.time()
+        venue_ms = budget.venue_clock.now_ms()
+        budget.observe(200, {"x-mbx-used-weight-1m": "1600"}, "")
+        assert budget.wait_ms(Priority.ENTRY, 1) == 0
+        assert 0 < budget.wait_ms(Priority.BACKGROUND, 1) <= MINUTE_MS - venue_ms % MINUTE_MS + 1_000
+
+
+def test_a_clock_that_is_wrong_is_set_right(settings: Settings, own_exchange: str) -> None:
+    make_wrong(own_exchange, "clock-skew", skew_ms=3_600_000)
+    with ExchangeReads(settings) as reads:
+        assert reads.positions() == {}
+        assert abs(reads._budget.venue_clock.skew_ms() + 3_600_000) < 1_000
