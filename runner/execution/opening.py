@@ -148,28 +148,32 @@ class Opener:
             for leg in LegName
             if any(not order.is_settled for order in self._orders(trade, leg))
         ]
+        cancelling: dict[LegName, asyncio.Task[None]] = {}
         relief: asyncio.Task[None] | None = None
-        cancelled: set[LegName] = set()
+        said = False
         try:
             while waiting := [task for task in concluding if not task.done()]:
                 standing = self._standing(trade)
                 spent = self._budget_is_spent(trade)
+                if spent and not said:
+                    said = True
+                    self._say_spent(trade)
                 plan = opening_plan(standing[LegName.A], standing[LegName.B], budget_spent=spent)
-                for leg in self._legs_to_cancel(plan, standing, spent=spent) - cancelled:
-                    cancelled.add(leg)
-                    await self._cancel(self._orders(trade, leg))
-                if relief is not None and relief.done():
-                    relief.result()
                 alone = LEGS_TO_RELIEVE.get(plan)
                 if alone is not None and (relief is None or relief.done()):
+                    if relief is not None:
+                        relief.result()
                     relief = asyncio.create_task(self._relieve(trade, alone))
+                for leg in self._legs_to_cancel(plan, standing, spent=spent) - cancelling.keys():
+                    # Beside all else: a cancel without an answer must not keep anything waiting.
+                    cancelling[leg] = asyncio.create_task(self._cancel(self._orders(trade, leg)))
                 await asyncio.wait(waiting, timeout=self._look_seconds(trade), return_when=asyncio.FIRST_COMPLETED)
-            for task in concluding:
+            for task in [*concluding, *(task for task in cancelling.values() if task.done())]:
                 task.result()
             if relief is not None:
                 await relief
         finally:
-            tasks = [*concluding, *([] if relief is None else [relief])]
+            tasks = [*concluding, *cancelling.values(), *([] if relief is None else [relief])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -206,6 +210,20 @@ class Opener:
         left = self._budget_usd_seconds - trade.naked_notional_usd_seconds(self._records.clock.now_ms())
         return min(LOOK_SECONDS, max(CLOCK_SECONDS, left / naked_usd)) if naked_usd > 0 and left > 0 else LOOK_SECONDS
 
+    def _spent_facts(self, trade: TradeState) -> dict[str, Any]:
+        now_ms = self._records.clock.now_ms()
+        return {
+            "naked_notional_usd_seconds": round(trade.naked_notional_usd_seconds(now_ms), 1),
+            "naked_notional_usd_seconds_max": self._budget_usd_seconds,
+            "held_a": str(trade.held[LegName.A]),
+            "held_b": str(trade.held[LegName.B]),
+            "open": [order.intent.client_order_id for order in trade.unsettled()],
+        }
+
+    def _say_spent(self, trade: TradeState) -> None:
+        facts = self._spent_facts(trade)
+        self._records.log.error("naked_budget_spent", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
+
     async def _relieve(self, trade: TradeState, leg: LegName) -> None:
         """Take back what this leg holds without its sibling, whose fate is still open. What that one turns out to hold is taken
         back once it is known. Nothing can be done while the excess is on the very leg whose order is open."""
@@ -213,23 +231,16 @@ class Opener:
         trim = relief_of(now)
         if trim.leg is not leg:
             return
-        facts = {
-            "naked_notional_usd_seconds": round(now.naked_notional_usd_seconds, 1),
-            "naked_notional_usd_seconds_max": self._budget_usd_seconds,
-            "leg": str(leg),
-            "held": str(trade.held[leg]),
-            "open": [order.intent.client_order_id for order in trade.unsettled()],
-        }
-        if trade.status is TradeStatus.OPENING:
-            self._records.log.error("naked_budget_spent", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
         if trim.obstacle is None:
-            await self._send([self._order_of(trade, trim)], self._step(trade, Action.TRIM, {"budget": facts}))
+            await self._send(
+                [self._order_of(trade, trim)], self._step(trade, Action.TRIM, {"budget": self._spent_facts(trade)})
+            )
             await self._driver.conclude(self._orders(trade, leg))
             return
         if now.gap.error < HALF:
             return  # Its sibling holds more than is missing: closing all of it would bare more than it covers.
         if trade.status is TradeStatus.OPENING:
-            await self._records.establish(self._step(trade, Action.UNWIND, {"budget": facts}))
+            await self._records.establish(self._step(trade, Action.UNWIND, {"budget": self._spent_facts(trade)}))
         await self._closer.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None, legs=(leg,))
 
     # Ways out

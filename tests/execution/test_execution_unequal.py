@@ -224,11 +224,21 @@ async def test_a_spent_budget_closes_the_held_leg_without_waiting(
         rig.fault("user-frozen", count=1)
         rig.fault(kind, element=1, parameters=parameters)
         rig.fault("hidden", element=1, parameters={"delay_ms": 1500})
-        rig.fault("lost-503", method="GET", path="/fapi/v1/order", symbol="1MBABYDOGEUSDT", count=12)
+        rig.fault("lost-503", method="GET", path="/fapi/v1/order", symbol="1MBABYDOGEUSDT", count=6)
+        rig.fault("lost-delayed", method="DELETE", path="/fapi/v1/order", parameters={"delay_ms": 1500})
+        closing_when_cancel_failed: list[bool] = []
+
+        def warned(event: str, /, **facts: Any) -> None:
+            rig.log.info(event, **facts)
+            if event == "cancel_unknown":
+                closing_when_cancel_failed.append(the_trade(rig).attempts(A, Purpose.EXIT) > 0)
+
+        rig.log.warning = warned  # type: ignore[method-assign]
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert not outcome.executed, rig.log.said
         assert rig.at_venue() == rig.believed() == {}
-        assert "naked_budget_spent" in rig.log.events()
+        assert rig.log.events().count("naked_budget_spent") == 1
+        assert closing_when_cancel_failed == [True], "a cancel without an answer keeps nothing waiting"
         closed_a = next(
             order for order in the_trade(rig).orders.values() if order.intent.leg is A and order.intent.side == "buy"
         )
