@@ -118,7 +118,8 @@ class AccountView:
         doubtful = set()
         for symbol in sorted({*positions, *live}):
             gap = self._net(positions, symbol) - after.get(symbol, ZERO)
-            if gap == (self._known(symbol) or ZERO) and before.get(symbol) == after.get(symbol):
+            as_expected = gap == (self._known(symbol) or ZERO) and before.get(symbol) == after.get(symbol)
+            if as_expected and not self._in_flight(symbol):
                 self._agree(symbol, gap)
             else:
                 doubtful.add(symbol)
@@ -154,22 +155,26 @@ class AccountView:
             return Verdict.AGREED, ZERO
         if gaps[0] != gaps[1]:
             return Verdict.UNREADABLE, ZERO  # The books moved meanwhile: which of them was the answer about?
-        booked, strangers = await self._fills_of_others(symbol, whole_history=known is None)
-        if booked:
-            return Verdict.CHANGED, ZERO  # Late executions of our own: the comparison was about older books.
-        rest = gaps[-1] - (known or ZERO)
-        adopted = await self._adopt(strangers, rest)
-        rest -= sum((share.fill.quantity * share.fill.side.sign for share in adopted), ZERO)
-        if rest != 0 and not suffix_explains(_theirs(strangers, adopted), rest):
-            if known is not None:  # What we took for known may have come from a replica that was behind.
-                _, strangers = await self._fills_of_others(symbol, whole_history=True)
-            if not suffix_explains(_theirs(strangers, adopted), rest + (known or ZERO)):
-                # Never learned, it may have been there before us; but not if it is our own holding that seems to be gone.
-                reduces = rest * self._records.book.positions().get(symbol, ZERO) < 0
-                if known is not None or reduces:
-                    return Verdict.UNEXPLAINED, rest
-                if not self._persists(symbol, rest):
-                    return Verdict.UNREADABLE, ZERO
+        rest, adopted = gaps[-1] - (known or ZERO), list[Share]()
+        # First what was executed since we last agreed; then all there is, for what we took for known may have come from a
+        # replica that was behind.
+        for whole_history in (True,) if known is None else (False, True):
+            booked, strangers = await self._fills_of_others(symbol, whole_history=whole_history)
+            if booked:
+                return Verdict.CHANGED, ZERO  # Late executions of our own: the comparison was about older books.
+            shares = await self._adopt(strangers, rest)
+            adopted += shares
+            rest -= sum((share.fill.quantity * share.fill.side.sign for share in shares), ZERO)
+            theirs = _theirs(strangers, adopted)
+            if rest == 0 or suffix_explains(theirs, rest + (known or ZERO) if whole_history else rest):
+                break
+        else:
+            # Never learned, it may have been there before us; but not if it is our own holding that seems to be gone.
+            reduces = rest * self._records.book.positions().get(symbol, ZERO) < 0
+            if known is not None or reduces:
+                return Verdict.UNEXPLAINED, rest
+            if not self._persists(symbol, rest):
+                return Verdict.UNREADABLE, ZERO
         if rest != 0:
             self._records.log.warning("foreign_holding", symbol=symbol, quantity=str((known or ZERO) + rest))
         self._agree(symbol, (known or ZERO) + rest)

@@ -58,6 +58,7 @@ class Lifecycle:
         self._counters = counters
         self._halt = halt
         self._resuming: set[TradeId] = set()
+        self._is_checking = False
 
     # Closing
 
@@ -196,13 +197,18 @@ class Lifecycle:
         self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")
 
     async def check_lost_legs(self) -> None:
-        """Look for legs that others closed while nobody listened."""
+        """Look for legs that others closed while nobody listened. One look at a time: who comes while it waits need not."""
+        if self._is_checking:
+            return
+        self._is_checking = True
         try:
             for symbol in sorted(await self._view.survey()):
                 async with self._locks.hold([symbol], Urgency.CHECK):
                     await self._view.check([symbol])
         except JournalBroken as error:
             self._halt(f"journal broken: {error}")
+        finally:
+            self._is_checking = False
 
     def foreign_fill(self, fill: Fill) -> None:
         """An execution of the exchange's own order, or of a stranger's: it may have closed what one of our trades holds."""

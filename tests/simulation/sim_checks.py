@@ -78,6 +78,12 @@ def _check_positions(world: "World", book: Book) -> None:
                 f"{symbol}: the venue holds {truth.get(symbol, ZERO)}, our books say {believed.get(symbol, ZERO)}"
                 f" and others hold {foreign.get(symbol, ZERO)}"
             )
+        by_hand = world.by_hand.get(symbol, ZERO)
+        if not min(by_hand, ZERO) <= foreign.get(symbol, ZERO) <= max(by_hand, ZERO):
+            world.violate(
+                f"{symbol}: a person held {by_hand} and did not add to it, yet {foreign.get(symbol, ZERO)} is nobody's of ours:"
+                " what others closed of our trades was not taken for their exit"
+            )
 
 
 def _check_fills(world: "World", replayed: Book) -> None:

@@ -116,6 +116,7 @@ class SeededScript:
             venue = world.exchange.desk.venue
             venue.manual_trade(world.exchange.portfolio, symbol, quantity, None, world.exchange.clock.now_ms())
             world.exchange.commit()
+            world.by_hand[symbol] = quantity
             world.tell(f"a person holds {quantity} {symbol}")
         # The dead-man switch takes a person's orders with it, which is documented; so there are none where it is used.
         if self._seed.random() < 0.4 and world.execution.dead_man_seconds == 0:

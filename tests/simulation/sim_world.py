@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Protocol
 
 from sim_checks import check_flat, check_rest
@@ -79,6 +80,8 @@ class World:
         sabotage: Callable[[SimRunner], None] | None = None,
     ) -> None:
         self.seed = seed
+        self.by_hand: dict[str, Decimal] = {}
+        """What a person holds from the beginning; whatever happens to it, it only becomes less."""
         self.random = random.Random(f"{seed}-script")
         self.script = script
         self.pairs = {pair.pair_id: pair for pair in pairs}
