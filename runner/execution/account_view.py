@@ -83,8 +83,11 @@ class AccountView:
         """What the account holds in a symbol that is not ours, as last learned."""
         return self._foreign.get(symbol, ZERO)
 
-    async def check(self, symbols: Collection[Symbol]) -> Finding:
-        """Compare, explain, book. Raises: JournalBroken. A venue that does not answer is a verdict, not an error."""
+    async def check(self, symbols: Collection[Symbol], *, suspicious: bool = False) -> Finding:
+        """Compare, explain, book. Raises: JournalBroken. A venue that does not answer is a verdict, not an error.
+
+        `suspicious`: something else says that a position is gone, so agreement alone is not believed: executions are asked for.
+        """
         before = self._records.book.positions()
         try:
             positions = await self._exchange.positions()
@@ -92,7 +95,7 @@ class AccountView:
             differences = {}
             verdicts = [Verdict.AGREED]
             for symbol in sorted(symbols):
-                verdict, rest = await self._judge(symbol, positions, (before, after))
+                verdict, rest = await self._judge(symbol, positions, (before, after), suspicious=suspicious)
                 verdicts.append(verdict)
                 if verdict is Verdict.UNEXPLAINED:
                     differences[symbol] = rest
@@ -142,6 +145,8 @@ class AccountView:
         symbol: Symbol,
         positions: Mapping[Symbol, Position],
         books: tuple[Mapping[Symbol, Decimal], Mapping[Symbol, Decimal]],
+        *,
+        suspicious: bool,
     ) -> tuple[Verdict, Decimal]:
         if self._in_flight(symbol):
             return Verdict.UNREADABLE, ZERO
@@ -151,6 +156,8 @@ class AccountView:
         ]  # News may have been booked while the question was away.
         known = self._known(symbol)
         if (known or ZERO) in gaps:
+            if suspicious and await self._hears_of_strangers(symbol):
+                return Verdict.UNREADABLE, ZERO
             self._agree(symbol, known or ZERO)
             return Verdict.AGREED, ZERO
         if gaps[0] != gaps[1]:
@@ -179,6 +186,12 @@ class AccountView:
             self._records.log.warning("foreign_holding", symbol=symbol, quantity=str((known or ZERO) + rest))
         self._agree(symbol, (known or ZERO) + rest)
         return (Verdict.CHANGED if adopted else Verdict.AGREED), ZERO
+
+    async def _hears_of_strangers(self, symbol: Symbol) -> bool:
+        """Somebody traded whom we had not heard of: the positions that agree with us may be older than that."""
+        heard_of = set(self._strangers)
+        booked, _ = await self._fills_of_others(symbol, whole_history=False)
+        return booked or self._strangers != heard_of
 
     def _persists(self, symbol: Symbol, rest: Decimal) -> bool:
         """One answer may come from a replica that is behind; the same one seconds later does not."""

@@ -19,7 +19,7 @@ from domain.pieces import Piece, is_dust, next_piece
 from domain.symbols import Symbol, TradeId
 from domain.trades import OrderState, TradeState
 from runner.config import ExecutionSettings
-from runner.execution.account_view import AccountView, Finding, Verdict
+from runner.execution.account_view import PERSISTS_SECONDS, AccountView, Finding, Verdict
 from runner.execution.desk import QuoteOf
 from runner.execution.freezing import after_rollback
 from runner.execution.order_driver import OrderDriver
@@ -64,6 +64,7 @@ class Closer:
         self._failures_max = max(1, settings.max_order_retries)
         self._doubt_rules = doubt_rules
         self._unverified_since_ns: dict[TradeId, int] = {}
+        self._there_since_ns: dict[tuple[TradeId, LegName], tuple[int, int]] = {}
 
     async def close(
         self, trade: TradeState, *, reason: ExitReason, exit_z: float | None, legs: Collection[LegName] = tuple(LegName)
@@ -147,10 +148,10 @@ class Closer:
             await self._records.clock.sleep(pause)
         finding = None
         if state.remedy is not None and state.remedy is not Remedy.WAIT:
-            finding = await self._view.check([trade.symbol_of(leg)])
+            finding = await self._view.check([trade.symbol_of(leg)], suspicious=state.is_plain)
             if finding.verdict is Verdict.CHANGED:
                 return True  # Somebody else closed a part of it: look at what is held now.
-            if finding.verdict is Verdict.UNREADABLE and state.is_plain:
+            if state.is_plain and not self._is_surely_there(trade, leg, state, finding):
                 return False  # It may be gone; a plain order would open the opposite.
         intent = self._intent(trade, leg, state, finding)
         if finding is not None and finding.verdict is Verdict.UNEXPLAINED and not (intent and intent.reduce_only):
@@ -160,6 +161,17 @@ class Closer:
             return False
         await self._driver.send([intent])
         return True
+
+    def _is_surely_there(self, trade: TradeState, leg: LegName, state: Escalation, finding: Finding) -> bool:
+        """The venue refused to reduce what its positions say is there. Of the two the positions may be the older news, so they
+        are believed once they have said the same for longer than a replica is behind."""
+        key, now_ns = (trade.trade_id, leg), self._records.clock.monotonic_ns()
+        if finding.verdict is not Verdict.AGREED:
+            self._there_since_ns.pop(key, None)
+            return finding.verdict is Verdict.UNEXPLAINED  # Which lets reduce-only orders pass, and says so.
+        failures, since_ns = self._there_since_ns.get(key, (state.failures, now_ns))
+        self._there_since_ns[key] = (state.failures, since_ns if failures == state.failures else now_ns)
+        return now_ns - self._there_since_ns[key][1] > PERSISTS_SECONDS * 1e9
 
     # One order
 
@@ -327,6 +339,8 @@ class Closer:
         if self._needs_proof(trade, status) and not await self._verified(trade, reason):
             return False
         self._unverified_since_ns.pop(trade.trade_id, None)
+        for leg in LegName:
+            self._there_since_ns.pop((trade.trade_id, leg), None)
         dust = self._dust_facts(trade)
         await self._say(trade, status, reason, exit_z)
         self._records.release(trade.trade_id)
