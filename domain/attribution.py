@@ -4,7 +4,7 @@ The venue speaks of one net position a symbol; several trades may share it. What
 held on that side, oldest first, and never more than they hold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import NamedTuple
 
@@ -27,22 +27,30 @@ class Share(NamedTuple):
     fill: Fill
 
 
+def held_at(trade: TradeState, leg: LegName, at_ms: int) -> Decimal:
+    """What a trade held of a leg at a moment of the venue's clock, by the executions booked until now; unsigned."""
+    return sum((change for when_ms, of, change in trade.executions if of is leg and when_ms <= at_ms), ZERO)
+
+
 def holders(
-    trades: Sequence[TradeState], symbol: Symbol, closing_sign: int, at_ms: int
-) -> list[tuple[TradeState, LegName]]:
-    """The legs that an order of this sign (+1 buys) reduced at that time, oldest trade first. Times are the venue's."""
+    trades: Iterable[TradeState], symbol: Symbol, closing_sign: int, at_ms: int
+) -> list[tuple[TradeState, LegName, Decimal]]:
+    """The legs that an order of this sign (+1 buys) reduced at that moment, with what they held; oldest trade first.
+
+    A trade that is over by now counts as well: what it has closed since then, thinking it was there, was somebody else's.
+    """
     found = [
-        (trade, leg)
+        (trade, leg, held)
         for trade in trades
         for leg in LegName
         if trade.symbol_of(leg) == symbol
-        and trade.signed_held(leg) * closing_sign < 0
-        and trade.first_fill_ms.get(leg, at_ms) <= at_ms
+        and trade.plan.side.side_of(leg).sign * closing_sign < 0
+        and (held := held_at(trade, leg, at_ms)) > 0
     ]
-    return sorted(found, key=lambda pair: (pair[0].plan.at_ms, pair[0].trade_id))
+    return sorted(found, key=lambda holder: (holder[0].plan.at_ms, holder[0].trade_id))
 
 
-def share_out(fill: Fill, trades: Sequence[TradeState], quantity_max: Decimal) -> list[Share]:
+def share_out(fill: Fill, trades: Iterable[TradeState], quantity_max: Decimal) -> list[Share]:
     """Give at most `quantity_max` of the execution to those who held. Fees go with the quantities; nothing is lost.
 
     The first share keeps the execution's identity, so that news of it told twice is known; the others carry `#2`, `#3`.
@@ -50,8 +58,8 @@ def share_out(fill: Fill, trades: Sequence[TradeState], quantity_max: Decimal) -
     """
     left = min(fill.quantity, quantity_max)
     shares: list[Share] = []
-    for trade, leg in holders(trades, fill.symbol, fill.side.sign, fill.at_ms):
-        part = min(left, abs(trade.held[leg]))
+    for trade, leg, held in holders(trades, fill.symbol, fill.side.sign, fill.at_ms):
+        part = min(left, held)
         if part <= 0:
             break
         left -= part

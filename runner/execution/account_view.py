@@ -270,7 +270,7 @@ class AccountView:
         for fill in reversed(strangers):
             if fill.side.sign * difference <= 0 or left == 0:
                 continue
-            shares = share_out(fill, list(self._records.book.live_trades()), left)
+            shares = share_out(fill, self._records.book.trades.values(), left)
             left -= sum((share.fill.quantity for share in shares), ZERO)
             adopted += shares
             await self._book(shares)
@@ -301,6 +301,8 @@ class AccountView:
         for trade in touched.values():
             if trade.status is TradeStatus.OPEN and not trade.is_hedged:
                 self.on_lost_leg(trade)
+            elif trade.status.is_over:  # It closed what was not there any more: somebody else's share is missing now.
+                self._records.on_late_news(trade.trade_id)
 
     # News of the stream
 
@@ -328,7 +330,7 @@ class AccountView:
             return
         if (fill.symbol, fill.exchange_trade_id) not in self._strangers:
             # The queries do not say: the exchange's own word must do.
-            await self._book(share_out(fill, list(self._records.book.live_trades()), fill.quantity))
+            await self._book(share_out(fill, self._records.book.trades.values(), fill.quantity))
         if not self._records.book.knows_fill(fill):
             self._records.log.error(
                 "forced_fill_unexplained", symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
