@@ -29,7 +29,9 @@ async def test_a_late_order_of_an_old_trade_beside_a_new_one(tmp_path: Path) -> 
         rig.fault("lost-503")
         assert not (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         (old,) = rig.book.trades.values()
-        await eventually(lambda: rig.engine.in_flight == 0)  # The look at lost legs after the start holds the symbols, too.
+        await eventually(
+            lambda: rig.engine.in_flight == 0
+        )  # The look at lost legs after the start holds the symbols, too.
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         new = rig.book.open_by_pair[PAIR.pair_id]
         held = rig.at_venue()
