@@ -10,7 +10,7 @@ from exchange_rig import XRP, Adapter, D, adapted, fault, order
 from scripted_market import ScriptedMarket
 from waiting import eventually
 
-from domain.orders import OrderChange, Side
+from domain.orders import OrderChange, OrderReport, Side
 from domain.symbols import Symbol
 from paper.options import ExchangeOptions, StreamOptions
 from paper.server import PaperExchange
@@ -148,8 +148,10 @@ async def test_a_session_rolls_over_without_a_gap() -> None:
         exchange.market.set_book("XRPUSDT", [("0.4999", 10_000_000)], [("0.5001", 10_000_000)])
         sent = 0
         while listener.heard("user_stream_rolled_over") < 4:
-            await adapter.venue.place([order(f"tdm-{sent}", quantity=D(10))])
+            (answer,) = await adapter.venue.place([order(f"tdm-{sent}", quantity=D(10))])
+            assert isinstance(answer, OrderReport)
             sent += 1
+            await asyncio.sleep(0.02)  # The order rate is limited.
         await eventually(lambda: len({news.fill.exchange_trade_id for news in listener.news if news.fill}) >= sent)
         filled = {news.report.client_order_id for news in listener.news if news.fill}
         assert filled == {f"tdm-{n}" for n in range(sent)}
