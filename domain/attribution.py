@@ -12,7 +12,7 @@ import msgspec
 
 from domain.orders import Fill, LegName
 from domain.symbols import Symbol
-from domain.trades import ZERO, TradeState
+from domain.trades import SHARE_MARK, ZERO, TradeState
 
 FORCED_PREFIXES = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
 """Client ids of the orders that the exchange itself makes: liquidation, auto-deleveraging, delisting."""
@@ -50,20 +50,23 @@ def holders(
     return sorted(found, key=lambda holder: (holder[0].plan.at_ms, holder[0].trade_id))
 
 
-def share_out(fill: Fill, trades: Iterable[TradeState], quantity_max: Decimal) -> list[Share]:
+def share_out(
+    fill: Fill, trades: Iterable[TradeState], quantity_max: Decimal, *, booked: Sequence[Decimal] = ()
+) -> list[Share]:
     """Give at most `quantity_max` of the execution to those who held. Fees go with the quantities; nothing is lost.
 
-    The first share keeps the execution's identity, so that news of it told twice is known; the others carry `#2`, `#3`.
-    What nobody of ours held is in no share.
+    `booked` are the shares given before. The first share keeps the execution's identity, so that news of it told twice is
+    known; the others carry `#2`, `#3`. What nobody of ours held is in no share.
     """
-    left = min(fill.quantity, quantity_max)
+    left = min(fill.quantity - sum(booked, ZERO), quantity_max)
     shares: list[Share] = []
     for trade, leg, held in holders(trades, fill.symbol, fill.side.sign, fill.at_ms):
         part = min(left, held)
         if part <= 0:
             break
         left -= part
-        identity = fill.exchange_trade_id if not shares else f"{fill.exchange_trade_id}#{len(shares) + 1}"
+        number = len(booked) + len(shares) + 1
+        identity = fill.exchange_trade_id if number == 1 else f"{fill.exchange_trade_id}{SHARE_MARK}{number}"
         fee = (fill.fee * part / fill.quantity).quantize(FEE_PLACES, ROUND_HALF_EVEN)
         shares.append(
             Share(trade, leg, msgspec.structs.replace(fill, exchange_trade_id=identity, quantity=part, fee=fee))

@@ -93,8 +93,6 @@ REMEDIES: Mapping[int, Remedy] = MappingProxyType({
 })
 # fmt: on
 
-DOUBTED = frozenset({-1013, -1111, -2027, -4003, -4004, -4005, -4014, -4023, -4164})
-"""Codes that say our copy of the contract's rules is outdated."""
 LADDER_STEPS_MAX = 10
 COUNTED_NOT = frozenset({Remedy.WAIT})
 CALLS_AT_ONCE = frozenset({Remedy.HALTED, Remedy.PERSON})

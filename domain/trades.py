@@ -37,6 +37,8 @@ DAY_MS = 86_400_000
 ROLLBACKS_KEPT = 100
 DUST_FACT = "dust_"
 """Facts of a trade's end that begin so declare what was left of a leg."""
+SHARE_MARK = "#"
+"""Parts of one execution that belong to several trades are booked as `7`, `7#2`, `7#3`."""
 EVERY_PAIR = PairId("*")
 """Stands for all pairs where a freeze names its pair."""
 
@@ -243,12 +245,17 @@ class Book:
         self._live: dict[TradeId, TradeState] = {}
         self._late: dict[TradeId, TradeState] = {}
         self._fills: set[tuple[Symbol, str]] = set()
+        self._shared: dict[tuple[Symbol, str], list[Decimal]] = {}
         self._fundings: set[str] = set()
         self._last_funding_ms = 0
         self._closed: dict[TradeId, tuple[int, Decimal]] = {}
 
     def knows_fill(self, fill: Fill) -> bool:
         return (fill.symbol, fill.exchange_trade_id) in self._fills
+
+    def shares_of(self, fill: Fill) -> list[Decimal]:
+        """The parts of somebody else's execution that are booked as exits of our trades."""
+        return self._shared.get((fill.symbol, fill.exchange_trade_id), [])
 
     def knows_funding(self, unique_key: str) -> bool:
         return unique_key in self._fundings
@@ -299,6 +306,9 @@ class Book:
             raise InvariantBroken(f"execution {identity} is booked twice")
         self._fills.add(identity)
         order = self.orders.get(entry.fill.client_order_id)
+        if order is None:
+            whole = (identity[0], identity[1].split(SHARE_MARK)[0])
+            self._shared.setdefault(whole, []).append(entry.fill.quantity)
         if order is not None:
             order.seen += entry.fill.quantity
         if entry.trade_id is None or entry.leg is None or entry.purpose is None:

@@ -172,7 +172,7 @@ class AccountView:
             shares = await self._adopt(strangers, rest)
             adopted += shares
             rest -= sum((share.fill.quantity * share.fill.side.sign for share in shares), ZERO)
-            theirs = _theirs(strangers, adopted)
+            theirs = [self._left_of(fill) * fill.side.sign for fill in strangers]
             if rest == 0 or suffix_explains(theirs, rest + (known or ZERO) if whole_history else rest):
                 break
         else:
@@ -223,6 +223,8 @@ class AccountView:
         booked, strangers = False, []
         for fill in fills:
             if book.knows_fill(fill):
+                if 0 < sum(book.shares_of(fill), ZERO) < fill.quantity:
+                    strangers.append(fill)  # Only a part of it was an exit of ours.
                 continue
             order = by_exchange_id.get(fill.exchange_order_id)
             owner = order.intent.client_order_id if order is not None else await self._owner(symbol, fill)
@@ -270,11 +272,19 @@ class AccountView:
         for fill in reversed(strangers):
             if fill.side.sign * difference <= 0 or left == 0:
                 continue
-            shares = share_out(fill, self._records.book.trades.values(), left)
+            shares = self._shares(fill, left)
             left -= sum((share.fill.quantity for share in shares), ZERO)
             adopted += shares
             await self._book(shares)
         return adopted
+
+    def _shares(self, fill: Fill, quantity_max: Decimal) -> list[Share]:
+        book = self._records.book
+        return share_out(fill, book.trades.values(), quantity_max, booked=book.shares_of(fill))
+
+    def _left_of(self, fill: Fill) -> Decimal:
+        """What of somebody else's execution was no exit of ours."""
+        return fill.quantity - sum(self._records.book.shares_of(fill), ZERO)
 
     async def _book(self, shares: Iterable[Share]) -> None:
         touched: dict[str, TradeState] = {}
@@ -330,17 +340,8 @@ class AccountView:
             return
         if (fill.symbol, fill.exchange_trade_id) not in self._strangers:
             # The queries do not say: the exchange's own word must do.
-            await self._book(share_out(fill, self._records.book.trades.values(), fill.quantity))
+            await self._book(self._shares(fill, fill.quantity))
         if not self._records.book.knows_fill(fill):
             self._records.log.error(
                 "forced_fill_unexplained", symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
             )
-
-
-def _theirs(strangers: Sequence[Fill], adopted: Sequence[Share]) -> list[Decimal]:
-    """Signed quantities of what was not ours, oldest first; of a shared execution what is left of it."""
-    taken: dict[str, Decimal] = {}
-    for share in adopted:
-        whole = share.fill.exchange_trade_id.split("#")[0]
-        taken[whole] = taken.get(whole, ZERO) + share.fill.quantity
-    return [(fill.quantity - taken.get(fill.exchange_trade_id, ZERO)) * fill.side.sign for fill in strangers]

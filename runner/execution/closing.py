@@ -5,12 +5,12 @@ where it stopped. What to try next is a table (`domain/escalation.py`), how much
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from decimal import Decimal
 
 from domain.edge import executable_price
 from domain.entries import TradeAdvanced
-from domain.escalation import DOUBTED, Attempt, Escalation, Remedy, escalation_of
+from domain.escalation import Attempt, Escalation, Remedy, escalation_of
 from domain.instruments import round_price_within
 from domain.legs import CLOSING, LEGS_TO_CLOSE, ClosePlan, Remainder
 from domain.orders import LegName, OrderIntent, OrderStatus, OrderType, Purpose, Side, TimeInForce, client_order_id_of
@@ -52,7 +52,6 @@ class Closer:
         rules: Rules,
         quote_of: QuoteOf,
         settings: ExecutionSettings,
-        doubt_rules: Callable[[Symbol, int], None] = lambda _symbol, _code: None,
     ) -> None:
         self._exchange = exchange
         self._records = records
@@ -62,7 +61,6 @@ class Closer:
         self._quote_of = quote_of
         self._settings = settings
         self._failures_max = max(1, settings.max_order_retries)
-        self._doubt_rules = doubt_rules
         self._unverified_since_ns: dict[TradeId, int] = {}
         self._there_since_ns: dict[tuple[TradeId, LegName], tuple[int, int]] = {}
 
@@ -140,7 +138,7 @@ class Closer:
     async def _attempt(self, trade: TradeState, leg: LegName, reason: ExitReason, *, first: bool) -> bool:
         """One more order for one leg. False: not now, and the wait is too long for the locks."""
         state = self._escalation(trade, leg)
-        await self._call_person(trade, leg, state, reason)
+        await self._call_person(trade, state, reason)
         pause = max(self._orders_blocked_ms() / 1000, 0.0 if first else state.pause_seconds)
         if pause > LOCKED_PAUSE_SECONDS_MAX:
             return False
@@ -262,11 +260,8 @@ class Closer:
 
     # Calling a person
 
-    async def _call_person(self, trade: TradeState, leg: LegName, state: Escalation, reason: ExitReason) -> None:
+    async def _call_person(self, trade: TradeState, state: Escalation, reason: ExitReason) -> None:
         """Say it once a trade, not once a restart: the failures are counted from the journal."""
-        code = self._last_code(trade, leg)
-        if code in DOUBTED and state.remedy is not None:
-            self._doubt_rules(trade.symbol_of(leg), code)
         if trade.status is TradeStatus.ATTENTION or not state.calls(self._failures_max):
             return
         await self._say(trade, TradeStatus.ATTENTION, reason, None)

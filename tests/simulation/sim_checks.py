@@ -78,12 +78,20 @@ def _check_positions(world: "World", book: Book) -> None:
                 f"{symbol}: the venue holds {truth.get(symbol, ZERO)}, our books say {believed.get(symbol, ZERO)}"
                 f" and others hold {foreign.get(symbol, ZERO)}"
             )
-        by_hand = world.by_hand.get(symbol, ZERO)
-        if not min(by_hand, ZERO) <= foreign.get(symbol, ZERO) <= max(by_hand, ZERO):
-            world.violate(
-                f"{symbol}: a person held {by_hand} and did not add to it, yet {foreign.get(symbol, ZERO)} is nobody's of ours:"
-                " what others closed of our trades was not taken for their exit"
-            )
+        _check_foreign(world, symbol, foreign.get(symbol, ZERO))
+
+
+def _check_foreign(world: "World", symbol: str, foreign: Decimal) -> None:
+    """A person's holding at the start, and what their resting order bought since, only ever becomes less."""
+    portfolio = world.exchange.portfolio
+    resting = [order for order in portfolio.orders.values() if order.client_order_id.startswith("person-")]
+    bought = sum((order.filled * order.sign for order in resting if order.symbol == symbol), ZERO)
+    bounds = sorted([ZERO, world.by_hand.get(symbol, ZERO), bought, world.by_hand.get(symbol, ZERO) + bought])
+    if not bounds[0] <= foreign <= bounds[-1]:
+        world.violate(
+            f"{symbol}: a person may hold from {bounds[0]} to {bounds[-1]}, yet {foreign} is nobody's of ours:"
+            " what others closed of our trades was not taken for their exit"
+        )
 
 
 def _check_fills(world: "World", replayed: Book) -> None:
