@@ -421,8 +421,21 @@ class Book:
         """Net result of the trades that ended since then, in USD."""
         return sum((pnl for at_ms, pnl in self._closed.values() if at_ms >= since_ms), ZERO)
 
+    def remember(self, entries: Iterable[AnyEntry]) -> None:
+        """Take back one trade that was forgotten, from all of its entries in order: there is late news of it."""
+        past = Book(self._hedge_tolerance)
+        for entry in entries:
+            past.apply(entry)
+        for trade_id, trade in past.trades.items():
+            if trade_id in self.trades or not trade.status.is_over:
+                continue  # Known, or not one that could have been forgotten.
+            self.trades[trade_id] = trade
+            self.orders |= trade.orders
+            self._fills.update(trade.fill_ids)
+            self._file_late(trade)
+
     def forget_ended_before(self, cutoff_ms: int) -> None:
-        """Drop what ended long ago, so that a process of months stays small. Late news of it is foreign news then."""
+        """Drop what ended long ago, so that a process of months stays small; `remember` brings it back."""
         for trade in [
             trade
             for trade in self.trades.values()

@@ -359,6 +359,13 @@ class TradingBot:
         self._log.warning("paused", why=reason)
 
     async def resume(self) -> None:
+        """Let entries go on. Raises: ConfigError while orders under our prefix are at the exchange that we do not know."""
+        unexplained = await self._parts.engine.explain_orders()
+        if unexplained:
+            raise ConfigError(
+                f"orders of ours rest at the exchange that this journal does not know: {', '.join(sorted(unexplained))};"
+                " find out who sent them, cancel them, then resume again"
+            )
         self._parts.switches.paused_because = None
         thawed = await thaw(self._parts.records)
         self._log.warning("resumed_by_operator", thawed=thawed)

@@ -102,7 +102,7 @@ def build(
         reply_timeout_seconds=reply_timeout_seconds(settings.execution),
         batch=settings.execution.batch_orders,
     )
-    records = Records(journal, book, clock, log)
+    records = Records(journal, book, clock, log, journal.recall)
     switches = Switches()
 
     def tell(level: str, event: str, facts: Mapping[str, Any]) -> None:

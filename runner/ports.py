@@ -107,6 +107,10 @@ class Exchange(Protocol):
         """Raises: OutcomeUnknown, Unreachable."""
         ...
 
+    def clock_offset_ms(self) -> int:
+        """The venue's clock less ours, as last measured."""
+        ...
+
     def blocked_ms(self) -> int:
         """How long the venue's ban lasts, in which nothing may be asked; 0 when it listens."""
         ...

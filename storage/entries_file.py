@@ -209,6 +209,30 @@ def _closed_before(connection: sqlite3.Connection, moment_ms: int) -> set[str]:
     return closed - {trade_id for (trade_id, _), quantity in held.items() if quantity}
 
 
+def entries_of_order(path: Path, client_order_id: str, kinds: Collection[str]) -> list[AnyEntry]:
+    """Of the trade this order belongs to: its entries of these kinds, in order; none if the order was never intended.
+
+    Raises: ConfigError, JournalBroken.
+    """
+    connection = open_for_reading(path)
+    try:
+        found = connection.execute(
+            "SELECT trade_id FROM entries WHERE unique_key = ?", (f"order:{client_order_id}",)
+        ).fetchone()
+        if found is None:
+            return []
+        wanted = sorted(kinds)
+        rows = connection.execute(
+            f"SELECT body FROM entries WHERE trade_id = ? AND kind IN ({','.join('?' * len(wanted))}) ORDER BY seq",  # noqa: S608
+            (found[0], *wanted),
+        ).fetchall()
+        return [decode(body) for (body,) in rows]
+    except (sqlite3.Error, msgspec.MsgspecError) as problem:
+        raise JournalBroken(_explain(path, problem)) from problem
+    finally:
+        connection.close()
+
+
 def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]

@@ -20,6 +20,7 @@ import msgspec
 
 from domain.entries import AnyEntry, Entry, EventLogged
 from domain.errors import AccountBusy, ConfigError, DuplicateEntry, InvariantBroken, JournalBroken
+from domain.trades import KINDS_FOLDED
 from storage import entries_file
 from storage.entries_file import Row
 from storage.locks import LockHeld, OsLock
@@ -128,6 +129,16 @@ class Journal:
     ) -> Iterator[tuple[int, AnyEntry]]:
         """Durable entries up to now, in order, through a connection of its own; see `entries_file.replay`."""
         return entries_file.replay(self.path, kinds=kinds, closed_before_ms=closed_before_ms)
+
+    async def recall(self, client_order_id: str) -> list[AnyEntry]:
+        """Everything that tells of the trade this order belongs to, in order; nothing for an order never intended.
+
+        Raises: JournalBroken.
+        """
+        try:
+            return await asyncio.to_thread(entries_file.entries_of_order, self.path, client_order_id, KINDS_FOLDED)
+        except ConfigError as problem:
+            raise JournalBroken(str(problem)) from problem
 
     async def append(self, *entries: Entry) -> None:
         """Return once all entries are durable, in one transaction.

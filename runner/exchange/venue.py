@@ -56,6 +56,9 @@ class BinanceExchange:
         self.on_rules_doubted: Callable[[Symbol, int], None] = lambda _symbol, _code: None
         """Called when a refusal says that our idea of a contract's rules is out of date."""
 
+    def clock_offset_ms(self) -> int:
+        return -self._budget.venue_clock.skew_ms()
+
     def blocked_ms(self) -> int:
         return self._budget.blocked_ms()
 

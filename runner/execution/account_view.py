@@ -67,6 +67,7 @@ class AccountView:
         self._records = records
         self._foreign: dict[Symbol, Decimal] = {}
         self._surveyed = False
+        self._surveyed_ms = 0
         self._never_learned: frozenset[Symbol] = frozenset()  # In doubt at the first survey.
         self._agreed_ms: dict[Symbol, int] = {}
         self._doubts: dict[Symbol, tuple[Decimal, int]] = {}
@@ -107,17 +108,13 @@ class AccountView:
     async def survey(self) -> frozenset[Symbol]:
         """The symbols of our trades in which the account holds something else than we expect: `check` them under their locks.
 
-        At start, and after news may have been missed; books nothing. Empty when the venue cannot say.
+        At start, from time to time, and after news may have been missed; books nothing. Raises: OutcomeUnknown, Unreachable.
         """
-        live = {symbol for trade in self._records.book.live_trades() for symbol in trade.symbols}
+        live = self._symbols_of_orders()
         before = self._records.book.positions()
-        try:
-            positions = await self._exchange.positions()
-        except (OutcomeUnknown, Unreachable) as failure:
-            self._records.log.warning("positions_unknown", why=str(failure))
-            return frozenset()
+        positions = await self._exchange.positions()
         after = self._records.book.positions()
-        live |= {symbol for trade in self._records.book.live_trades() for symbol in trade.symbols}
+        live |= self._symbols_of_orders()
         doubtful = set()
         for symbol in sorted({*positions, *live}):
             gap = self._net(positions, symbol) - after.get(symbol, ZERO)
@@ -128,7 +125,17 @@ class AccountView:
                 doubtful.add(symbol)
         if not self._surveyed:
             self._surveyed, self._never_learned = True, frozenset(doubtful)
+            self._surveyed_ms = self._records.clock.now_ms()
         return frozenset(doubtful & live)
+
+    def _symbols_of_orders(self) -> set[Symbol]:
+        """An order believed dead may have come true after all: its trade need not be alive."""
+        return {order.intent.symbol for order in self._records.book.orders.values()}
+
+    def learned(self, symbol: Symbol) -> tuple[Decimal, int] | None:
+        """What is not ours in a symbol, and when, by our clock, that was last compared; None while nobody could tell."""
+        known = self._known(symbol)
+        return None if known is None else (known, self._agreed_ms.get(symbol, self._surveyed_ms))
 
     def _known(self, symbol: Symbol) -> Decimal | None:
         """What is not ours in a symbol; None while nobody could tell."""
@@ -218,7 +225,7 @@ class AccountView:
         since = [trade.plan.at_ms for trade in book.live_trades() if symbol in trade.symbols]
         since += [self._agreed_ms[symbol]] if symbol in self._agreed_ms else []
         since_ms = now_ms - HISTORY_MS if whole_history else min(since, default=now_ms) - CLOCKS_APART_MS
-        fills = await self._fills(symbol, max(since_ms, now_ms - HISTORY_MS))
+        fills = await self.executions(symbol, max(since_ms, now_ms - HISTORY_MS))
         by_exchange_id = {order.exchange_order_id: order for order in book.orders.values() if order.exchange_order_id}
         booked, strangers = False, []
         for fill in fills:
@@ -237,8 +244,11 @@ class AccountView:
                 self._strangers.add((symbol, fill.exchange_trade_id))
         return booked, strangers
 
-    async def _fills(self, symbol: Symbol, since_ms: int) -> list[Fill]:
-        """All of them: the venue gives the oldest thousand at a time."""
+    async def executions(self, symbol: Symbol, since_ms: int) -> list[Fill]:
+        """All of the account's in one symbol, oldest first: the venue gives the oldest thousand at a time.
+
+        Raises: OutcomeUnknown, Unreachable.
+        """
         found: dict[str, Fill] = {}
         for _ in range(FILLS_PAGES_MAX):
             page = await self._exchange.fills(symbol, since_ms=since_ms)
@@ -323,7 +333,7 @@ class AccountView:
         trades = [trade for trade in self._records.book.live_trades() if fill.symbol in trade.symbols]
         known = self._known(fill.symbol)
         if not trades and known is not None:
-            self._foreign[fill.symbol] = known + fill.quantity * fill.side.sign
+            self._agree(fill.symbol, known + fill.quantity * fill.side.sign)
         return bool(trades)
 
     async def absorb(self, fill: Fill) -> None:

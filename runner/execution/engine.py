@@ -12,8 +12,8 @@ from domain.errors import DuplicateEntry, JournalBroken
 from domain.guards import DenialCode, Denied, review, still_stands
 from domain.orders import LegName
 from domain.pairs import EXIT_REASON_OF, ExitReason, PairConfig, SignalOutcome, SignalType, TradeStatus, TradingSignal
-from domain.symbols import PairId, Symbol
-from domain.trades import TradeState
+from domain.symbols import ClientOrderId, PairId, Symbol
+from domain.trades import OrderState, TradeState
 from runner import metrics
 from runner.config import ExecutionSettings
 from runner.exchange.user_stream import UserNews
@@ -37,6 +37,9 @@ from runner.ports import Exchange, Rules
 
 __all__ = ["FORGET_AFTER_MS", "ExecutionEngine"]
 
+RECOVERY_SECONDS = 10.0
+"""Beyond the venue's window: what look-ups may take at start before other pairs need not wait for them any more."""
+RECOVERY_LOOK_SECONDS = 0.05
 CLOSABLE = frozenset({TradeStatus.OPENING, TradeStatus.OPEN})
 
 
@@ -65,16 +68,18 @@ class ExecutionEngine:
         self._pairs = pairs
         self._desk = desk
         self._halt = halt
+        self._recovery_seconds = settings.recv_window_ms / 1000 + RECOVERY_SECONDS
         self._locks = SymbolLocks()
         self._tasks = Tasks(halt)
+        view = AccountView(exchange, records)
+        assessor.foreign_source = view.foreign
         driver = OrderDriver(
             exchange,
             records,
+            view,
             recv_window_ms=settings.recv_window_ms,
             order_timeout_seconds=settings.order_timeout_seconds,
         )
-        view = AccountView(exchange, records)
-        assessor.foreign_source = view.foreign
         closer = Closer(
             exchange=exchange,
             records=records,
@@ -109,7 +114,7 @@ class ExecutionEngine:
         )
         self._outcomes = Outcomes(records)
         self.counters = self._outcomes.counters
-        self._recovery = Recovery(exchange, records, switches)
+        self._recovery = Recovery(exchange, records)
         self._lifecycle = Lifecycle(
             records=records,
             desk=desk,
@@ -117,6 +122,7 @@ class ExecutionEngine:
             settle=self._passive.settle,
             closer=closer,
             view=view,
+            recovery=self._recovery,
             locks=self._locks,
             tasks=self._tasks,
             counters=self.counters,
@@ -131,7 +137,7 @@ class ExecutionEngine:
         """Take up every trade the journal left unfinished, then accept signals. There is no other way to start.
 
         Returns once the venue has told its resting orders and positions. Trades left in flight are resolved beside the first
-        signals: their pairs are busy and their symbols locked until then.
+        signals: their symbols are locked until then, exits of other pairs go on, entries wait (`RECOVERING`).
         """
         self._tasks.spawn(self._inbox.run(), "inbox")
         book = self._records.book
@@ -146,9 +152,28 @@ class ExecutionEngine:
                 self._lifecycle.take_up(trade)
         for trade in list(book.late_trades()):
             self._lifecycle.late_news(trade.trade_id)
-        self._switches.foreign_orders = orphans
+        self._switches.unexplained_orders |= orphans
+        self._tasks.spawn(self._lifecycle.watch(), "watch")
+        self._lifecycle.check_soon()
+        unresolved = [order for trade in book.live_trades() for order in trade.unsettled()]
+        if unresolved:
+            self._tasks.spawn(self._let_entries_in(unresolved), "recovering")
+        else:
+            self._switches.recovering = False
+
+    async def _let_entries_in(self, unresolved: Sequence[OrderState]) -> None:
+        """Entries of all pairs wait until every order without an end has one, or for as long as a proof of death takes.
+
+        What is undecided even then keeps its own symbols locked; that alone is no reason to keep the others out.
+        """
+        seconds = self._recovery_seconds
+        while seconds > 0 and not all(order.is_settled for order in unresolved):
+            await self._records.clock.sleep(RECOVERY_LOOK_SECONDS)
+            seconds -= RECOVERY_LOOK_SECONDS
+        left = sorted({order.intent.pair_id for order in unresolved if not order.is_settled})
+        if left:
+            self._records.log.warning("recovery_goes_on", pairs=left)
         self._switches.recovering = False
-        self._tasks.spawn(self._lifecycle.check_lost_legs(), "check-after-start")
 
     async def disconnect(self, grace_seconds: float, *, flatten: bool = False) -> None:
         """Bring trades in flight to hedged or flat within the grace; what is left is taken up at the next start.
@@ -185,13 +210,22 @@ class ExecutionEngine:
     def on_gap(self, why: str) -> None:
         """Events may have been missed: whoever is being driven looks for itself; resting trades are checked here."""
         self._records.log.info("user_stream_gap", why=why)
-        if not self._switches.recovering:
-            self._tasks.spawn(self._lifecycle.check_lost_legs(), "check-after-gap")
+        self._lifecycle.check_soon()
+
+    async def explain_orders(self) -> frozenset[ClientOrderId]:
+        """Look anew for resting orders under our prefix that no intent explains; entries go on when there are none.
+
+        Nothing is cancelled. Raises: OutcomeUnknown, Unreachable; then entries stay stopped.
+        """
+        if self._switches.unexplained_orders:
+            left = {report.client_order_id for report in await self._recovery.orphans()}
+            self._switches.unexplained_orders.clear()
+            self._switches.unexplained_orders |= left
+        return frozenset(self._switches.unexplained_orders)
 
     def look_for_lost_legs(self) -> None:
-        """Compare what open trades hold with the account, unless that is being done."""
-        if not self._switches.recovering and not self._tasks.any_named("check-"):
-            self._tasks.spawn(self._lifecycle.check_lost_legs(), "check-regularly")
+        """Compare what our trades hold with the account, unless that is being done."""
+        self._lifecycle.check_soon()
 
     # Signals
 

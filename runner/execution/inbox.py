@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from domain.errors import InvariantBroken, JournalBroken
-from domain.orders import Fill, is_ours
+from domain.orders import Fill, OrderReport, is_ours
 from runner.exchange.user_stream import UserNews
 from runner.execution.records import Records
 from runner.execution.situation import Switches
@@ -50,7 +50,7 @@ class Inbox:
 
     async def _take(self, news: UserNews) -> None:
         client_order_id = news.report.client_order_id
-        order = self._records.book.orders.get(client_order_id)
+        order = await self._records.find_order(client_order_id) if is_ours(client_order_id) else None
         if order is not None:
             # The execution first: an order must not look finished while a part of it is still in our hands.
             if news.fill is not None:
@@ -58,10 +58,17 @@ class Inbox:
                 await self._records.take_fill(order, news.fill)
             await self._records.take_report(order, news.report, "stream")
         elif is_ours(client_order_id):
-            self._switches.foreign_orders += 1
-            self._records.log.error("order_not_in_journal", client_order_id=client_order_id, symbol=news.report.symbol)
+            self._take_foreign(news.report)
         elif news.fill is not None and not self._records.book.knows_fill(news.fill):
             self._on_foreign_fill(news.fill)
             self._records.log.info(
                 "foreign_fill", symbol=news.fill.symbol, side=str(news.fill.side), quantity=str(news.fill.quantity)
+            )
+
+    def _take_foreign(self, report: OrderReport) -> None:
+        """Our prefix, and no intent: somebody else trades this account under our name. Entries stop; said once an order."""
+        if report.client_order_id not in self._switches.unexplained_orders:
+            self._switches.unexplained_orders.add(report.client_order_id)
+            self._records.log.error(
+                "order_not_in_journal", client_order_id=report.client_order_id, symbol=report.symbol
             )

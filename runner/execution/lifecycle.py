@@ -3,6 +3,8 @@
 Whatever fails here in a way nobody foresaw freezes the pair, pages, and is tried again: a trade is never left without a driver.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ from domain.pairs import ExitReason, PairSide, TradeStatus
 from domain.symbols import PairId, TradeId
 from domain.trades import TradeState
 from runner import metrics
-from runner.execution.account_view import AccountView
+from runner.execution.account_view import PERSISTS_SECONDS, AccountView
 from runner.execution.closing import Closer
 from runner.execution.desk import SignalDesk, held_of
 from runner.execution.freezing import HALTED_MS, freeze
@@ -20,12 +22,16 @@ from runner.execution.opening import Opened
 from runner.execution.order_driver import OrderDriver
 from runner.execution.outcomes import Counters
 from runner.execution.records import Records
+from runner.execution.recovery import Recovery
 from runner.execution.symbol_locks import SymbolLocks, Urgency
 from runner.execution.tasks import Tasks
 
 FORGET_AFTER_MS = 6 * 3600 * 1000
 TAKE_UP_SECONDS = (5.0, 15.0, 60.0, 300.0)
 """Pauses before a trade is taken up again whose driver failed; the last one repeats for ever."""
+CHECK_SECONDS = 60.0
+"""Between looks at the account's positions that nobody asked for."""
+LOOK_AGAIN_SECONDS = PERSISTS_SECONDS + 1.0
 LONE_LEG = frozenset({ExitReason.ROLLED_BACK, ExitReason.SIBLING_LOST})
 
 
@@ -41,6 +47,7 @@ class Lifecycle:
         settle: Callable[[TradeState], Awaitable[Opened]],
         closer: Closer,
         view: AccountView,
+        recovery: Recovery,
         locks: SymbolLocks,
         tasks: Tasks,
         counters: Counters,
@@ -52,13 +59,14 @@ class Lifecycle:
         self._settle_opening = settle
         self._closer = closer
         self._view = view
+        self._recovery = recovery
         view.on_lost_leg = self.leg_lost
         self._locks = locks
         self._tasks = tasks
         self._counters = counters
         self._halt = halt
         self._resuming: set[TradeId] = set()
-        self._is_checking = False
+        self._check_wanted = asyncio.Event()
 
     # Closing
 
@@ -135,31 +143,34 @@ class Lifecycle:
 
     def take_up(self, trade: TradeState, *, after_seconds: float = 0.0) -> None:
         """Somebody must drive it: the last process left it in the middle, or its driver failed."""
+        if trade.trade_id in self._resuming:
+            return
         self._resuming.add(trade.trade_id)
         self._tasks.spawn(self._resume(trade, after_seconds), f"resume-{trade.trade_id}")
 
     async def _resume(self, trade: TradeState, after_seconds: float) -> None:
-        failures = 0
         try:
             await self._records.clock.sleep(after_seconds)
-            while True:
-                try:
-                    must_close = await self._settle(trade)
-                except JournalBroken as error:
-                    self._halt(f"journal broken: {error}")
-                    return
-                except Exception as error:  # noqa: BLE001  (Top of a task: journal, freeze the pair, try again.)
-                    await self.halt_pair(trade.pair_id, error)
-                else:
-                    break
-                if self._records.broken:
-                    return
-                await self._records.clock.sleep(_take_up_seconds(failures))
-                failures += 1
+            if await self._settled(trade):
+                await self.close(trade, trade.exit_reason or ExitReason.ROLLED_BACK, trade.exit_z)
         finally:
             self._resuming.discard(trade.trade_id)
-        if must_close:
-            await self.close(trade, trade.exit_reason or ExitReason.ROLLED_BACK, trade.exit_z)
+        self.late_news(trade.trade_id)  # What came while it ended has woken nobody.
+
+    async def _settled(self, trade: TradeState) -> bool:
+        """True when it still has to be closed. Never raises but for cancellation."""
+        failures = 0
+        while not self._records.broken:
+            try:
+                return await self._settle(trade)
+            except JournalBroken as error:
+                self._halt(f"journal broken: {error}")
+                return False
+            except Exception as error:  # noqa: BLE001  (Top of a task: journal, freeze the pair, try again.)
+                await self.halt_pair(trade.pair_id, error)
+            await self._records.clock.sleep(_take_up_seconds(failures))
+            failures += 1
+        return False
 
     async def _settle(self, trade: TradeState) -> bool:
         """True when it still has to be closed."""
@@ -170,45 +181,69 @@ class Lifecycle:
                 if not opened.hedged:
                     self.tell(self._desk.trade_closed, trade.pair_id, 0)  # The signals had taken it for an open one.
                     return not trade.status.is_over
-            elif trade.status is TradeStatus.OPEN:
+            else:
                 self._records.drive(trade.trade_id)
                 await self._driver.conclude(trade.unsettled())
                 self._records.release(trade.trade_id)
-            if trade.status is not TradeStatus.OPEN or not trade.is_hedged:
-                return True
-            self.tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
-            return False
+        if trade.status.is_over:
+            return not trade.is_flat
+        if trade.status is not TradeStatus.OPEN or not trade.is_hedged:
+            return True
+        self.tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
+        return False
 
     # News that nobody waited for
 
     def late_news(self, trade_id: TradeId) -> None:
         """An order changed that nobody was driving: a late fill re-opens what we believed was over, or hedged."""
         trade = self._records.book.trades.get(trade_id)
-        if trade is None or trade_id in self._resuming:
+        if trade is None or trade_id in self._resuming or self._records.is_driven(trade_id):
             return
+        is_told = bool(trade.unsettled())
         unhedged = trade.status is TradeStatus.OPEN and not trade.is_hedged
-        if unhedged or (trade.status.is_over and not trade.is_flat):
-            self._records.log.error("late_fill", pair_id=trade.pair_id, trade_id=trade_id)
-            self._tasks.spawn(self.close(trade, ExitReason.ROLLED_BACK, None), f"late-{trade_id}")
+        if not (is_told or unhedged or (trade.status.is_over and not trade.is_flat)):
+            return
+        self._records.log.error("late_fill", pair_id=trade.pair_id, trade_id=trade_id)
+        if trade.status.is_over or trade.status is TradeStatus.OPEN:
+            self.take_up(trade)
 
     def leg_lost(self, trade: TradeState) -> None:
         """The exchange closed one leg (ADL, liquidation, delisting): close its sibling."""
         self._records.log.error("sibling_lost", pair_id=trade.pair_id, trade_id=trade.trade_id)
         self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")
 
-    async def check_lost_legs(self) -> None:
-        """Look for legs that others closed while nobody listened. One look at a time: who comes while it waits need not."""
-        if self._is_checking:
-            return
-        self._is_checking = True
+    async def watch(self) -> None:
+        """Compare the account with our books: when asked, and from time to time. Until cancelled."""
+        seconds = LOOK_AGAIN_SECONDS  # What could not be told at start, an answer that persists does.
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._check_wanted.wait()
+            was_asked = self._check_wanted.is_set()
+            self._check_wanted.clear()
+            is_whole = await self._check()
+            seconds = CHECK_SECONDS if is_whole and not was_asked else LOOK_AGAIN_SECONDS
+
+    def check_soon(self) -> None:
+        """Somebody may have moved our positions while nobody listened."""
+        self._check_wanted.set()
+
+    async def _check(self) -> bool:
+        """Look for orders that came true after all, and for legs that others closed. No answer is not an agreement.
+
+        False when a symbol was busy: one trade that goes on for ever must not keep the others from being looked at.
+        """
+        busy = False
         try:
-            for symbol in sorted(await self._view.survey()):
+            for symbol in sorted(await self._recovery.answered(self._view.survey)):
+                if self._locks.busy([symbol]):
+                    busy = True
+                    continue
                 async with self._locks.hold([symbol], Urgency.CHECK):
                     await self._view.check([symbol])
         except JournalBroken as error:
             self._halt(f"journal broken: {error}")
-        finally:
-            self._is_checking = False
+        return not busy
 
     def foreign_fill(self, fill: Fill) -> None:
         """An execution of the exchange's own order, or of a stranger's: it may have closed what one of our trades holds."""

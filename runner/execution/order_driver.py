@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
+from domain.death import LOOKS_MIN
 from domain.entries import AnyEntry, OrderIntended
 from domain.errors import ExchangeError, OutcomeUnknown, Unreachable
-from domain.orders import OrderIntent, OrderReport, OrderStatus
+from domain.orders import OrderIntent, OrderReport
 from domain.trades import OrderState
 from runner import metrics
+from runner.execution.account_view import AccountView
+from runner.execution.proof import FATE_UNKNOWN, Proof, Search
 from runner.execution.records import Records
 from runner.ports import Exchange
 
@@ -18,33 +20,27 @@ LOOK_UP_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0)
 """Waits between look-ups of an order whose fate is unknown; the last one repeats for ever."""
 FILLS_BY_STREAM_SECONDS = 0.25
 """How long the user stream may take to bring executions that a reply has announced."""
-ACCEPTANCE_MARGIN_MS = 1_000
-"""Beyond timestamp + recvWindow: for the clocks' disagreement and for what was already inside the venue."""
-
-
-@dataclass(slots=True)
-class _Search:
-    """What look-ups of one order have shown so far."""
-
-    looks: int = 0
-    absent_since_bound: int = 0
-    others: set[str] = field(default_factory=set)  # The venue's ids of orders that executed here and are not this one.
+PROOF_SECONDS = 0.5
+"""Between the look-ups that make the proof, once the venue can no longer accept the order."""
 
 
 class OrderDriver:
     """Sends orders and brings each of them to its end."""
 
     def __init__(
-        self, exchange: Exchange, records: Records, *, recv_window_ms: int, order_timeout_seconds: float
+        self,
+        exchange: Exchange,
+        records: Records,
+        view: AccountView,
+        *,
+        recv_window_ms: int,
+        order_timeout_seconds: float,
     ) -> None:
         self._exchange = exchange
         self._records = records
-        self._recv_window_ms = recv_window_ms
         self._order_timeout_seconds = order_timeout_seconds
-        self.sent_until_ms: dict[str, int] = {}
-        """Latest moment at which each order's request can have left this machine."""
-        self._started_ms = records.clock.now_ms()
-        """Until then a predecessor, dead by now, may have been sending what we find in its journal."""
+        self._proof = Proof(exchange, records, view, recv_window_ms=recv_window_ms)
+        self._sent_until_ns = self._proof.sent_until_ns
 
     async def send(self, intents: Sequence[OrderIntent], *journaled_with: AnyEntry) -> list[OrderState]:
         """Journal the intents (with whatever must be durable together with them), then send them in one request.
@@ -60,9 +56,9 @@ class OrderDriver:
             with metrics.ORDER_SECONDS.time():
                 answers = await self._exchange.place(intents)
         finally:
-            left_by_ms = records.clock.now_ms()
+            left_by_ns = records.clock.monotonic_ns()
             for intent in intents:
-                self.sent_until_ms[intent.client_order_id] = left_by_ms
+                self._sent_until_ns[intent.client_order_id] = left_by_ns
         for order, answer in zip(orders, answers, strict=True):
             if isinstance(answer, OrderReport):
                 await records.take_report(order, answer, "reply")
@@ -85,27 +81,27 @@ class OrderDriver:
             raise failures.exceptions[0] from None  # A broken journal must be told from a bug, also when told twice.
 
     async def _conclude(self, order: OrderState) -> None:
-        search = _Search()
+        search = Search()
         loop = asyncio.get_running_loop()
         began = loop.time()
         patience_seconds = 0.0 if order.intent.rests else self._order_timeout_seconds
         while not order.is_settled:
             if order.is_over:
                 await self._fetch_fills(order, search)
-            elif order.status in {OrderStatus.UNKNOWN, OrderStatus.INTENDED}:
+            elif order.status in FATE_UNKNOWN:
                 await self._look_up(order, search)
             elif loop.time() - began >= patience_seconds:
                 await self._withdraw(order, search)
             elif not await self._records.changed(order.intent.trade_id, self._pause(search)):
                 await self._look_up(order, search)
-        self.sent_until_ms.pop(order.intent.client_order_id, None)
+        self._sent_until_ns.pop(order.intent.client_order_id, None)
 
-    def _pause(self, search: _Search) -> float:
+    def _pause(self, search: Search) -> float:
         seconds = LOOK_UP_SECONDS[min(search.looks, len(LOOK_UP_SECONDS) - 1)]
         search.looks += 1
         return seconds
 
-    async def _look_up(self, order: OrderState, search: _Search) -> None:
+    async def _look_up(self, order: OrderState, search: Search) -> None:
         intent = order.intent
         try:
             report = await self._exchange.look_up(intent.symbol, intent.client_order_id)
@@ -116,48 +112,29 @@ class OrderDriver:
         if report is not None:
             await self._records.take_report(order, report, "query")
             return
-        if (
-            not order.is_over
-            and order.status in {OrderStatus.UNKNOWN, OrderStatus.INTENDED}
-            and self._is_past_bound(order)
-        ):
-            search.absent_since_bound += 1
-            if search.absent_since_bound > 1 and await self._nothing_else_knows_it(order, search):
-                evidence = {
-                    "looks": search.looks,
-                    "past_bound_ms": self._records.clock.now_ms() - self._bound_ms(order),
-                }
-                await self._records.declare_dead(order, evidence)
-                return
-        await self._records.changed(intent.trade_id, self._pause(search))
+        evidence = await self._proof.absent(order, search) if order.status in FATE_UNKNOWN else None
+        if evidence is not None and not (intent.rests and await self._may_rest(order)):
+            await self._records.declare_dead(order, evidence)
+            return
+        await self._records.changed(intent.trade_id, self._pause_of_absent(order, search))
 
-    def _bound_ms(self, order: OrderState) -> int:
-        """After this moment the venue refuses the request's timestamp, so it cannot be accepted any more."""
-        before_us = max(order.intended_ms, self._started_ms)
-        left_by_ms = self.sent_until_ms.get(order.intent.client_order_id, before_us)
-        return left_by_ms + self._recv_window_ms + ACCEPTANCE_MARGIN_MS
-
-    def _is_past_bound(self, order: OrderState) -> bool:
-        return self._records.clock.now_ms() > self._bound_ms(order)
-
-    async def _nothing_else_knows_it(self, order: OrderState, search: _Search) -> bool:
-        """Neither among the resting orders nor behind an execution: whoever made each of those has another name."""
-        intent = order.intent
+    async def _may_rest(self, order: OrderState) -> bool:
+        """An order that rests leaves no execution and moves no position: only a cancel asks the matching engine itself."""
         try:
-            resting = await self._exchange.open_orders()
-            executions = await self._exchange.fills(intent.symbol, since_ms=order.intended_ms - ACCEPTANCE_MARGIN_MS)
-            explained = {known.exchange_order_id for known in self._records.book.orders.values()} | search.others
-            strangers = {fill.exchange_order_id for fill in executions if fill.side is intent.side} - explained
-            for exchange_order_id in sorted(strangers):
-                # A person may trade the same symbol. Until the venue names the owner, it may as well be our order,
-                # which a slower part of the venue still denies.
-                owner = await self._exchange.owner_of(intent.symbol, exchange_order_id)
-                if owner is None or owner == intent.client_order_id:
-                    return False
-                search.others.add(exchange_order_id)
-        except (OutcomeUnknown, Unreachable):
-            return False
-        return all(report.client_order_id != intent.client_order_id for report in resting)
+            report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
+        except (OutcomeUnknown, Unreachable) as failure:
+            self._say_waiting(order, failure)
+            return True
+        if report is not None:
+            await self._records.take_report(order, report, "cancel")
+        return report is not None or order.status not in FATE_UNKNOWN
+
+    def _pause_of_absent(self, order: OrderState, search: Search) -> float:
+        """Not beyond the moment from which an absence counts, and briskly from there: a sibling may be waiting, naked."""
+        past_bound_ms = self._proof.past_bound_ms(order)
+        if past_bound_ms <= 0:
+            return min(self._pause(search), (1 - past_bound_ms) / 1000)
+        return PROOF_SECONDS if search.absences <= LOOKS_MIN else self._pause(search)
 
     async def look(self, order: OrderState) -> None:
         """One look at an order that works, and at the executions that nobody told us. A failed one changes nothing."""
@@ -170,7 +147,7 @@ class OrderDriver:
         except (OutcomeUnknown, Unreachable) as failure:
             self._say_waiting(order, failure)
 
-    async def _fetch_fills(self, order: OrderState, search: _Search) -> None:
+    async def _fetch_fills(self, order: OrderState, search: Search) -> None:
         """The stream brings executions first; what it does not bring in time is fetched."""
         if search.looks == 0 and await self._records.changed(order.intent.trade_id, FILLS_BY_STREAM_SECONDS):
             return
@@ -191,13 +168,13 @@ class OrderDriver:
         )
         for fill in fills:
             if fill.exchange_order_id == order.exchange_order_id and not self._records.book.knows_fill(fill):
-                if order.intent.client_order_id in self.sent_until_ms:  # Else it is older than the stream.
+                if order.intent.client_order_id in self._sent_until_ns:  # Else it is older than the stream.
                     self._records.fills_came_by("query")
                 # userTrades names the order by the venue's id only.
                 named = msgspec.structs.replace(fill, client_order_id=order.intent.client_order_id)
                 await self._records.take_fill(order, named)
 
-    async def _withdraw(self, order: OrderState, search: _Search) -> None:
+    async def _withdraw(self, order: OrderState, search: Search) -> None:
         """Cancel, and look before asking again: the request may be lost, or be overtaken by an execution (−2011)."""
         try:
             report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
@@ -212,7 +189,7 @@ class OrderDriver:
         if not order.is_over:
             await self._records.changed(order.intent.trade_id, self._pause(search))
 
-    async def _wait_after(self, order: OrderState, search: _Search, failure: ExchangeError) -> None:
+    async def _wait_after(self, order: OrderState, search: Search, failure: ExchangeError) -> None:
         if search.looks and search.looks % 8 == 0:
             self._say_waiting(order, failure)
         blocked = self._exchange.blocked_ms() / 1000

@@ -5,17 +5,23 @@ and journaled right after: losing it in a crash costs a query, not a position.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
+from domain.death import Evidence
 from domain.entries import AnyEntry, FillSeen, OrderAdvanced
 from domain.errors import ExchangeError, OutcomeUnknown, Refused
 from domain.orders import Fill, OrderChange, OrderReport, advance
-from domain.symbols import TradeId
+from domain.symbols import ClientOrderId, TradeId
 from domain.trades import Book, OrderState
 from runner.ports import Clock, Journal
 
 STREAM_MISSES_MAX = 2
+
+Recall = Callable[[ClientOrderId], Awaitable[Sequence[AnyEntry]]]
+"""Everything the journal holds of the trade that an order belongs to, in order; nothing for an order it does not know."""
 
 
 class Log(Protocol):
@@ -29,8 +35,9 @@ class Log(Protocol):
 class Records:
     """Journal, book, and the pulse that wakes whoever drives a trade."""
 
-    def __init__(self, journal: Journal, book: Book, clock: Clock, log: Log) -> None:
+    def __init__(self, journal: Journal, book: Book, clock: Clock, log: Log, recall: Recall | None = None) -> None:
         self._journal = journal
+        self._recall = recall
         self.book = book
         self.clock = clock
         self.log = log
@@ -63,6 +70,17 @@ class Records:
         """Telemetry that no decision rests on."""
         self._journal.note(entry)
 
+    async def find_order(self, client_order_id: ClientOrderId) -> OrderState | None:
+        """One of our orders, fetched back from the journal if its trade was over long ago; None if it was never intended.
+
+        Raises: JournalBroken.
+        """
+        if client_order_id not in self.book.orders and self._recall is not None:
+            entries = await self._recall(client_order_id)
+            if entries and client_order_id not in self.book.orders:
+                self.book.remember(entries)
+        return self.book.orders.get(client_order_id)
+
     # What the venue says of our orders.
 
     async def take_report(self, order: OrderState, report: OrderReport, source: str) -> None:
@@ -85,9 +103,10 @@ class Records:
         else:
             await self._advance(order, OrderChange.NEVER_SENT, source, reason=str(failure))
 
-    async def declare_dead(self, order: OrderState, evidence: Mapping[str, Any]) -> None:
-        """The venue can no longer accept it and knows nothing of it."""
-        await self._advance(order, OrderChange.PROVEN_ABSENT, "query", reason=f"proven absent: {dict(evidence)}")
+    async def declare_dead(self, order: OrderState, evidence: Evidence) -> None:
+        """The venue can no longer accept it and knows nothing of it; the evidence stays with the row."""
+        shown = msgspec.json.encode(evidence).decode()
+        await self._advance(order, OrderChange.PROVEN_ABSENT, "query", reason=f"proven absent: {shown}")
 
     async def _advance(
         self,
@@ -157,6 +176,9 @@ class Records:
 
     def drive(self, trade_id: TradeId) -> None:
         self._pulses.setdefault(trade_id, asyncio.Event())
+
+    def is_driven(self, trade_id: TradeId) -> bool:
+        return trade_id in self._pulses
 
     def release(self, trade_id: TradeId) -> None:
         if self._pulses.pop(trade_id, None) is not None:

@@ -25,7 +25,7 @@ from domain.quotes import Quote
 from domain.resting import joined_price, less_liquid_leg
 from domain.sizing import Sized, TooLarge, TooSmall, size_pair
 from domain.spread import SpreadStatistics
-from domain.symbols import Symbol
+from domain.symbols import ClientOrderId, Symbol
 from domain.trades import EVERY_PAIR, ZERO, Book
 from runner.config import ExecutionSettings, RiskSettings
 from runner.execution.capital import Capital
@@ -43,7 +43,8 @@ class Switches:
     paused_because: str | None = None
     recovering: bool = True
     user_stream_down: bool = True
-    foreign_orders: int = 0
+    unexplained_orders: set[ClientOrderId] = field(default_factory=set)
+    """Orders with our prefix that the journal does not know."""
     balance: Balance | None = None
     capital: Capital = field(default_factory=Capital)
     balance_asked_ms: int = 0  # Wall clock: trades intended later are not in it.
@@ -51,6 +52,10 @@ class Switches:
     clock_problem: str | None = None
     rules_doubted: frozenset[Symbol] = frozenset()
     unprepared: dict[Symbol, str] = field(default_factory=dict)  # Margin type or leverage not as they must be, and why.
+
+    @property
+    def foreign_orders(self) -> int:
+        return len(self.unexplained_orders)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-STANDING = frozenset({"inbox"})
+STANDING = frozenset({"inbox", "watch"})
 """Tasks that run for as long as the engine does; all others end by themselves."""
 
 
@@ -25,10 +25,6 @@ class Tasks:
     def in_flight(self) -> set[asyncio.Task[Any]]:
         """Those that bring something to its end."""
         return {task for task in self._tasks if task.get_name() not in STANDING}
-
-    def any_named(self, beginning: str) -> bool:
-        """True while a task whose name begins so is running."""
-        return any(task.get_name().startswith(beginning) for task in self._tasks)
 
     async def cancel(self) -> None:
         """End all of them now."""

@@ -127,7 +127,7 @@ class Rig:
             reply_timeout_seconds=reply_timeout_seconds(settings.execution),
             batch=settings.execution.batch_orders,
         )
-        self.records = Records(self.journal, self.book, self.clock, self.log)
+        self.records = Records(self.journal, self.book, self.clock, self.log, self.journal.recall)
         self.switches = Switches(user_stream_down=False)
         assessor = Assessor(
             book=self.book,

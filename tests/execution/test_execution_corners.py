@@ -66,7 +66,7 @@ async def test_executions_of_a_stranger_do_not_keep_a_dead_order_alive(tmp_path:
         rig.fault("lost-dropped", client_order_id="tdm-")
         signal = rig.signal(SignalType.SELL)
         entering = asyncio.create_task(rig.engine.execute_signal(signal))
-        await eventually(lambda: bool(rig.book.orders))
+        await eventually(lambda: {o.status for o in rig.book.orders.values()} == {OrderStatus.UNKNOWN})
         await by_hand_order(rig, "1MBABYDOGEUSDT", "BUY", "5000")
         assert not (await entering).executed
         assert rig.believed() == {}

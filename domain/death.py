@@ -1,0 +1,78 @@
+"""When an order whose fate is unknown may be called dead: evidence in, verdict out.
+
+Dead means: it never was accepted and cannot be any more. The venue accepts a request only while its own clock is within
+timestamp + recvWindow (binance-usdm.md, section 2), so before that bound no absence says anything. After it, one "does not exist"
+proves nothing either: about one in 800 is said right after a success, and orders that ended long ago are forgotten. Only order
+query, open orders, executions and position together are proof, and a question that was not answered is not an absence.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+LOOKS_MIN = 3
+"""Answers "does not exist" in a row, after the bound."""
+SETTLE_MS = 1_000
+"""From the first of them to the verdict: replicas of the venue may lag behind its matching."""
+STRANGE_POSITION_MS = 60_000
+"""How long a position that this order cannot explain keeps it from being called dead."""
+
+
+class Verdict(StrEnum):
+    """Every other verdict than DEAD means: look again."""
+
+    DEAD = "dead"
+    TOO_EARLY = "too_early"  # The venue might still accept it.
+    LOOK_AGAIN = "look_again"  # Too few answers, or one of the questions was not answered.
+    RESTING = "resting"  # Open orders know it.
+    EXECUTION_UNEXPLAINED = "execution_unexplained"  # It may be this order's: nobody has named another owner.
+    IN_FLIGHT = "in_flight"  # Another order of ours moves the same position.
+    POSITION_MOVED = "position_moved"  # As if it had been executed.
+    POSITION_STRANGE = "position_strange"  # It differs, but not in a way this order could have made.
+
+
+UNDECIDABLE = frozenset({Verdict.EXECUTION_UNEXPLAINED, Verdict.POSITION_MOVED})
+"""What time does not heal: a person has to look."""
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What was seen of one order; None: the question was not answered."""
+
+    past_bound_ms: int  # Beyond the last moment at which the venue could have accepted it; negative before.
+    absences: int  # Order queries in a row, after the bound, that said it does not exist.
+    absent_for_ms: int  # Since the first of these.
+    is_resting: bool | None
+    unexplained_executions: int | None  # On its side since it was intended, of no order known to us, owner not named.
+    working_orders: int  # Others of ours in the symbol that are accepted and not yet wholly in our books.
+    unknown_buys: Decimal  # Base units of all our orders in the symbol without a known fate, this one included.
+    unknown_sells: Decimal
+    position_change: Decimal | None  # The venue's position less our book's, less what is known to be others'.
+
+
+def judge(seen: Evidence) -> Verdict:
+    """Pure; the first doubt in order is the verdict."""
+    if seen.past_bound_ms <= 0:
+        return Verdict.TOO_EARLY
+    if seen.absences < LOOKS_MIN or seen.absent_for_ms < SETTLE_MS:
+        return Verdict.LOOK_AGAIN
+    if seen.is_resting is None or seen.unexplained_executions is None or seen.position_change is None:
+        return Verdict.LOOK_AGAIN
+    if seen.is_resting:
+        return Verdict.RESTING
+    if seen.unexplained_executions:
+        return Verdict.EXECUTION_UNEXPLAINED
+    if seen.working_orders:
+        return Verdict.IN_FLIGHT
+    return _by_position(seen, seen.position_change)
+
+
+def _by_position(seen: Evidence, change: Decimal) -> Verdict:
+    has_time_passed = seen.absent_for_ms >= STRANGE_POSITION_MS
+    if change == 0:
+        # A purchase and a sale that were both executed would leave no trace here either.
+        could_cancel_out = seen.unknown_buys > 0 and seen.unknown_sells > 0
+        return Verdict.DEAD if not could_cancel_out or has_time_passed else Verdict.POSITION_STRANGE
+    if -seen.unknown_sells <= change <= seen.unknown_buys:
+        return Verdict.POSITION_MOVED
+    return Verdict.DEAD if has_time_passed else Verdict.POSITION_STRANGE

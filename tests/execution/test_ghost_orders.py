@@ -1,0 +1,285 @@
+"""Orders that ought not to exist, or exist after all: proof of death, late news, strangers under our name, starts in the middle."""
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from execution_rig import PAIR, Rig, deep_market, eventually, running
+from test_execution_corners import by_hand_order, planned, send_raw
+from test_execution_stories import assert_no_id_was_sent_twice, by_hand
+
+from domain.death import LOOKS_MIN, SETTLE_MS
+from domain.entries import OrderAdvanced, OrderIntended
+from domain.errors import InvariantBroken
+from domain.guards import DenialCode
+from domain.orders import LegName, OrderStatus
+from domain.pairs import SignalType, TradeStatus
+from domain.trades import OrderState, TradeState
+from paper.server import PaperExchange
+from runner.execution import lifecycle
+
+STRANGER = "tdm-somebodyelse-ae0"
+
+
+def order_of(trade: TradeState, leg: LegName) -> OrderState:
+    return next(order for order in trade.orders.values() if order.intent.leg is leg)
+
+
+async def lost_entry(rig: Rig) -> TradeState:
+    """Neither leg arrived, and nobody said so: proven dead, rolled back."""
+    rig.fault("lost-dropped")
+    assert not (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
+    return list(rig.book.trades.values())[-1]
+
+
+async def test_the_evidence_stands_with_the_dead(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        await lost_entry(rig)
+        rows = [e for _, e in rig.journal.replay(kinds=["order_advanced"]) if isinstance(e, OrderAdvanced)]
+        dead = [row for row in rows if row.status is OrderStatus.DEAD]
+        assert len(dead) == 2
+        for row in dead:
+            evidence = msgspec.json.decode(row.reason.removeprefix("proven absent: "))
+            assert evidence["absences"] >= LOOKS_MIN
+            assert evidence["absent_for_ms"] >= SETTLE_MS
+            assert evidence["past_bound_ms"] > 0
+            assert evidence["is_resting"] is False
+            assert evidence["position_change"] == "0"
+
+
+async def test_a_position_of_a_persons_own_is_no_evidence(tmp_path: Path) -> None:
+    """Known since the start: neither a reason to doubt the death, nor touched."""
+    market = deep_market()
+    async with PaperExchange(market) as exchange:
+        rig = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await by_hand(rig, "1MBABYDOGEUSDT", "777")
+        await rig.start()
+        try:
+            async with asyncio.timeout(10):
+                await lost_entry(rig)
+            assert rig.at_venue() == {"1MBABYDOGEUSDT": Decimal(777)}
+        finally:
+            await rig.stop()
+
+
+async def test_what_a_person_trades_meanwhile_is_explained(tmp_path: Path) -> None:
+    """On both sides of both symbols while the order's fate is open."""
+    async with running(tmp_path) as rig:
+        rig.fault("lost-dropped")
+        entering = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.SELL)))
+        await eventually(lambda: {o.status for o in rig.book.orders.values()} == {OrderStatus.UNKNOWN})
+        await by_hand_order(rig, "1MBABYDOGEUSDT", "BUY", "5000")
+        await by_hand_order(rig, "1000CATUSDT", "SELL", "900")
+        await by_hand_order(rig, "1MBABYDOGEUSDT", "SELL", "7000")
+        async with asyncio.timeout(10):
+            assert not (await entering).executed
+        assert rig.at_venue() == {"1MBABYDOGEUSDT": Decimal(-2000), "1000CATUSDT": Decimal(-900)}
+
+
+@pytest.mark.parametrize("leg", LegName)
+async def test_a_late_order_of_a_trade_long_forgotten(tmp_path: Path, leg: LegName) -> None:
+    """Six hours later, in effect: its trade is read back from the journal, the execution adopted and taken back."""
+    async with running(tmp_path) as rig:
+        old = await lost_entry(rig)
+        rig.book.forget_ended_before(rig.clock.now_ms() + 1)
+        assert not rig.book.trades
+        await send_raw(rig, order_of(old, leg).intent)
+        await eventually(lambda: old.trade_id in rig.book.trades and rig.book.trades[old.trade_id].fill_ids)
+        await eventually(lambda: rig.at_venue() == rig.believed() == {} and rig.engine.in_flight == 0)
+        again = rig.book.trades[old.trade_id]
+        assert again.status is TradeStatus.ROLLED_BACK
+        assert again.is_flat
+        assert not rig.switches.foreign_orders
+        assert "order_not_in_journal" not in rig.log.events()
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
+
+
+async def test_a_known_execution_told_again_long_after(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
+        told: list[Any] = []
+        rig.engine.on_news, keep = told.append, rig.engine.on_news  # type: ignore[method-assign]
+        rig.stream._on_news = lambda news: (told.append(news), keep(news))  # type: ignore[assignment]
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
+        await eventually(lambda: any(news.fill is not None for news in told))
+        (trade,) = rig.book.trades.values()
+        result = trade.net_pnl_usd
+        rig.book.forget_ended_before(rig.clock.now_ms() + 1)
+        for news in told:
+            keep(news)
+        await eventually(lambda: trade.trade_id in rig.book.trades)
+        await eventually(rig.engine._inbox._queue.empty)
+        again = rig.book.trades[trade.trade_id]
+        assert again.is_flat
+        assert again.status is TradeStatus.CLOSED
+        assert again.net_pnl_usd == result
+        assert rig.engine.in_flight == 0
+        assert not rig.switches.foreign_orders
+
+
+async def test_a_dead_order_that_came_true_while_we_were_down(tmp_path: Path) -> None:
+    """No event of it was ever seen: the position tells, the order is asked for again and taken back."""
+    market = deep_market()
+    async with PaperExchange(market) as exchange:
+        first = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await first.start()
+        old = await lost_entry(first)
+        first.fault("user-frozen")
+        await send_raw(first, order_of(old, LegName.B).intent)
+        await first.stop()
+        second = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await second.start()
+        try:
+            await eventually(lambda: second.at_venue() == {} == second.believed())
+            assert second.book.trades[old.trade_id].fill_ids
+            assert_no_id_was_sent_twice(second)
+        finally:
+            await second.stop()
+
+
+async def test_an_execution_journaled_and_nothing_done_about_it(tmp_path: Path) -> None:
+    """The late fill was booked, then the process died: held is held at the next start, though the trade is over."""
+    market = deep_market()
+    async with PaperExchange(market) as exchange:
+        first = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await first.start()
+        old = await lost_entry(first)
+        first.records.on_late_news = lambda _trade_id: None  # It died before anything could be done.
+        await send_raw(first, order_of(old, LegName.A).intent)
+        await eventually(lambda: bool(old.fill_ids))
+        await first.stop()
+        second = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await second.start()
+        try:
+            await eventually(lambda: second.at_venue() == {} == second.believed())
+        finally:
+            await second.stop()
+
+
+async def test_somebody_under_our_name_stops_entries_until_explained(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
+        resting = {"symbol": "1000CATUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "1000"}
+        await rig.client.fapiPrivatePostOrder({**resting, "price": "0.0115", "newClientOrderId": STRANGER})
+        await eventually(lambda: rig.switches.foreign_orders == 1)
+        assert rig.log.events().count("order_not_in_journal") == 1
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed, "exits go on"
+        denied = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
+        assert denied.denial is DenialCode.FOREIGN_ORDERS
+        assert await rig.engine.explain_orders() == {STRANGER}
+        await rig.client.fapiPrivateDeleteOrder({"symbol": "1000CATUSDT", "origClientOrderId": STRANGER})
+        await eventually(rig.engine._inbox._queue.empty)
+        assert await rig.engine.explain_orders() == frozenset()
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
+
+
+async def test_entries_wait_at_start_until_every_order_has_an_end(tmp_path: Path) -> None:
+    market = deep_market()
+    async with PaperExchange(market) as exchange:
+        first = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await first.start()
+        plan, intents = planned(first, first.signal(SignalType.SELL))
+        at_ms = first.clock.now_ms()
+        await first.journal.append(plan, *(OrderIntended(at_ms=at_ms, intent=intent) for intent in intents))
+        await send_raw(first, intents[0])  # One leg left, the other did not; then the process died.
+        await first.stop()
+        second = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await second.start()
+        try:
+            assert second.switches.recovering
+            trade = second.book.trades[plan.trade_id]
+            await eventually(lambda: not second.switches.recovering)
+            assert all(order.is_settled for order in trade.orders.values() if order.intent in intents)
+            await eventually(lambda: trade.status is not TradeStatus.OPENING and second.engine.in_flight == 0)
+            assert second.at_venue() == second.believed()
+            assert trade.is_hedged
+        finally:
+            await second.stop()
+
+
+async def test_what_cannot_be_decided_does_not_keep_other_pairs_out_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every look-up of one order fails: entries of others go on after the bound, its own symbols stay locked."""
+    monkeypatch.setattr("runner.execution.engine.RECOVERY_SECONDS", 0.2)
+    market = deep_market()
+    async with PaperExchange(market) as exchange:
+        first = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await first.start()
+        plan, intents = planned(first, first.signal(SignalType.SELL))
+        at_ms = first.clock.now_ms()
+        await first.journal.append(plan, *(OrderIntended(at_ms=at_ms, intent=intent) for intent in intents))
+        await first.stop()
+        second = Rig(market, exchange, tmp_path / "journal.sqlite")
+        second.fault("refused-503", count=None, path="/fapi/v1/order", method="GET")
+        await second.start()
+        try:
+            await eventually(lambda: not second.switches.recovering)
+            assert "recovery_goes_on" in second.log.events()
+            assert all(order.status is OrderStatus.INTENDED for order in second.book.orders.values())
+            assert second.engine._locks.busy(PAIR.symbols)
+        finally:
+            second.paper.board.remove()
+            await second.stop()
+
+
+@pytest.mark.parametrize("ending", [SignalType.EXIT, SignalType.STOP])
+async def test_an_exit_during_the_opening_is_not_lost(tmp_path: Path, ending: SignalType) -> None:
+    """It waits for the locks and closes what the opening became; an entry of the other side is denied meanwhile."""
+    async with running(tmp_path) as rig:
+        rig.fault("executed-delayed", parameters={"delay_ms": 400})
+        entering = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.SELL)))
+        await eventually(lambda: bool(rig.book.orders))
+        leaving = asyncio.create_task(rig.engine.execute_signal(rig.signal(ending)))
+        opposite = await rig.engine.execute_signal(rig.signal(SignalType.BUY))
+        assert opposite.denial is DenialCode.PAIR_BUSY
+        assert (await entering).executed
+        assert (await leaving).executed
+        assert rig.at_venue() == rig.believed() == {}
+        (trade,) = rig.book.trades.values()
+        assert trade.status is TradeStatus.CLOSED
+        assert rig.desk.told[-1].startswith("closed")
+
+
+async def test_flatten_during_the_opening_closes_it_when_open(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        rig.fault("executed-delayed", parameters={"delay_ms": 400})
+        entering = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.SELL)))
+        await eventually(lambda: bool(rig.book.orders))
+        assert await rig.engine.flatten([PAIR.pair_id], wait_seconds=5) == {PAIR.pair_id: "closed"}
+        assert (await entering).executed
+        assert rig.at_venue() == rig.believed() == {}
+
+
+async def test_two_identical_signals_at_once_are_one_trade(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        signal = rig.signal(SignalType.SELL)
+        outcomes = await asyncio.gather(rig.engine.execute_signal(signal), rig.engine.execute_signal(signal))
+        assert sorted(outcome.executed for outcome in outcomes) == [False, True]
+        assert len(rig.book.trades) == 1
+
+
+async def test_a_trade_whose_driver_failed_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug in the middle of an entry: the pair is frozen, and the legs are brought to hedged all the same."""
+    monkeypatch.setattr(lifecycle, "TAKE_UP_SECONDS", (0.05,))
+    monkeypatch.setattr("runner.execution.engine.TAKE_UP_SECONDS", (0.05,))
+    async with running(tmp_path) as rig:
+        settle, failures = rig.engine._opener.settle, [InvariantBroken("a bug"), RuntimeError("another")]
+
+        async def fails_twice(trade: TradeState) -> Any:
+            if failures:
+                raise failures.pop()
+            return await settle(trade)
+
+        monkeypatch.setattr(rig.engine._opener, "settle", fails_twice)
+        monkeypatch.setattr(rig.engine._lifecycle, "_settle_opening", fails_twice)
+        outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
+        assert outcome.denial is DenialCode.INTERNAL
+        await eventually(lambda: rig.desk.told[-1] == "opened")
+        assert rig.at_venue() == rig.believed() != {}
+        assert PAIR.pair_id in rig.book.frozen_until_ms
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
+        assert rig.at_venue() == rig.believed() == {}
