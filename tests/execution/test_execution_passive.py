@@ -382,7 +382,7 @@ async def test_the_user_stream_tells_nothing(tmp_path: Path, kind: str) -> None:
     [
         ({"user_stream_down": True}, "USER_STREAM_DOWN"),
         ({"paused_because": "tandem pause"}, "PAUSED"),
-        ({"foreign_orders": 1}, "FOREIGN_ORDERS"),
+        ({"unexplained_orders": {"tdm-somebodyelse-ae0"}}, "FOREIGN_ORDERS"),
     ],
 )
 async def test_what_stops_entries_ends_one_that_rests(tmp_path: Path, switch: dict[str, object], ended: str) -> None:
