@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHES = ("bench.ticks", "bench.memory", "bench.orders", "bench.unwind", "bench.restart")
+BENCHES = ("bench.ticks", "bench.memory", "bench.orders", "bench.unwind", "bench.restart", "bench.cointegration")
 
 
 def main() -> int:

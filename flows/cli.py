@@ -23,20 +23,24 @@ _Rules = TypeVar("_Rules", bound=BaseModel)
 
 
 def __getattr__(name: str) -> Any:
-    """`up` lives with the stack it starts; it is imported only when somebody asks for it."""
+    """Commands with modules of their own are imported only when somebody asks for them."""
     if name == "up":
         from flows.up import command  # noqa: PLC0415
 
         return command
+    if name == "scan":
+        from flows.scan_cli import scan  # noqa: PLC0415
+
+        return scan
     raise AttributeError(name)
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     """Progress goes to stderr: stdout is for the answer."""
     click.echo(line, err=True)
 
 
-def _speaking(function: _Command) -> _Command:
+def speaking(function: _Command) -> _Command:
     """One clear line for everything we raise on purpose, and the contract's exit codes."""
 
     @functools.wraps(function)
@@ -58,7 +62,7 @@ def _speaking(function: _Command) -> _Command:
     return run  # type: ignore[return-value]  # wraps keeps the signature that click reads.
 
 
-def _with_config(*, pairs: bool = True) -> Callable[[_Command], _Command]:
+def with_config(*, pairs: bool = True) -> Callable[[_Command], _Command]:
     """--config and --pairs, the same everywhere."""
 
     def add(function: _Command) -> _Command:
@@ -83,7 +87,7 @@ def _with_config(*, pairs: bool = True) -> Callable[[_Command], _Command]:
     return add
 
 
-def _rules(model: type[_Rules], **given: Any) -> _Rules:
+def rules_of(model: type[_Rules], **given: Any) -> _Rules:
     """The command's options as the flow's own rules; what was not given keeps its default. Raises: ConfigError."""
     try:
         return model(**{key: value for key, value in given.items() if value is not None})
@@ -93,7 +97,7 @@ def _rules(model: type[_Rules], **given: Any) -> _Rules:
         raise ConfigError(f"{option}: {first['msg']}") from None
 
 
-def _show(rows: Sequence[dict[str, Any]], *, title: str, as_json: bool, summary: str) -> None:
+def show(rows: Sequence[dict[str, Any]], *, title: str, as_json: bool, summary: str) -> None:
     if as_json:
         click.echo(json.dumps({"summary": summary, "rows": list(rows)}, default=str))
         return
@@ -115,12 +119,12 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value).replace("[", "\\[")
 
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
 _ONLY = click.option("--only", multiple=True, metavar="PAIR", help="Only this pair; may be given several times.")
 
 
 @click.command()
-@_with_config()
+@with_config()
 @_ONLY
 @click.option("--timeframe", default=None, help="The candle of the test.  [default: 1h]")
 @click.option("--window-days", type=float, default=None, help="How far back the test looks.  [default: 60]")
@@ -132,8 +136,8 @@ _ONLY = click.option("--only", multiple=True, metavar="PAIR", help="Only this pa
 @click.option("--gap-share-max", type=float, default=None, help="Largest share of missing candles.  [default: 0.02]")
 @click.option("--keep-unfit-open", is_flag=True, help="Do not close unfit pairs for entries.")
 @click.option("--dry-run", is_flag=True, help="Decide and show, write nothing.")
-@_JSON
-@_speaking
+@AS_JSON
+@speaking
 def recalibrate(
     *,
     config_path: Path,
@@ -155,91 +159,18 @@ def recalibrate(
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)
-    rules = _rules(CalibrationRules, **given, disable_unfit=not keep_unfit_open)
+    rules = rules_of(CalibrationRules, **given, disable_unfit=not keep_unfit_open)
     result = work.recalibrate(
-        settings, pairs_path, rules, only=only, dry_run=dry_run, run_id=facts.new_run_id(), say=_say
+        settings, pairs_path, rules, only=only, dry_run=dry_run, run_id=facts.new_run_id(), say=say
     )
     if not dry_run:
         facts.publish(settings)
-    _show(work.table_of(result), title="Calibration", as_json=as_json, summary=work.summary_of(result))
+    show(work.table_of(result), title="Calibration", as_json=as_json, summary=work.summary_of(result))
     return FAILED if result.learnt_nothing else DONE
 
 
 @click.command()
-@_with_config(pairs=False)
-@click.option("--symbol", "symbols", multiple=True, metavar="BASE/USDT", help="A contract to pair up; several times.")
-@click.option("--symbols-max", type=int, default=None, help="Cap on the universe.  [default: 30]")
-@click.option("--timeframe", default=None, help="The candle of the test.  [default: 1h]")
-@click.option("--window-days", type=float, default=None, help="How far back the test looks.  [default: 60]")
-@click.option("--observations-min", type=int, default=None, help="Fewest common candles.  [default: 200]")
-@click.option("--gap-share-max", type=float, default=None, help="Largest share of missing candles.  [default: 0.02]")
-@click.option(
-    "--prices",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="Scan this table instead of the exchange: .parquet or .csv, long (symbol, ts, close) or wide.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="All rows to this .csv or .json file.",
-)
-@click.option("--top", type=click.IntRange(min=1), default=25, show_default=True, help="Rows to show.")
-@_JSON
-@_speaking
-def scan(
-    *,
-    config_path: Path,
-    symbols: tuple[str, ...],
-    prices: Path | None,
-    output: Path | None,
-    top: int,
-    as_json: bool,
-    **given: Any,
-) -> int:
-    """Look for cointegrated pairs among all symbols, both directions, corrected for the number of tests.
-
-    Never writes the pairs file: what it finds is a candidate, not a trade.
-    """
-    from flows.jobs import scan as work  # noqa: PLC0415
-    from runner.config import load_settings  # noqa: PLC0415
-
-    rules = _rules(work.ScanRules, symbols=list(symbols), **given)
-    _check_output(output)
-    universe = (
-        work.read_prices(prices) if prices is not None else work.gather(load_settings(config_path), rules, say=_say)
-    )
-    result = work.scan(universe, rules.fitness, say=_say)
-    if output is not None:
-        _write_rows(output, work.table_of(result))
-    rows = work.table_of(result, rows_max=top)
-    _show(rows, title="Best pairs", as_json=as_json, summary=work.summary_of(result))
-    return DONE if result.candidates else FAILED
-
-
-def _check_output(output: Path | None) -> None:
-    if output is not None and output.suffix.lower() not in {".csv", ".json"}:
-        raise ConfigError(f"--output {output}: need a name that ends in .csv or .json")
-    if output is not None and not output.parent.is_dir():
-        raise ConfigError(f"--output {output}: there is no folder {output.parent}; create it")
-
-
-def _write_rows(output: Path, rows: Sequence[dict[str, Any]]) -> None:
-    if output.suffix.lower() == ".json":
-        text = json.dumps(list(rows))
-    else:
-        columns = list(rows[0]) if rows else []
-        lines = [",".join("" if row[name] is None else str(row[name]) for name in columns) for row in rows]
-        text = "\n".join([",".join(columns), *lines]) + "\n"
-    try:
-        output.write_text(text)
-    except OSError as problem:
-        raise ConfigError(f"--output {output}: cannot be written ({problem.strerror})") from None
-
-
-@click.command()
-@_with_config()
+@with_config()
 @click.option("--ledger-lag-rows-max", type=int, default=None, help="Rows the ledger may lag.  [default: 1000]")
 @click.option("--ledger-lag-seconds-max", type=float, default=None, help="… and for how long.  [default: 30]")
 @click.option(
@@ -247,8 +178,8 @@ def _write_rows(output: Path, rows: Sequence[dict[str, Any]]) -> None:
 )
 @click.option("--disk-free-gib-min", type=float, default=None, help="Free disk space.  [default: 1]")
 @click.option("--stopped-is-fine", is_flag=True, help="The runner need not run.")
-@_JSON
-@_speaking
+@AS_JSON
+@speaking
 def health(*, config_path: Path, pairs_path: Path, stopped_is_fine: bool, as_json: bool, **given: Any) -> int:
     """Probe runner, journal, ledger, recorder, exchange, pairs file and disk. Exit code 1 when something failed."""
     from flows.jobs import facts  # noqa: PLC0415
@@ -256,12 +187,12 @@ def health(*, config_path: Path, pairs_path: Path, stopped_is_fine: bool, as_jso
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)
-    rules = _rules(work.HealthRules, **given)
+    rules = rules_of(work.HealthRules, **given)
     result = work.check(
         settings, pairs_path, rules, run_id=facts.new_run_id(), say=_nothing, is_wanted=not stopped_is_fine
     )
     facts.publish(settings)
-    _show(work.table_of(result), title="Health", as_json=as_json, summary=work.summary_of(result))
+    show(work.table_of(result), title="Health", as_json=as_json, summary=work.summary_of(result))
     return FAILED if result.has_failed else DONE
 
 
@@ -270,11 +201,11 @@ def _nothing(_: str) -> None:
 
 
 @click.command()
-@_with_config()
+@with_config()
 @click.option("--tolerance", type=float, default=None, help="Difference let pass, as a share.  [default: 0]")
 @click.option("--settle-seconds", type=float, default=None, help="Pause between the two looks.  [default: 3]")
-@_JSON
-@_speaking
+@AS_JSON
+@speaking
 def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: Any) -> int:
     """Compare the exchange's positions and open orders with our books. Reads only. Exit code 1 unless all is explained."""
     from flows.jobs import facts  # noqa: PLC0415
@@ -282,16 +213,16 @@ def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: An
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)
-    rules = _rules(work.ReconciliationRules, **given)
+    rules = rules_of(work.ReconciliationRules, **given)
     facts.publish(settings)
-    result = work.reconcile(settings, pairs_path, rules, run_id=facts.new_run_id(), say=_say)
+    result = work.reconcile(settings, pairs_path, rules, run_id=facts.new_run_id(), say=say)
     facts.publish(settings)
-    _show(work.table_of(result), title="Reconciliation", as_json=as_json, summary=work.summary_of(result))
+    show(work.table_of(result), title="Reconciliation", as_json=as_json, summary=work.summary_of(result))
     return DONE if result.is_good else FAILED
 
 
 @click.command()
-@_with_config()
+@with_config()
 @_ONLY
 @click.option("--timeframe", default=None, help="The bar.  [default: signal.bar_seconds]")
 @click.option("--days", type=float, default=None, help="How far back.  [default: 3]")
@@ -302,8 +233,8 @@ def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: An
 @click.option("--taker-fee-bps", type=float, default=None, help="Fee on every fill.  [default: as configured]")
 @click.option("--min-edge-ratio", type=float, default=None, help="Reversion over costs.  [default: as configured]")
 @click.option("--fetch/--no-fetch", default=True, show_default=True, help="Bring the stored bars up to date first.")
-@_JSON
-@_speaking
+@AS_JSON
+@speaking
 def backtest(
     *, config_path: Path, pairs_path: Path, only: tuple[str, ...], fetch: bool, as_json: bool, **given: Any
 ) -> int:
@@ -313,11 +244,11 @@ def backtest(
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)
-    rules = _rules(work.BacktestRules, fetch=fetch, **given)
-    result = work.backtest(settings, pairs_path, rules, only=only, run_id=facts.new_run_id(), say=_say)
+    rules = rules_of(work.BacktestRules, fetch=fetch, **given)
+    result = work.backtest(settings, pairs_path, rules, only=only, run_id=facts.new_run_id(), say=say)
     facts.publish(settings)
     if as_json:
         click.echo(work.as_json(result))
     else:
-        _show(work.table_of(result), title="Backtest", as_json=False, summary=work.summary_of(result))
+        show(work.table_of(result), title="Backtest", as_json=False, summary=work.summary_of(result))
     return DONE

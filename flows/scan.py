@@ -10,7 +10,9 @@ from pydantic import Field
 
 from flows.jobs import scan as work
 from flows.jobs.scan import ScanRules
+from flows.jobs.universe import gather
 from flows.parameters import ConfigFile, files, sayer
+from flows.progress import Bar
 from runner.config import load_settings
 
 ARTIFACT_KEY = "scan"
@@ -22,18 +24,20 @@ def scan(
     rows: Annotated[int, Field(ge=1, le=5000)] = 200,
     config_file: ConfigFile = "config.json",
 ) -> State[Any]:
-    """Test every pair of a universe in both directions, correct for the number of tests, list the best first.
+    """Test every pair of a universe in both directions, correct for the number of tests, say what passes the gates, best first.
 
     Args:
-        rules: What is looked at, and for how long back.
+        rules: What is looked at, for how long back, how it is tested, and what a pair must show to be kept.
         rows: Rows of the artifact, best first.
         config_file: The configuration, relative to the project folder.
     """
     config, _ = files(config_file, "")
     say = sayer()
-    result = work.scan(work.gather(load_settings(config), rules, say=say), rules.fitness, say=say)
-    summary = work.summary_of(result)
-    if not result.candidates:
+    universe = gather(load_settings(config), rules, say=say)
+    with Bar("pairs", say) as bar:
+        found = work.scan(universe.panel, rules.options, facts=universe.facts, progress=bar)
+    summary = work.summary_of(found)
+    if not found.tested:
         return Failed(message=f"no pair could be tested: {summary}")
-    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(result, rows_max=rows), description=summary)
+    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(found, rows_max=rows), description=summary)
     return Completed(message=summary)

@@ -196,7 +196,7 @@ def _judge_block(sheet: _Sheet, left: Places, right: Places, fit: Fitness) -> No
     legs = np.full(len(sheet.symbols), _OK, dtype=np.int64)
     if bars < fit.observations_min:
         legs[everyone] = CODES[PairStatus.TOO_SHORT]
-    elif 1 - bars / (sheet.present.shape[1] - rows[0]) > fit.gap_share_max:
+    elif 1 - bars / ((sheet.present.shape[1] if fit.must_be_current else rows[-1] + 1) - rows[0]) > fit.gap_share_max:
         legs[everyone] = CODES[PairStatus.GAPPY]
     else:
         codes = np.empty(len(everyone), dtype=np.int64)
@@ -222,7 +222,8 @@ def _judge_block(sheet: _Sheet, left: Places, right: Places, fit: Fitness) -> No
 def _judge_singly(sheet: _Sheet, pairs: NDArray[np.int64], fit: Fitness) -> None:
     codes, bars = np.empty(len(pairs), dtype=np.int64), np.empty(len(pairs), dtype=np.int64)
     fitness.judge_pairs(
-        sheet.prices, sheet.present, pairs, fit.observations_min, fit.gap_share_max, fit.unmoved_share_max, _steps(fit),
+        sheet.prices, sheet.present, pairs, fit.observations_min, fit.gap_share_max, fit.must_be_current,
+        fit.unmoved_share_max, _steps(fit),
         codes, bars,
     )  # fmt: skip
     sheet.bars[tuple(pairs.T)] = sheet.bars[tuple(pairs[:, ::-1].T)] = bars

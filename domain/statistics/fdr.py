@@ -3,7 +3,6 @@
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
 from domain.statistics.adf import Floats
 
@@ -19,4 +18,13 @@ def q_values(p_values: Floats, correction: Correction = Correction.BY) -> Floats
     """The share of false ones among all with at most this p. Raises: ValueError for a p outside of [0, 1]."""
     if not p_values.size:
         return np.empty(0)
-    return np.asarray(false_discovery_control(p_values, method=str(correction)), dtype=np.float64)
+    if not (p_values.min() >= 0 and p_values.max() <= 1):
+        raise ValueError("a p-value is outside of [0, 1]")
+    # scipy.stats has it too, and takes longer to import than a scan takes.
+    ranks = np.arange(1, p_values.size + 1)
+    factor = p_values.size * (np.sum(1 / ranks) if correction is Correction.BY else 1.0)
+    order = np.argsort(p_values)
+    scaled = np.minimum.accumulate((p_values[order] * factor / ranks)[::-1])[::-1]
+    found = np.empty(p_values.size)
+    found[order] = np.minimum(scaled, 1.0)
+    return found

@@ -10,7 +10,7 @@ from domain.statistics.status import CODES, PairStatus
 OK, TOO_SHORT, GAPPY = CODES[PairStatus.OK], CODES[PairStatus.TOO_SHORT], CODES[PairStatus.GAPPY]
 CONSTANT, HALTED = CODES[PairStatus.CONSTANT], CODES[PairStatus.HALTED]
 BAD_PRINT = CODES[PairStatus.BAD_PRINT]
-BAD_PRINT_SHARE_MIN = 0.01
+BAD_PRINT_SHARE_MIN = 0.03
 _RETURNED = 0.25  # A print is bad when at most this share of the leap is left a bar later.
 
 
@@ -49,6 +49,7 @@ def judge_pairs(
     pairs: NDArray[np.int64],
     observations_min: int,
     gap_share_max: float,
+    must_be_current: bool,
     unmoved_share_max: float,
     bad_print_steps: float,
     codes: NDArray[np.int64],
@@ -58,16 +59,16 @@ def judge_pairs(
     count = prices.shape[1]
     a, b = np.empty(count), np.empty(count)
     for row in range(pairs.shape[0]):
-        n, first = 0, count
+        n, first, end = 0, count, count if must_be_current else 0
         for t in range(count):
             if present[pairs[row, 0], t] and present[pairs[row, 1], t]:
-                first = min(first, t)
+                first, end = min(first, t), max(end, t + 1)
                 a[n], b[n] = prices[pairs[row, 0], t], prices[pairs[row, 1], t]
                 n += 1
         bars[row] = n
         if n < observations_min:
             codes[row] = TOO_SHORT
-        elif 1 - n / (count - first) > gap_share_max:
+        elif 1 - n / (end - first) > gap_share_max:
             codes[row] = GAPPY
         else:
             one = leg_code(a, n, unmoved_share_max, bad_print_steps)

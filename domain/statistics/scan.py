@@ -192,19 +192,18 @@ def _gated(
 
 
 def _hedge_ratios_of_parts(formation: PricePanel, places: NDArray[np.int64], options: ScanOptions) -> Floats:
-    """The hedge ratio (places, parts) of each equal part of the formation window, NaN where a part cannot be fitted."""
+    """The hedge ratio (places, parts) of each equal part of the bars that a pair has."""
     count = options.gates.sub_windows if options.gates.sub_windows >= 2 else 0
     found = np.full((len(places), count), np.nan)
-    edges = np.linspace(0, formation.bars, max(count, 1) + 1).astype(int)
     with np.errstate(all="ignore"):
         values = np.log(formation.prices) if options.method.space is Space.LOGS else formation.prices
         for row, (y, x) in enumerate(places):
+            together = values[:, [y, x]]
+            together = together[np.isfinite(together).all(axis=1)]
             for part in range(count):
-                here = values[edges[part] : edges[part + 1], [y, x]]
-                here = here[np.isfinite(here).all(axis=1)]
-                if len(here) > 2:
-                    centred = here - here.mean(axis=0)
-                    found[row, part] = centred[:, 0] @ centred[:, 1] / (centred[:, 1] @ centred[:, 1])
+                here = together[len(together) * part // count : len(together) * (part + 1) // count]
+                centred = here - here.mean(axis=0)
+                found[row, part] = centred[:, 0] @ centred[:, 1] / (centred[:, 1] @ centred[:, 1])
     return found
 
 

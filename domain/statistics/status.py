@@ -29,7 +29,9 @@ class Fitness:
 
     observations_min: int = 200
     gap_share_max: float = 0.02
+    must_be_current: bool = True
+    """The common window lasts to the panel's end: what stopped trading has a gap. False: to the last bar that both have."""
     unmoved_share_max: float = 0.5
     bad_print_steps: float | None = 20.0
-    """A bar that leaves and comes back by this many mean absolute steps, and 1 %, is a misprint. None: all prices are believed."""
+    """A bar that leaves and comes back by this many mean absolute steps, and 3 %, is a misprint. None: all prices are believed."""
     leg_p_min: float | None = None

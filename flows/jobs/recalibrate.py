@@ -11,11 +11,12 @@ import numpy as np
 from domain.entries import CalibrationDecided, Entry
 from domain.errors import ConfigError, ExchangeError
 from domain.pairs import PairConfig
+from domain.statistics.fdr import q_values
 from domain.symbols import PairId, Symbol, unified
 from flows.jobs import facts
 from flows.jobs.bars import Fetched, Say, bars_in, refresh, store_of
 from flows.jobs.calibration import CalibrationRules, PairDecision, Stamp, decide_pair
-from flows.jobs.cointegration import Fitness, PairStatus, PairTest, examine, q_values
+from flows.jobs.cointegration import Fitness, PairStatus, PairTest, confirm, examine
 from flows.jobs.exchange_reads import ExchangeReads
 from runner.config import Settings
 from runner.pairs_file import PairsDocument, pairs_of, parse_document, write_document
@@ -55,7 +56,8 @@ def recalibrate(
 ) -> Recalibration:
     """Test the configured pairs anew and rewrite the file when a row changes. Safe to run twice.
 
-    Raises: ConfigError (a file is bad or changed meanwhile; nothing was written), ExchangeError (nothing was written).
+    Raises: ConfigError (a file is bad or changed meanwhile), ExchangeError, InvariantBroken (statsmodels says otherwise); nothing
+    was written then.
     """
     raw = _read(pairs_path)
     document = parse_document(raw, where=str(pairs_path))
@@ -149,20 +151,25 @@ def _test_all(
 def examine_stored(
     root: Path, symbols: tuple[Symbol, Symbol], timeframe: str, start_ms: int, end_ms: int, *, fitness: Fitness
 ) -> PairTest:
-    """Test two stored symbols over [start_ms, end_ms). Bars that both lack at the end count as missing."""
+    """Test two stored symbols over [start_ms, end_ms), statsmodels agreeing. Bars that both lack at the end count as missing.
+
+    Raises: InvariantBroken when statsmodels does not agree.
+    """
     closes = market.read_closes(root, symbols, timeframe, start_ms, end_ms)
     prices = closes.matrix
     if closes.times.size:
         behind = (end_ms - int(closes.times[-1])) // market.timeframe_ms(timeframe) - 1
         prices = np.vstack([prices, np.full((behind, 2), np.nan)])
-    return examine(prices[:, 0], prices[:, 1], fitness)
+    test = examine(prices[:, 0], prices[:, 1], fitness)
+    confirm("/".join(symbols), test, prices[:, 0], prices[:, 1])
+    return test
 
 
 def _decide_all(
     document: PairsDocument, tests: dict[PairId, PairTest], rules: CalibrationRules, stamp: Stamp
 ) -> list[PairDecision]:
     tested = {pair_id: test.p_value for pair_id, test in tests.items() if test.p_value is not None}
-    corrected = dict(zip(tested, q_values(list(tested.values())), strict=True))
+    corrected = dict(zip(tested, q_values(np.array(list(tested.values()))).tolist(), strict=True))
     return [
         decide_pair(row, tests[PairId(row.pair_id)], corrected.get(PairId(row.pair_id)), rules, stamp)
         for row in document.pairs

@@ -1,8 +1,8 @@
 """The scan: every pair of a universe, both directions, corrected for having looked at all of them. Writes no configuration."""
 
-import itertools
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,22 @@ import duckdb
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.errors import ConfigError, ExchangeError
-from domain.symbols import unified
-from flows.jobs.bars import Say, bars_in, refresh, store_of
-from flows.jobs.cointegration import Fitness, PairStatus, PairTest, Prices, examine, q_values
-from flows.jobs.exchange_reads import ExchangeReads
-from runner.config import Settings
-from storage import market
+from domain.errors import ConfigError
+from domain.statistics.engle_granger import Criterion, Method, Progress
+from domain.statistics.fdr import Correction
+from domain.statistics.gates import REASONS, Costs, Gates
+from domain.statistics.panel import PricePanel, Space
+from domain.statistics.prefilter import Prefilter, SymbolFacts
+from domain.statistics.scan import ScanOptions, ScanResult
+from domain.statistics.scan import scan as scan_panel
+from domain.statistics.status import STATUSES, Fitness, PairStatus
+from flows.jobs.cointegration import confirm_tests
 
-SAY_EVERY_SECONDS = 5.0
+OUTPUT_SUFFIXES = (".parquet", ".csv", ".json")
 
 
 class ScanRules(BaseModel):
-    """What is looked at, and for how long back."""
+    """What is looked at, for how long back, how it is tested, and what a pair must show to be kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -31,167 +34,238 @@ class ScanRules(BaseModel):
         default_factory=list, description="Contracts to pair up, as BASE/USDT. Empty: what the exchange lists."
     )
     symbols_max: int = Field(
-        default=30,
-        ge=2,
-        le=200,
-        description="Cap on the universe; the time grows with its square (30: about a minute).",
+        default=200, ge=2, le=2000, description="Cap on the universe; fetching takes a request or more a symbol."
     )
     timeframe: str = Field(default="1h", pattern=r"^[1-9]\d{0,2}[mhd]$", description="The candle of the test.")
     window_days: float = Field(default=60, gt=0, le=730, description="How far back the test looks, in days.")
+    space: Space = Field(default=Space.LEVELS, description="Prices as they are, or their logarithms.")
+    criterion: Criterion = Field(default=Criterion.AIC, description="How the number of lags is chosen.")
+    lags_max: int | None = Field(default=None, ge=0, le=500, description="Most lags; empty: Schwert's rule.")
     observations_min: int = Field(default=200, ge=50, description="Fewest common candles that count as evidence.")
     gap_share_max: float = Field(default=0.02, ge=0, lt=0.5, description="Largest share of missing candles.")
+    must_be_current: bool = Field(
+        default=True, description="A symbol without its newest candles has a gap. False: each pair's own common window."
+    )
+    leg_p_min: float | None = Field(
+        default=0.05, ge=0, lt=1, description="ADF p-value up to which a leg is stationary; empty: legs are not tested."
+    )
+    q_max: float = Field(default=0.05, gt=0, lt=1, description="Largest q-value: the share of false pairs let pass.")
+    correction: Correction = Field(default=Correction.BY, description="Benjamini-Yekutieli or Benjamini-Hochberg.")
+    half_life_candles_min: float = Field(default=1, ge=0, description="Shortest half-life that is believed.")
+    half_life_candles_max: float = Field(default=120, gt=0, description="Longest half-life worth waiting for.")
+    sub_windows: int = Field(default=3, ge=0, le=20, description="Parts in which the hedge ratio must agree; 0: off.")
+    sub_window_drift_max: float = Field(default=0.5, gt=0, description="Largest difference of a part, as a share.")
+    holdout_share: float = Field(default=0.25, ge=0, le=0.5, description="Newest share that no fit sees.")
+    holdout_z_max: float = Field(default=4, gt=0, description="Largest |z| out of sample.")
+    taker_fee_bps: float = Field(default=5, ge=0, description="Fee on each of the four fills.")
+    half_spread_bps: float = Field(default=0.5, ge=0, description="Half the spread, on each of the four fills.")
+    funding_bps_per_day: float = Field(default=3, ge=0, description="Funding of each leg, always paid.")
+    min_edge_ratio: float = Field(default=1, ge=0, description="Reversion of a half-life over its costs; 0: off.")
+    pairs_per_symbol_max: int = Field(default=3, ge=1, description="Most kept pairs that share a symbol.")
+    pairs_max: int = Field(default=20, ge=1, description="Most kept pairs.")
+    quote_volume_usd_per_day_min: float | None = Field(
+        default=None, ge=0, description="Symbols that trade less are not looked at; empty: off."
+    )
 
     @property
-    def fitness(self) -> Fitness:
-        return Fitness(observations_min=self.observations_min, gap_share_max=self.gap_share_max)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Universe:
-    """Aligned closes, one column a name."""
-
-    names: tuple[str, ...]
-    prices: Prices
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """One direction of one pair, tested. `q_value` counts every test of the scan."""
-
-    leg_a: str
-    leg_b: str
-    test: PairTest
-    q_value: float
+    def options(self) -> ScanOptions:
+        costs = Costs(
+            taker_fee_bps=self.taker_fee_bps,
+            half_spread_bps=self.half_spread_bps,
+            funding_bps_per_day=self.funding_bps_per_day,
+            min_edge_ratio=self.min_edge_ratio,
+        )
+        return ScanOptions(
+            method=Method(
+                space=self.space,
+                criterion=self.criterion,
+                lags_max=self.lags_max,
+                fitness=Fitness(
+                    observations_min=self.observations_min,
+                    gap_share_max=self.gap_share_max,
+                    must_be_current=self.must_be_current,
+                    leg_p_min=self.leg_p_min,
+                ),
+            ),
+            gates=Gates(
+                q_max=self.q_max,
+                correction=self.correction,
+                half_life_bars_min=self.half_life_candles_min,
+                half_life_bars_max=self.half_life_candles_max,
+                sub_windows=self.sub_windows,
+                sub_window_drift_max=self.sub_window_drift_max,
+                holdout_share=self.holdout_share,
+                holdout_z_max=self.holdout_z_max,
+                costs=costs if self.min_edge_ratio > 0 else None,
+                pairs_per_symbol_max=self.pairs_per_symbol_max,
+                pairs_max=self.pairs_max,
+            ),
+            prefilter=Prefilter(quote_volume_usd_per_day_min=self.quote_volume_usd_per_day_min),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
-    """The better direction of every pair that could be tested, best first."""
+    """What was found, and how long it took."""
 
-    candidates: tuple[Candidate, ...]
-    unfit: dict[PairStatus, int]
-    tests: int
+    result: ScanResult
     seconds: float
 
-
-def gather(settings: Settings, rules: ScanRules, *, say: Say) -> Universe:
-    """Bring the store up to date and read the universe from it. Raises: ConfigError, ExchangeError."""
-    root = store_of(settings)
-    bars = bars_in(rules.window_days, rules.timeframe)
-    try:
-        wanted = [unified(name) for name in rules.symbols]
-    except ValueError as problem:
-        raise ConfigError(f"--symbol: {problem}") from None
-    with ExchangeReads(settings) as reads:
-        listed = reads.listed()
-        unknown = [symbol for symbol in wanted if symbol not in listed]
-        if unknown:
-            raise ConfigError(f"--symbol: the exchange does not list {', '.join(unknown)}")
-        trading = [symbol for symbol in listed if listed[symbol].is_trading and symbol.endswith(":USDT")]
-        symbols = wanted or sorted(trading)
-        if len(symbols) > rules.symbols_max:
-            say(f"taking the first {rules.symbols_max} of {len(symbols)} symbols; raise symbols_max for more")
-            symbols = symbols[: rules.symbols_max]
-        fetched = refresh(reads, root, symbols, rules.timeframe, bars=bars, say=say)
-    if fetched.end_ms is None:
-        raise ExchangeError(f"no candles from the exchange ({next(iter(fetched.failures.values()), 'none listed')})")
-    start_ms = fetched.end_ms - bars * market.timeframe_ms(rules.timeframe)
-    reached = [symbol for symbol in symbols if symbol not in fetched.failures]
-    closes = market.read_closes(root, reached, rules.timeframe, start_ms, fetched.end_ms)
-    return Universe(names=tuple(closes.symbols), prices=closes.matrix)
+    @property
+    def tested(self) -> int:
+        return self.result.family
 
 
-def scan(universe: Universe, fitness: Fitness, *, say: Say) -> Scan:
-    """Test every pair both ways. Raises: ConfigError when there are not two names."""
-    if len(universe.names) < 2:
-        raise ConfigError(f"a scan needs at least two symbols, not {len(universe.names)}")
-    started = time.monotonic()
-    tested: list[tuple[str, str, PairTest]] = []
-    unfit: dict[PairStatus, int] = {}
-    total = len(universe.names) * (len(universe.names) - 1)
-    said = started
-    for number, (a, b) in enumerate(_directions(len(universe.names)), start=1):
-        test = examine(universe.prices[:, a], universe.prices[:, b], fitness)
-        if test.status is PairStatus.OK:
-            tested.append((universe.names[a], universe.names[b], test))
-        else:
-            unfit[test.status] = unfit.get(test.status, 0) + 1
-        if time.monotonic() - said >= SAY_EVERY_SECONDS:
-            said = time.monotonic()
-            say(f"{number} of {total} tests, {said - started:.0f} s")
-    corrected = q_values([test.p_value for _, _, test in tested if test.p_value is not None])
-    best: dict[frozenset[str], Candidate] = {}
-    for (leg_a, leg_b, test), q_value in zip(tested, corrected, strict=True):
-        candidate = Candidate(leg_a=leg_a, leg_b=leg_b, test=test, q_value=q_value)
-        rival = best.get(frozenset((leg_a, leg_b)))
-        if rival is None or _rank(candidate) < _rank(rival):
-            best[frozenset((leg_a, leg_b))] = candidate
-    ordered = tuple(sorted(best.values(), key=_rank))
-    return Scan(candidates=ordered, unfit=unfit, tests=total, seconds=time.monotonic() - started)
+def scan(
+    panel: PricePanel,
+    options: ScanOptions,
+    *,
+    facts: Mapping[str, SymbolFacts] | None = None,
+    progress: Progress | None = None,
+) -> Scan:
+    """Test every pair both ways; what is kept, statsmodels has confirmed.
 
-
-def _directions(count: int) -> Iterator[tuple[int, int]]:
-    return itertools.permutations(range(count), 2)
-
-
-def _rank(candidate: Candidate) -> tuple[float, float, str, str]:
-    assert candidate.test.t_stat is not None
-    return (candidate.q_value, candidate.test.t_stat, candidate.leg_a, candidate.leg_b)
-
-
-def read_prices(path: Path) -> Universe:
-    """A table of prices: long (symbol, ts or open_ms, close) or wide (a time column first, then one column a symbol).
-
-    Parquet or CSV by the file's ending. Raises: ConfigError, one line.
+    Raises: ConfigError when there are not two symbols; InvariantBroken when statsmodels does not agree.
     """
-    reader = {".parquet": "read_parquet", ".csv": "read_csv"}.get(path.suffix.lower())
-    if reader is None:
-        raise ConfigError(f"{path}: need a .parquet or .csv file of prices")
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
+    if len(panel.symbols) < 2:
+        raise ConfigError(f"a scan needs at least two symbols, not {len(panel.symbols)}")
+    if options.method.lags_max is not None and options.method.lags_max > panel.bars // 4:
+        raise ConfigError(
+            f"--lags-max {options.method.lags_max} is too many for {panel.bars} bars; at most a quarter of them"
+        )
+    started = time.monotonic()
+    result = scan_panel(panel, options, facts=facts, progress=progress)
+    formation = panel.between(0, result.formation_bars)
+    for survivor in result.kept:
+        confirm_tests(formation, result.tests, survivor.y, survivor.x, options.method)
+    return Scan(result=result, seconds=time.monotonic() - started)
+
+
+def table_of(found: Scan, *, rows_max: int) -> list[dict[str, Any]]:
+    """One row a ranked pair, best first: for a terminal and an artifact."""
+    result, tests = found.result, found.result.tests
+    notes = _notes(result)
+    rows: list[dict[str, Any]] = []
+    seen: set[frozenset[int]] = set()
+    for y, x in result.ranked().tolist():
+        if len(rows) == rows_max:
+            break
+        if frozenset((y, x)) in seen:
+            continue
+        seen.add(frozenset((y, x)))
+        rows.append(
+            {
+                "y": tests.symbols[y],
+                "x": tests.symbols[x],
+                "n": int(tests.bars[y, x]),
+                "hedge_ratio": float(tests.hedge_ratio[y, x]),
+                "t_stat": float(tests.t_stat[y, x]),
+                "p_value": float(tests.p_value[y, x]),
+                "q_value": float(result.q_value[y, x]),
+                "half_life": None if math.isnan(tests.half_life[y, x]) else float(tests.half_life[y, x]),
+                "reason": notes.get((y, x), result.reason_of(y, x)),
+            }
+        )
+    return rows
+
+
+def _notes(result: ScanResult) -> dict[tuple[int, int], str]:
+    """The refusals of the gates, with their facts."""
+    return {
+        (survivor.y, survivor.x): f"{survivor.rejection.reason}: {survivor.rejection.facts}"
+        for survivor in result.survivors
+        if survivor.rejection is not None
+    }
+
+
+def check_output(path: Path) -> None:
+    """Before any work is done. Raises: ConfigError."""
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise ConfigError(f"--output {path}: need a name that ends in .parquet, .csv or .json")
+    if not path.parent.is_dir():
+        raise ConfigError(f"--output {path}: there is no folder {path.parent}; create it")
+
+
+def write_directions(path: Path, result: ScanResult) -> int:
+    """One row a direction, the ranked ones first and best first; the file is replaced whole. Returns the number of rows.
+
+    Raises: ConfigError.
+    """
+    tests = result.tests
+    rest = np.argwhere((tests.status != STATUSES.index(PairStatus.OK)) & ~np.eye(len(tests.symbols), dtype=bool))
+    places = np.concatenate((result.ranked(), rest))
+    at = tuple(places.T)
+    rows = {
+        "y": at[0],
+        "x": at[1],
+        "n": tests.bars[at],
+        **{name: getattr(tests, name)[at] for name in ("hedge_ratio", "intercept", "lag", "t_stat", "p_value")},
+        "q_value": result.q_value[at],
+        **{name: getattr(tests, name)[at] for name in ("half_life", "hurst", "johansen_trace")},
+        "status": tests.status[at],
+        "reason": result.reason[at],
+    }
+    names = {"place": np.arange(len(tests.symbols)), "name": np.array(tests.symbols, dtype=object)}
+    statuses = {"place": np.arange(len(STATUSES)), "name": np.array([str(word) for word in STATUSES], dtype=object)}
+    reasons = {"place": np.arange(len(REASONS)), "name": np.array([str(word) for word in REASONS], dtype=object)}
+    notes = _notes(result)
+    noted = {
+        "y": np.array([y for y, _ in notes], dtype=np.int64),
+        "x": np.array([x for _, x in notes], dtype=np.int64),
+        "note": np.array(list(notes.values()), dtype=object),
+    }
+    kind = {".parquet": "PARQUET, COMPRESSION ZSTD", ".csv": "CSV, HEADER", ".json": "JSON, ARRAY true"}[
+        path.suffix.lower()
+    ]
+    beside = path.with_name(f".{path.name}.writing")
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
-            relation = f"{reader}('{str(path).replace(chr(39), chr(39) * 2)}')"
-            columns = [str(row[0]) for row in connection.execute(f"DESCRIBE FROM {relation}").fetchall()]
-            time_column = next((name for name in ("open_ms", "ts", "time", "timestamp") if name in columns), columns[0])
-            query = f'FROM {relation} ORDER BY "{time_column}"'
-            if {"symbol", "close"} <= set(columns):
-                query = f'PIVOT {relation} ON symbol USING any_value("close") GROUP BY "{time_column}" ORDER BY "{time_column}"'
-            table = connection.execute(query).fetchnumpy()
-    except duckdb.Error as problem:
-        raise ConfigError(f"{path}: cannot be read as prices: {str(problem).splitlines()[0]}") from None
-    names = tuple(name for name in table if name != time_column)
-    try:
-        series = [np.ma.filled(np.ma.asarray(table[name]).astype(np.float64), np.nan) for name in names]
-    except (ValueError, TypeError):
-        raise ConfigError(f"{path}: every column but {time_column} must hold prices") from None
-    if not names or not len(series[0]):
-        raise ConfigError(f"{path}: no prices in it")
-    return Universe(names=names, prices=np.column_stack(series))
+            for name, table in {
+                "rows": rows, "names": names, "statuses": statuses, "reasons": reasons, "noted": noted,
+            }.items():  # fmt: skip
+                connection.register(name, table)
+            connection.execute(f"COPY ({_DIRECTIONS}) TO '{str(beside).replace(chr(39), chr(39) * 2)}' (FORMAT {kind})")
+        beside.replace(path)
+    except (duckdb.Error, OSError) as problem:
+        beside.unlink(missing_ok=True)
+        raise ConfigError(f"--output {path}: cannot be written ({str(problem).splitlines()[0]})") from None
+    return len(places)
 
 
-def table_of(result: Scan, *, rows_max: int | None = None) -> list[dict[str, Any]]:
-    """One row a pair, best first."""
-    return [
-        {
-            "leg_a": candidate.leg_a,
-            "leg_b": candidate.leg_b,
-            "hedge_ratio": candidate.test.hedge_ratio,
-            "t": candidate.test.t_stat,
-            "p": candidate.test.p_value,
-            "q": candidate.q_value,
-            "half_life": candidate.test.half_life,
-            "candles": candidate.test.observations,
-        }
-        for candidate in result.candidates[:rows_max]
-    ]
+def _number(name: str) -> str:
+    return f"CASE WHEN isnan(rows.{name}) THEN NULL ELSE rows.{name} END AS {name}"
 
 
-def summary_of(result: Scan, *, q_max: float = 0.05) -> str:
+_DIRECTIONS = f"""
+SELECT y.name AS y, x.name AS x, rows.n, {_number("hedge_ratio")}, {_number("intercept")},
+    CASE WHEN rows.lag < 0 THEN NULL ELSE rows.lag END AS lag, {_number("t_stat")}, {_number("p_value")},
+    {_number("q_value")}, {_number("half_life")}, {_number("hurst")}, {_number("johansen_trace")},
+    statuses.name AS status, reasons.name = 'kept' AS kept,
+    coalesce(noted.note, CASE WHEN reasons.name = 'not_ranked' THEN statuses.name ELSE reasons.name END) AS reason
+FROM (SELECT *, row_number() OVER () AS number FROM rows) AS rows
+JOIN names AS y ON y.place = rows.y JOIN names AS x ON x.place = rows.x
+JOIN statuses ON statuses.place = rows.status JOIN reasons ON reasons.place = rows.reason
+LEFT JOIN noted ON noted.y = rows.y AND noted.x = rows.x
+ORDER BY rows.number
+"""  # noqa: S608 - names of our own.
+
+
+def summary_of(found: Scan) -> str:
     """One line for people."""
-    found = sum(candidate.q_value <= q_max for candidate in result.candidates)
-    unfit = ", ".join(f"{count} {status}" for status, count in sorted(result.unfit.items())) or "none"
+    result = found.result
+    tests = result.tests
+    count = len(tests.symbols)
+    unfit = {
+        str(status): int((tests.status == code).sum()) - (count if status is PairStatus.EXCLUDED else 0)
+        for code, status in enumerate(STATUSES)
+        if status is not PairStatus.OK
+    }
+    told = ", ".join(f"{number} {status}" for status, number in sorted(unfit.items()) if number) or "none"
+    gates = result.options.gates
+    formation = f"{result.formation_bars} bars" + (f", {result.holdout_bars} held out" if result.holdout_bars else "")
+    passed = len(result.survivors)
     return (
-        f"{result.tests} tests of {len(result.candidates)} pairs in {result.seconds:.1f} s: {found} pairs with q ≤ {q_max:g}"
-        f" (Benjamini–Yekutieli over all tests); unfit: {unfit}"
+        f"{count * (count - 1)} directions of {count} symbols over {formation} in {found.seconds:.1f} s: {result.family} ranked,"
+        f" {passed} pairs with q ≤ {gates.q_max:g} ({str(gates.correction).upper()} over all of them), {len(result.kept)} kept;"
+        f" not ranked: {told}"
     )

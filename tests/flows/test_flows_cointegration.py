@@ -1,24 +1,14 @@
 """The pair test against statsmodels, and the series that must never reach it."""
 
-import math
-
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from statsmodels.stats.multitest import multipletests
 from statsmodels.tsa.stattools import coint
 
-from flows.jobs.cointegration import (
-    HALF_LIFE_BARS_MIN,
-    Fitness,
-    PairStatus,
-    examine,
-    half_life_bars,
-    ols_line,
-    q_values,
-)
+from domain.errors import InvariantBroken
+from domain.statistics.engle_granger import Criterion, Method
+from domain.statistics.panel import Space
+from flows.jobs.cointegration import Fitness, PairStatus, confirm, confirm_numbers, examine
 
 N = 300
 
@@ -41,8 +31,8 @@ def test_numbers_are_statsmodels_own(seed: int) -> None:
     assert test.status is PairStatus.OK
     assert test.hedge_ratio == pytest.approx(fit.params[1], rel=1e-9)
     assert test.intercept == pytest.approx(fit.params[0], rel=1e-7)
-    assert test.t_stat == pytest.approx(t_stat, rel=1e-12)
-    assert test.p_value == pytest.approx(p_value, rel=1e-12)
+    assert test.t_stat == pytest.approx(t_stat, rel=1e-10)
+    assert test.p_value == pytest.approx(p_value, abs=1e-9)
     spread = b - fit.params[1] * a
     assert test.spread_mean == pytest.approx(spread.mean(), rel=1e-9)
     assert test.spread_std == pytest.approx(spread.std(ddof=1), rel=1e-9)
@@ -50,8 +40,35 @@ def test_numbers_are_statsmodels_own(seed: int) -> None:
 
 def test_large_levels_cost_no_digits() -> None:
     a, b = _pair(3)
-    slope, _ = ols_line(a + 1e9, b)
-    assert slope == pytest.approx(ols_line(a, b)[0], rel=1e-6)
+    assert examine(a + 1e9, b).hedge_ratio == pytest.approx(examine(a, b).hedge_ratio, rel=1e-6)
+
+
+def test_statsmodels_confirms_what_we_found_and_names_what_it_does_not() -> None:
+    a, b = _pair(1)
+    test = examine(a, b)
+    confirm("A_B", test, a, b)
+    later = b.copy()
+    later[-1] += 1
+    with pytest.raises(InvariantBroken, match=r"A_B: statsmodels says t -[\d.]+ .* nothing was written"):
+        confirm("A_B", test, a, later)
+    with pytest.raises(InvariantBroken, match="A_B"):
+        confirm("A_B", test, a, 3 * a + 5)  # Collinear: −inf.
+    confirm("A_B", examine(a, a), a, b)  # Nothing was found: nothing to confirm.
+
+
+@pytest.mark.parametrize("criterion", list(Criterion))
+def test_the_second_opinion_asks_the_same_question(criterion: Criterion) -> None:
+    a, b = (abs(series) for series in _pair(3))
+    lags_max = 3 if criterion is Criterion.FIXED else None
+    autolag = None if criterion is Criterion.FIXED else str(criterion)
+    t_stat = coint(np.log(b), np.log(a), maxlag=lags_max, autolag=autolag)[0]
+    ratio = np.polyfit(np.log(a), np.log(b), 1)[0]
+    method = Method(space=Space.LOGS, criterion=criterion, lags_max=lags_max)
+    gap = np.full(3, np.nan)
+    legs = np.concatenate((gap, b)), np.concatenate((gap, a))
+    confirm_numbers("B on A", (t_stat, ratio), legs, method)
+    with pytest.raises(InvariantBroken, match="B on A"):
+        confirm_numbers("B on A", (t_stat, ratio * 1.00001), legs, method)
 
 
 def _stories() -> list[tuple[str, np.ndarray, np.ndarray, PairStatus]]:
@@ -62,8 +79,8 @@ def _stories() -> list[tuple[str, np.ndarray, np.ndarray, PairStatus]]:
     stopped[-30:] = np.nan
     halted = b.copy()
     halted[:200] = halted[0]
-    infinite, zero = b.copy(), b.copy()
-    infinite[5], zero[5] = np.inf, 0.0
+    infinite, zero, misprint = b.copy(), b.copy(), b.copy()
+    infinite[5], zero[5], misprint[77] = np.inf, 0.0, 1.2 * b[77]
     return [
         ("too few bars", a[:100], b[:100], PairStatus.TOO_SHORT),
         ("no bars at all", a * np.nan, b, PairStatus.TOO_SHORT),
@@ -75,6 +92,7 @@ def _stories() -> list[tuple[str, np.ndarray, np.ndarray, PairStatus]]:
         ("the same series, scaled and shifted", a, 3 * a + 5, PairStatus.COLLINEAR),
         ("an infinite price", a, infinite, PairStatus.UNUSABLE),
         ("a price of nothing", a, zero, PairStatus.UNUSABLE),
+        ("one bar far out and back again", a, misprint, PairStatus.BAD_PRINT),
     ]
 
 
@@ -94,41 +112,3 @@ def test_a_symbol_listed_late_is_short_not_gappy() -> None:
     assert examine(a, b).observations == 300
     assert examine(a, b).status is PairStatus.OK
     assert examine(a, b, Fitness(observations_min=400)).status is PairStatus.TOO_SHORT
-
-
-@given(phi=st.floats(0.05, 0.98), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
-def test_half_life_of_a_known_process(phi: float, seed: int) -> None:
-    noise = np.random.default_rng(seed).normal(size=4000)
-    residual = np.empty(4000)
-    residual[0] = noise[0]
-    for index in range(1, 4000):
-        residual[index] = phi * residual[index - 1] + noise[index]
-    found = half_life_bars(residual)
-    assert found is not None
-    implied = math.exp(-math.log(2) / found)
-    assert implied == pytest.approx(phi, abs=0.09) or found == HALF_LIFE_BARS_MIN
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=50))
-@settings(deadline=None)
-def test_half_life_is_positive_or_none(values: list[float]) -> None:
-    found = half_life_bars(np.asarray(values))
-    assert found is None or (math.isfinite(found) and found >= HALF_LIFE_BARS_MIN)
-
-
-def test_what_runs_away_or_swings_has_no_or_the_least_half_life() -> None:
-    assert half_life_bars(np.arange(1.0, 100.0)) is None
-    assert half_life_bars(np.array([1.0, -1.0] * 20)) == HALF_LIFE_BARS_MIN
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
-@settings(deadline=None)
-def test_q_values_are_benjamini_yekutieli(p_values: list[float]) -> None:
-    assert q_values(p_values) == pytest.approx(
-        multipletests(p_values, method="fdr_by")[1].tolist(), rel=1e-9, abs=1e-300
-    )
-
-
-def test_no_tests_no_q_values() -> None:
-    assert q_values([]) == []

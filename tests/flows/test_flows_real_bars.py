@@ -6,11 +6,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from domain.statistics.panel import Space
 from domain.symbols import Symbol
 from flows.jobs.calibration import CalibrationRules, Stamp, decide_pair
 from flows.jobs.cointegration import Fitness, PairStatus
+from flows.jobs.prices import read_prices
 from flows.jobs.recalibrate import examine_stored
-from flows.jobs.scan import read_prices, scan
+from flows.jobs.scan import ScanRules, scan
 from runner.pairs_file import PairRow
 from storage import market
 
@@ -58,9 +60,12 @@ def test_a_scan_of_the_real_universe_claims_little(tmp_path: Path) -> None:
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute(f"COPY (SELECT symbol, open_ms, close FROM ({HOURLY}) ORDER BY ALL) TO '{path}'")
     universe = read_prices(path)
-    keep = [index for index, name in enumerate(universe.names) if name in {"ADAUSDT", "XRPUSDT", "BTCUSDT", "SOLUSDT"}]
-    small = type(universe)(names=tuple(universe.names[i] for i in keep), prices=universe.prices[-500:, keep])
-    result = scan(small, Fitness(gap_share_max=0.5), say=lambda _: None)
-    assert len(universe.names) == 16
-    assert all(candidate.q_value >= (candidate.test.p_value or 0) for candidate in result.candidates)
-    assert all((candidate.test.t_stat or 0) > -50 for candidate in result.candidates)
+    assert len(universe.symbols) == 16
+    assert universe.bar_seconds == 3600
+    rules = ScanRules(must_be_current=False, space=Space.LOGS)
+    result = scan(universe, rules.options).result
+    ranked = tuple(result.ranked().T)
+    assert result.family == len(ranked[0]) > 50
+    assert (result.q_value[ranked] >= result.tests.p_value[ranked]).all()
+    assert (result.tests.t_stat[ranked] > -20).all()
+    assert len(result.kept) <= 2

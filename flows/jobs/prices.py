@@ -1,0 +1,156 @@
+"""A file of prices for a scan: what is wrong with the file is one clear line, what is wrong with a symbol is its status."""
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.errors import ConfigError
+from domain.statistics.panel import PricePanel
+
+_READERS = {".parquet": "read_parquet", ".csv": "read_csv"}
+_TIME_NAMES = ("ts", "open_ms", "time", "timestamp")
+_ZONED = r"(?i)\d\d:\d\d.*(z|utc|[+-]\d{2}(:?\d{2})?)$"
+_DIGITS = r"^-?\d+(\.0+)?$"
+# How many of a unit make a millisecond, by the size of a stamp of this century. What is smaller is a number of bars.
+_EPOCHS = ((1e17, 1e-6), (1e14, 1e-3), (1e11, 1.0), (1e8, 1e3))
+
+
+def read_prices(path: Path) -> PricePanel:
+    """A table of prices: long (symbol, ts, close) or wide (a time column first, then one column a symbol).
+
+    Parquet or CSV by the file's ending. Rows may be in any order; a row that is there twice counts once. A close that is
+    missing or NaN is a missing bar. Raises: ConfigError, one line.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"{path}: need a .parquet or .csv file of prices")
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    options = ", all_varchar = true" if reader == "read_csv" else ""
+    source = f"{reader}('{str(path).replace(chr(39), chr(39) * 2)}'{options})"
+    try:
+        with duckdb.connect(config={"threads": 1}) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            columns = [str(row[0]) for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()]
+            time_name = _long_form(connection, source, columns, path)
+            stamps = _times(connection, path, time_name)
+            panel = _panel(connection, path, stamps)
+    except duckdb.Error as problem:
+        raise ConfigError(f"{path}: cannot be read as prices: {str(problem).splitlines()[0]}") from None
+    _check_intervals(panel, path)
+    return panel
+
+
+def _long_form(connection: duckdb.DuckDBPyConnection, source: str, columns: list[str], path: Path) -> str:
+    """Make the table `given` (symbol, stamp, close), all text as it came; returns the name of the time column."""
+    named = {name.lower(): name for name in columns}
+    known = [named[name] for name in _TIME_NAMES if name in named]
+    time_name = known[0] if known else columns[0]
+    if {"symbol", "close"} & set(named):
+        missing = [name for name in ("symbol", "close") if name not in named]
+        missing += [] if known else ["ts"]
+        if missing:
+            raise ConfigError(f"{path}: no column {', '.join(missing)}; it has {', '.join(columns)}")
+        rows = (
+            f'SELECT "{named["symbol"]}" AS symbol, "{time_name}" AS stamp, "{named["close"]}" AS close FROM {source}'  # noqa: S608
+        )
+    else:
+        if len(columns) < 2:
+            raise ConfigError(f"{path}: need columns symbol, ts, close, or a time column and one column a symbol")
+        rows = (
+            f'SELECT symbol, stamp, close FROM (SELECT "{time_name}" AS stamp, * EXCLUDE ("{time_name}") FROM {source})'  # noqa: S608
+            " UNPIVOT INCLUDE NULLS (close FOR symbol IN (COLUMNS(* EXCLUDE (stamp))))"
+        )
+    connection.execute(f"CREATE TEMP TABLE given AS {rows}")
+    if not connection.execute("SELECT count(*) FROM given").fetchall()[0][0]:
+        raise ConfigError(f"{path}: no prices in it")
+    unnamed = connection.execute("SELECT count(*) FROM given WHERE symbol IS NULL OR stamp IS NULL").fetchall()[0][0]
+    if unnamed:
+        raise ConfigError(f"{path}: {unnamed} rows have no symbol or no {time_name}; remove them")
+    wrong = connection.execute(
+        "SELECT symbol, close FROM given WHERE close IS NOT NULL AND CAST(close AS VARCHAR) <> ''"
+        " AND TRY_CAST(close AS DOUBLE) IS NULL LIMIT 1"
+    ).fetchall()
+    if wrong:
+        raise ConfigError(f"{path}: a close of {wrong[0][0]} is {wrong[0][1]!r}, which is not a number")
+    return time_name
+
+
+def _times(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> str:
+    """The SQL that makes a stamp a whole number: Unix milliseconds, or the number of a bar. Raises: ConfigError."""
+    kind = str(connection.execute("SELECT typeof(stamp) FROM given LIMIT 1").fetchall()[0][0])
+    if kind.startswith(("TIMESTAMP", "DATE")):
+        return "epoch_ms(stamp::TIMESTAMPTZ)" if "ZONE" in kind else "epoch_ms(stamp::TIMESTAMP)"
+    digits, zoned, rows, largest = connection.execute(
+        "SELECT count(*) FILTER (regexp_matches(trim(t), ?)), count(*) FILTER (regexp_matches(trim(t), ?)), count(*),"
+        " max(abs(TRY_CAST(t AS DOUBLE))) FROM (SELECT CAST(stamp AS VARCHAR) AS t FROM given)",
+        [_DIGITS, _ZONED],
+    ).fetchall()[0]
+    if digits == rows:
+        factor = next((factor for least, factor in _EPOCHS if largest >= least), 1.0)
+        return (
+            f"round(CAST(stamp AS DOUBLE) * {factor})::BIGINT"
+            if factor != 1
+            else "CAST(CAST(stamp AS DOUBLE) AS BIGINT)"
+        )
+    if digits:
+        raise ConfigError(
+            f"{path}: {digits} of {rows} values of {name} are numbers and the others are not; use one form"
+        )
+    if 0 < zoned < rows:
+        raise ConfigError(
+            f"{path}: mixed time zones: {zoned} of {rows} values of {name} carry one; write all of them in UTC"
+        )
+    bad = connection.execute("SELECT stamp FROM given WHERE TRY_CAST(stamp AS TIMESTAMPTZ) IS NULL LIMIT 1").fetchall()
+    if bad:
+        raise ConfigError(f"{path}: {name} {bad[0][0]!r} is not a time; write it as 2026-01-31T23:59:00Z")
+    return "epoch_ms(stamp::TIMESTAMPTZ)"
+
+
+def _panel(connection: duckdb.DuckDBPyConnection, path: Path, number: str) -> PricePanel:
+    connection.execute(
+        f"CREATE TEMP TABLE bars AS SELECT CAST(symbol AS VARCHAR) AS symbol, {number} AS at_ms,"  # noqa: S608 - our own SQL.
+        " min(TRY_CAST(close AS DOUBLE)) AS low, max(TRY_CAST(close AS DOUBLE)) AS high FROM given GROUP BY ALL"
+    )
+    torn = connection.execute(
+        "SELECT symbol, at_ms, low, high FROM bars WHERE low <> high ORDER BY ALL LIMIT 1"
+    ).fetchall()
+    if torn:
+        symbol, at, low, high = torn[0]
+        raise ConfigError(f"{path}: {symbol} has two closes at {_told(at)}, {low:g} and {high:g}; keep one")
+    symbols = [str(row[0]) for row in connection.execute("SELECT DISTINCT symbol FROM bars ORDER BY 1").fetchall()]
+    times = connection.execute("SELECT DISTINCT at_ms FROM bars ORDER BY 1").fetchnumpy()["at_ms"].astype(np.int64)
+    found = connection.execute(
+        "SELECT dense_rank() OVER (ORDER BY at_ms) - 1 AS bar, dense_rank() OVER (ORDER BY symbol) - 1 AS place,"
+        " low AS close FROM bars"
+    ).fetchnumpy()
+    prices = np.full((len(times), len(symbols)), np.nan)
+    closes = np.ma.filled(np.ma.asarray(found["close"]).astype(np.float64), np.nan)
+    prices[found["bar"].astype(np.int64), found["place"].astype(np.int64)] = closes
+    steps = np.diff(times)
+    step = int(np.median(steps)) if len(steps) else 0
+    seconds = step // 1000 if times[-1] >= 1e11 and step >= 1000 else None
+    return PricePanel(symbols=tuple(symbols), prices=prices, open_ms=times, bar_seconds=seconds)
+
+
+def _told(at: int) -> str:
+    return str(np.datetime64(at, "ms")) if at >= 1e11 else f"bar {at}"
+
+
+def _check_intervals(panel: PricePanel, path: Path) -> None:
+    """Every symbol on one interval, or its gaps would be the fault of the others. Raises: ConfigError."""
+    assert panel.open_ms is not None
+    steps: dict[int, list[str]] = {}
+    for place, symbol in enumerate(panel.symbols):
+        own: NDArray[np.int64] = np.diff(panel.open_ms[np.isfinite(panel.prices[:, place])])
+        if len(own) >= 2:
+            steps.setdefault(int(own.min()), []).append(symbol)
+    if len(steps) > 1:
+        common, *_, odd = sorted(steps, key=lambda step: -len(steps[step]))
+        unit, scale = ("seconds", 1000) if panel.bar_seconds else ("bars", 1)
+        raise ConfigError(
+            f"{path}: mixed intervals: {steps[odd][0]} has a bar every {odd / scale:g} {unit}, {len(steps[common])} others every"
+            f" {common / scale:g}; resample them to one"
+        )
