@@ -28,7 +28,7 @@ from flows.cli import AS_JSON, DONE, FAILED, rules_of, say, show, speaking, with
 @click.option("--leg-p-min", type=float, default=None, help="ADF p up to which a leg is stationary.  [default: 0.05]")
 @click.option("--q-max", type=float, default=None, help="Largest q-value, the share of false pairs.  [default: 0.05]")
 @click.option("--correction", type=click.Choice(["by", "bh"]), default=None, help="Of the q-values.  [default: by]")
-@click.option("--half-life-candles-min", type=float, default=None, help="Shortest half-life believed.  [default: 1]")
+@click.option("--half-life-candles-min", type=float, default=None, help="Shortest half-life believed.  [default: 0.1]")
 @click.option("--half-life-candles-max", type=float, default=None, help="Longest half-life accepted.  [default: 120]")
 @click.option("--sub-windows", type=int, default=None, help="Parts that must agree on the hedge ratio.  [default: 3]")
 @click.option("--sub-window-drift-max", type=float, default=None, help="… within this share.  [default: 0.5]")

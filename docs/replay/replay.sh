@@ -38,7 +38,7 @@ exchange_off() { kill "$exchange"; wait "$exchange"; exchange=; }
 echo "== 1. pairs and hedge ratios from the two weeks before $START; the market stands still meanwhile"
 exchange_at "$START" 0.001
 if test -n "${PAIRS:-}"; then cp "$PAIRS" pairs_config.json; else
-    $TANDEM scan --window-days 14 --timeframe 1h --top 12 --output scan.csv 2>scan.log
+    $TANDEM scan --window-days 14 --timeframe 1h --holdout-share 0 --top 12 --output scan.csv 2>scan.log
     "$python" "$step" choose scan.csv >pairs_config.json
 fi
 $TANDEM recalibrate --window-days 14 --timeframe 1h 2>recalibrate.log

@@ -41,11 +41,15 @@ def config(speed: float, days: float) -> str:
 def choose(path: str) -> str:
     """Down the scan's list, best first: positive hedge ratios, a symbol in three pairs at most, ten pairs."""
     used: Counter[str] = Counter()
+    seen: set[frozenset[str]] = set()
     pairs = []
     with Path(path).open() as rows:
         for row in csv.DictReader(rows):
-            legs = [row["leg_a"].partition(":")[0], row["leg_b"].partition(":")[0]]
-            if float(row["hedge_ratio"]) <= 0 or any(used[leg] >= USES_MAX for leg in legs) or len(pairs) == PAIRS_MAX:
+            legs = [row["x"].partition(":")[0], row["y"].partition(":")[0]]
+            is_new = row["status"] == "ok" and frozenset(legs) not in seen
+            seen.add(frozenset(legs))
+            is_free = len(pairs) < PAIRS_MAX and all(used[leg] < USES_MAX for leg in legs)
+            if not (is_new and is_free and float(row["hedge_ratio"]) > 0):
                 continue
             used.update(legs)
             name = "_".join(leg.partition("/")[0] for leg in legs)

@@ -56,7 +56,7 @@ class Gates:
 
     q_max: float = 0.05
     correction: Correction = Correction.BY
-    half_life_bars_min: float = 1.0
+    half_life_bars_min: float = 0.1
     half_life_bars_max: float = 120.0
     sub_windows: int = 3
     """Equal parts of the formation window in each of which the hedge ratio must come out alike; below 2: no such gate."""

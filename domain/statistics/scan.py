@@ -96,9 +96,10 @@ def scan(
     options: ScanOptions | None = None,
     *,
     facts: Mapping[str, SymbolFacts] | None = None,
+    excluded: NDArray[np.bool_] | None = None,
     progress: Progress | None = None,
 ) -> ScanResult:
-    """Test every pair, correct, and decide. Never raises for prices.
+    """Test every pair, correct, and decide. Never raises for prices. `excluded` [y, x]: pairs that the caller leaves out.
 
     Both directions of a pair are in the family: two looks, counted as two. Of both, the one with the lower t can be kept.
     """
@@ -106,8 +107,10 @@ def scan(
     gates = options.gates
     holdout_bars = round(gates.holdout_share * panel.bars)
     formation = panel.between(0, panel.bars - holdout_bars)
-    excluded, reasons = prefilter(panel.symbols, facts or {}, options.prefilter)
-    tests = examine_pairs(formation, options.method, excluded=excluded, progress=progress)
+    filtered, reasons = prefilter(panel.symbols, facts or {}, options.prefilter)
+    if excluded is not None:
+        filtered |= excluded
+    tests = examine_pairs(formation, options.method, excluded=filtered, progress=progress)
     family = tests.status == _OK
     q_value = np.full(tests.status.shape, np.nan)
     q_value[family] = q_values(tests.p_value[family], gates.correction)

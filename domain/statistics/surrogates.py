@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from domain.statistics.adf import Floats
 from domain.statistics.panel import PricePanel
@@ -24,15 +25,27 @@ def independent_walks(
     return _named(3 + _STEP * np.cumsum(steps, axis=0), 3600)
 
 
-def shifted_periods(rng: np.random.Generator, panel: PricePanel, bars: int) -> PricePanel:
-    """Each symbol's own returns, from a moment of its own: what they share in time is gone, what each is like is not.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shifted:
+    """Symbols from periods of their own, and the pairs [y, x] whose legs are from the same one: not to be looked at."""
 
-    The returns go round in a circle. `panel` without gaps.
+    panel: PricePanel
+    excluded: NDArray[np.bool_]
+
+
+def shifted_periods(rng: np.random.Generator, panel: PricePanel, bars: int) -> Shifted:
+    """Each symbol's own returns out of one of the disjoint periods of `bars` that the panel (without gaps) has room for.
+
+    Periods that overlap would not do: a common move and the same move 50 bars later are cointegrated, only slowly.
     """
     steps = np.diff(np.log(panel.prices), axis=0)
-    starts = rng.integers(0, len(steps), (1, steps.shape[1]))
-    at = (starts + np.arange(bars)[:, None]) % len(steps)
-    return _named(3 + np.cumsum(np.take_along_axis(steps, at, axis=0), axis=0), panel.bar_seconds)
+    room = len(steps) // bars
+    period = rng.integers(0, room, steps.shape[1])
+    starts = int(rng.integers(0, len(steps) - room * bars + 1)) + period * bars
+    moved = np.take_along_axis(steps, starts.reshape(1, -1) + np.arange(bars).reshape(-1, 1), axis=0)
+    return Shifted(
+        panel=_named(3 + np.cumsum(moved, axis=0), panel.bar_seconds), excluded=np.equal.outer(period, period)
+    )
 
 
 def phase_randomised(rng: np.random.Generator, panel: PricePanel, bars: int) -> PricePanel:
@@ -53,19 +66,19 @@ class Planted:
 
 
 def planted_pairs(
-    rng: np.random.Generator, *, symbols: int, bars: int, pairs: int, half_life_bars: float, spread_std: float = 0.02
+    rng: np.random.Generator, *, symbols: int, bars: int, pairs: int, half_life_bars: float, noise: float = 0.5
 ) -> Planted:
     """Walks with fat tails and a common factor; `pairs` of them share a walk, their spread an AR(1) of this half-life.
 
-    `spread_std` is the stationary deviation of the spread in logs.
+    `noise`: the spread's innovations as a multiple of a leg's own steps. Above 1 a leg is more noise than walk.
     """
     base = np.log(independent_walks(rng, symbols=symbols, bars=bars, tails=4, factor=0.5).prices)
     phi = 0.5 ** (1 / half_life_bars)
     places = rng.permutation(symbols)[: 2 * pairs].reshape(pairs, 2)
     for one, other in places:
-        noise = rng.normal(0, spread_std * np.sqrt(1 - phi**2), bars)
-        noise[0] = rng.normal(0, spread_std)
+        spread = rng.normal(0, noise * _STEP, bars)
+        spread[0] /= np.sqrt(1 - phi**2)
         for t in range(1, bars):
-            noise[t] += phi * noise[t - 1]
-        base[:, one] = rng.uniform(0.5, 2) * base[:, other] + noise
+            spread[t] += phi * spread[t - 1]
+        base[:, one] = rng.uniform(0.5, 2) * base[:, other] + spread
     return Planted(panel=_named(base, 3600), pairs=frozenset(frozenset(pair) for pair in places.tolist()))

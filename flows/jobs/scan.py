@@ -51,7 +51,7 @@ class ScanRules(BaseModel):
     )
     q_max: float = Field(default=0.05, gt=0, lt=1, description="Largest q-value: the share of false pairs let pass.")
     correction: Correction = Field(default=Correction.BY, description="Benjamini-Yekutieli or Benjamini-Hochberg.")
-    half_life_candles_min: float = Field(default=1, ge=0, description="Shortest half-life that is believed.")
+    half_life_candles_min: float = Field(default=0.1, ge=0, description="Shortest half-life that is believed.")
     half_life_candles_max: float = Field(default=120, gt=0, description="Longest half-life worth waiting for.")
     sub_windows: int = Field(default=3, ge=0, le=20, description="Parts in which the hedge ratio must agree; 0: off.")
     sub_window_drift_max: float = Field(default=0.5, gt=0, description="Largest difference of a part, as a share.")
@@ -113,7 +113,8 @@ class Scan:
 
     @property
     def tested(self) -> int:
-        return self.result.family
+        """How many directions have numbers, ranked or not."""
+        return int(np.isfinite(self.result.tests.t_stat).sum())
 
 
 def scan(

@@ -77,7 +77,17 @@ def test_scan_finds_the_true_pair_among_decoys(project: tuple[Path, Path], tmp_p
     options = [part for name in names for part in ("--symbol", name)]
     before = project[1].read_bytes()
     result = _tandem(
-        "scan", "--config", str(project[0]), *options, "--window-days", "20", "--output", str(out), "--json"
+        "scan",
+        "--config",
+        str(project[0]),
+        *options,
+        "--window-days",
+        "60",
+        "--leg-p-min",
+        "0",
+        "--output",
+        str(out),
+        "--json",
     )
     assert result.exit_code == 0, result.output
     best = json.loads(result.stdout)["rows"][0]
