@@ -11,7 +11,7 @@ from typing import Any
 from domain.errors import InvariantBroken, JournalBroken
 from domain.orders import Fill
 from domain.pairs import ExitReason, PairSide, TradeStatus
-from domain.symbols import PairId, TradeId
+from domain.symbols import PairId, Symbol, TradeId
 from domain.trades import TradeState
 from runner import metrics
 from runner.execution.account_view import PERSISTS_SECONDS, AccountView
@@ -67,6 +67,7 @@ class Lifecycle:
         self._halt = halt
         self._resuming: set[TradeId] = set()
         self._check_wanted = asyncio.Event()
+        self._checking: set[Symbol] = set()
 
     # Closing
 
@@ -219,31 +220,27 @@ class Lifecycle:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._check_wanted.wait()
-            was_asked = self._check_wanted.is_set()
+            seconds = LOOK_AGAIN_SECONDS if self._check_wanted.is_set() else CHECK_SECONDS
             self._check_wanted.clear()
-            is_whole = await self._check()
-            seconds = CHECK_SECONDS if is_whole and not was_asked else LOOK_AGAIN_SECONDS
+            for symbol in sorted(await self._recovery.answered(self._view.survey)):
+                if symbol not in self._checking:  # Else it waits for a trade, and will look when that lets go.
+                    self._checking.add(symbol)
+                    self._tasks.spawn(self._check(symbol), f"check-{symbol}")
 
     def check_soon(self) -> None:
         """Somebody may have moved our positions while nobody listened."""
         self._check_wanted.set()
 
-    async def _check(self) -> bool:
-        """Look for orders that came true after all, and for legs that others closed. No answer is not an agreement.
-
-        False when a symbol was busy: one trade that goes on for ever must not keep the others from being looked at.
-        """
-        busy = False
+    async def _check(self, symbol: Symbol) -> None:
+        """Look for orders that came true after all, and for legs that others closed. By symbol: none waits for another's trade."""
         try:
-            for symbol in sorted(await self._recovery.answered(self._view.survey)):
-                if self._locks.busy([symbol]):
-                    busy = True
-                    continue
-                async with self._locks.hold([symbol], Urgency.CHECK):
-                    await self._view.check([symbol])
+            async with self._locks.hold([symbol], Urgency.CHECK):
+                self._checking.discard(symbol)
+                await self._view.check([symbol])
         except JournalBroken as error:
             self._halt(f"journal broken: {error}")
-        return not busy
+        finally:
+            self._checking.discard(symbol)
 
     def foreign_fill(self, fill: Fill) -> None:
         """An execution of the exchange's own order, or of a stranger's: it may have closed what one of our trades holds."""
