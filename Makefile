@@ -46,7 +46,8 @@ env: $(STAMP)
 
 # --no-compile: pip compiles all of it, one file at a time, and half of that is never imported (ccxt alone knows 100
 # exchanges). What starts with `make up` is compiled here on all cores; the rest compiles when it is imported.
-NOT_COMPILED := /(ccxt|coincurve|hypothesis|mypy|mypyc|numpy|pandas|scipy|statsmodels|tests?)/
+# The statistics' kernel is compiled to machine code beside it: some ten seconds that the first recalibration would take.
+NOT_COMPILED := /(arch|ccxt|coincurve|hypothesis|llvmlite|mypy|mypyc|numba|numpy|pandas|scipy|statsmodels|tests?)/
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing); Tandem needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -55,7 +56,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	-@$(BIN)/python -m compileall -qq -j 0 -x '$(NOT_COMPILED)' $(VENV)/lib
+	-@$(BIN)/python -m domain.statistics.warm & $(BIN)/python -m compileall -qq -j 0 -x '$(NOT_COMPILED)' $(VENV)/lib; wait
 	@touch $(STAMP)
 
 # uv resolves for every platform and Python at once and writes hashes; it lives in a throwaway environment.

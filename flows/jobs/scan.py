@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import numpy as np
@@ -38,8 +38,10 @@ class ScanRules(BaseModel):
     )
     timeframe: str = Field(default="1h", pattern=r"^[1-9]\d{0,2}[mhd]$", description="The candle of the test.")
     window_days: float = Field(default=60, gt=0, le=730, description="How far back the test looks, in days.")
-    space: Space = Field(default=Space.LEVELS, description="Prices as they are, or their logarithms.")
-    criterion: Criterion = Field(default=Criterion.AIC, description="How the number of lags is chosen.")
+    space: Literal["levels", "logs"] = Field(default="levels", description="Prices as they are, or their logarithms.")
+    criterion: Literal["aic", "bic", "t-stat", "fixed"] = Field(
+        default="aic", description="How the number of lags is chosen."
+    )
     lags_max: int | None = Field(default=None, ge=0, le=500, description="Most lags; empty: Schwert's rule.")
     observations_min: int = Field(default=200, ge=50, description="Fewest common candles that count as evidence.")
     gap_share_max: float = Field(default=0.02, ge=0, lt=0.5, description="Largest share of missing candles.")
@@ -50,7 +52,7 @@ class ScanRules(BaseModel):
         default=0.05, ge=0, lt=1, description="ADF p-value up to which a leg is stationary; empty: legs are not tested."
     )
     q_max: float = Field(default=0.05, gt=0, lt=1, description="Largest q-value: the share of false pairs let pass.")
-    correction: Correction = Field(default=Correction.BY, description="Benjamini-Yekutieli or Benjamini-Hochberg.")
+    correction: Literal["by", "bh"] = Field(default="by", description="Benjamini-Yekutieli or Benjamini-Hochberg.")
     half_life_candles_min: float = Field(default=0.1, ge=0, description="Shortest half-life that is believed.")
     half_life_candles_max: float = Field(default=120, gt=0, description="Longest half-life worth waiting for.")
     sub_windows: int = Field(default=3, ge=0, le=20, description="Parts in which the hedge ratio must agree; 0: off.")
@@ -77,8 +79,8 @@ class ScanRules(BaseModel):
         )
         return ScanOptions(
             method=Method(
-                space=self.space,
-                criterion=self.criterion,
+                space=Space(self.space),
+                criterion=Criterion(self.criterion),
                 lags_max=self.lags_max,
                 fitness=Fitness(
                     observations_min=self.observations_min,
@@ -89,7 +91,7 @@ class ScanRules(BaseModel):
             ),
             gates=Gates(
                 q_max=self.q_max,
-                correction=self.correction,
+                correction=Correction(self.correction),
                 half_life_bars_min=self.half_life_candles_min,
                 half_life_bars_max=self.half_life_candles_max,
                 sub_windows=self.sub_windows,

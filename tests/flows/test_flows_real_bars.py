@@ -6,7 +6,6 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from domain.statistics.panel import Space
 from domain.symbols import Symbol
 from flows.jobs.calibration import CalibrationRules, Stamp, decide_pair
 from flows.jobs.cointegration import Fitness, PairStatus
@@ -62,7 +61,7 @@ def test_a_scan_of_the_real_universe_claims_little(tmp_path: Path) -> None:
     universe = read_prices(path)
     assert len(universe.symbols) == 16
     assert universe.bar_seconds == 3600
-    rules = ScanRules(must_be_current=False, space=Space.LOGS)
+    rules = ScanRules(must_be_current=False, space="logs")
     result = scan(universe, rules.options).result
     ranked = tuple(result.ranked().T)
     assert result.family == len(ranked[0]) > 50
