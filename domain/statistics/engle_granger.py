@@ -7,7 +7,7 @@ grow with the number of pairs.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -32,6 +32,7 @@ HALF_LIFE_BARS_MIN = 0.1
 _OK, _UNUSABLE, _EXCLUDED = CODES[PairStatus.OK], CODES[PairStatus.UNUSABLE], CODES[PairStatus.EXCLUDED]
 _STATIONARY = CODES[PairStatus.STATIONARY_LEG]
 _PENDING = -1
+_BARS_MIN = 40
 _TOGETHER_MIN = 64  # Fewer pairs than this on the same bars are not worth a matrix product.
 _PAIRS_BEFORE_PROGRESS = 4096
 
@@ -97,6 +98,9 @@ def examine_pairs(
     `excluded` [y, x] names pairs that are not to be looked at.
     """
     options = options or Method()
+    # What the arithmetic itself needs, whatever is asked for: more bars than a lag search has columns, and than its edges are long.
+    bars_min = max(_BARS_MIN, 2 * (options.lags_max or 0) + 10, options.fitness.observations_min)
+    options = replace(options, fitness=replace(options.fitness, observations_min=bars_min))
     sheet = _sheet(panel, options, excluded)
     report = _reporter(sheet, progress)
     blocks = _blocks(sheet)

@@ -182,6 +182,27 @@ def test_a_panel_is_checked(symbols: tuple[str, ...], shape: tuple[int, ...]) ->
         PricePanel(symbols=symbols, prices=np.ones(shape))
 
 
+@pytest.mark.parametrize("count", [3, 13])
+def test_more_lags_than_bars_is_too_short_whatever_is_allowed(count: int) -> None:
+    """The kernel checks no bounds, so nothing may reach it that it has no room for."""
+    allowing = Fitness(observations_min=1, bad_print_steps=None)
+    for bars, lags_max, status in (
+        (39, None, "too_short"),
+        (40, None, "ok"),
+        (120, 60, "too_short"),
+        (130, 60, "ok"),
+        (3, 0, "too_short"),
+    ):
+        series = walks(np.random.default_rng(9), count, bars)
+        tests = examine_pairs(panel_of(series), Method(lags_max=lags_max, fitness=allowing))
+        assert {STATUSES[code] for code in tests.status[0, 1:]} == {status}, (bars, lags_max)
+    assert examine_pairs(panel_of(walks(np.random.default_rng(9), 1, 100)), Method()).status.tolist() == [
+        [CODES[PairStatus.EXCLUDED]]
+    ]
+    nothing = PricePanel(symbols=("A", "B"), prices=np.empty((0, 2)))
+    assert STATUSES[examine_pairs(nothing).status[0, 1]] is PairStatus.TOO_SHORT
+
+
 def test_lags_cannot_be_negative() -> None:
     with pytest.raises(ValueError, match="lags_max"):
         Method(lags_max=-1)
