@@ -103,7 +103,8 @@ def _exit_of(held: HeldTrade, spread: float, now_ms: int) -> SignalType | None:
 
 
 def _unless_repeated(signal: SignalType | None, standing: Standing, now_ms: int) -> SignalType | None:
-    if signal is standing.last_signal and now_ms - standing.last_signal_ms < REPEAT_MS_MIN:
+    # Both ways: what a restart read from the journal may lie ahead of a replay that began anew.
+    if signal is standing.last_signal and abs(now_ms - standing.last_signal_ms) < REPEAT_MS_MIN:
         return None
     return signal
 

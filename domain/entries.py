@@ -89,6 +89,7 @@ class TradeIntended(Entry, frozen=True, kw_only=True, tag="trade_intended"):
     hedge_error: float  # |qty_a − h·qty_b|·price_a over leg b's notional, after rounding.
     expected_edge_usd: Decimal
     costs: dict[str, str]  # The sums behind expected_edge_usd.
+    signal_ms: int | None = None  # When it was decided, in market time: what a repetition is judged by.
 
     @property
     def unique_key(self) -> str:

@@ -234,6 +234,8 @@ class Book:
         self.open_by_pair: dict[PairId, TradeState] = {}
         """The one trade each pair's signals are about; an older one that a late fill re-opened may live beside it."""
         self.orders: dict[ClientOrderId, OrderState] = {}
+        self.last_plans: dict[PairId, TradeIntended] = {}
+        """The newest entry that was decided for each pair, whatever became of it."""
         self.frozen_until_ms: dict[PairId, int] = {}
         self.rollbacks: dict[PairId, list[int]] = {}
         """When entries were taken back that had filled something, since the pair last closed a trade."""
@@ -286,6 +288,7 @@ class Book:
         trade = TradeState(plan=entry, hedge_tolerance=self._hedge_tolerance)
         self.trades[entry.trade_id] = self._live[entry.trade_id] = trade
         self.open_by_pair[entry.pair_id] = trade
+        self.last_plans[entry.pair_id] = entry
 
     def _intend(self, entry: OrderIntended) -> None:
         intent = entry.intent

@@ -15,7 +15,7 @@ from typing import Any
 from domain.entries import RunStarted, RunStopped
 from domain.errors import ConfigError, ExchangeError, JournalBroken, OutcomeUnknown, Refused, TandemError, Unreachable
 from domain.orders import LegName
-from domain.pairs import PairConfig
+from domain.pairs import PairConfig, SignalType
 from domain.symbols import PairId, Symbol
 from domain.trades import DAY_MS, KINDS_FOLDED, Book, TradeState
 from runner.account_lock import lock_account
@@ -197,6 +197,9 @@ class TradingBot:
         await self._first_answers(parts.records.book)
         for trade in parts.records.book.live_trades():
             parts.generator.adopt(self._pair_of(trade), held_of(trade))
+        for plan in parts.records.book.last_plans.values():
+            if plan.signal_ms is not None:
+                parts.generator.remember(plan.pair_id, SignalType(plan.side.value), plan.signal_ms)
         self._background(tasks, parts.clock_watcher.run(), "clock")
         self._background(tasks, parts.user_stream.run(), "user-stream")
         await parts.watch_quotes()

@@ -237,6 +237,12 @@ class SignalGenerator:
             slot.close_only = True
         slot.stand(now_ms=self._now_ms, held=held, busy=False)
 
+    def remember(self, pair_id: PairId, signal_type: SignalType, at_ms: int) -> None:
+        """What the journal says was signalled last, `at_ms` in market time: a restart does not shorten the repeat time."""
+        slot = self.calculator.slots.get(pair_id)
+        if slot is not None:
+            slot.stand(now_ms=self._now_ms, last_signal=signal_type, last_signal_ms=at_ms)
+
     # What the operator says.
 
     def reconfigure(self, pairs: Iterable[PairConfig]) -> None:

@@ -26,7 +26,7 @@ from domain.resting import joined_price, less_liquid_leg
 from domain.sizing import Sized, TooLarge, TooSmall, size_pair
 from domain.spread import SpreadStatistics
 from domain.symbols import ClientOrderId, Symbol
-from domain.trades import EVERY_PAIR, ZERO, Book
+from domain.trades import EVERY_PAIR, ZERO, Book, TradeState
 from runner.config import ExecutionSettings, RiskSettings
 from runner.execution.capital import Capital
 from runner.execution.desk import QuoteOf
@@ -185,11 +185,17 @@ class Assessor:
         return 0 if asked_ns is None else (self._clock.monotonic_ns() - asked_ns) // 1_000_000
 
     def _notional_since_usd(self, since_ms: int) -> Decimal:
-        """Of live trades that the balance, asked for at that moment, cannot know of; those still reserved left out."""
+        """Of live trades that the balance, asked for at that moment, cannot know of, and of what entry orders of unknown fate may
+        still fill; those still reserved left out.
+        """
         notional = ZERO
         for trade in self._book.live_trades():
-            if since_ms and trade.plan.at_ms >= since_ms and not self._switches.capital.is_reserved_for(trade.pair_id):
-                notional += sum((abs(trade.held[leg]) * self._plan_price(trade.plan, leg) for leg in LegName), ZERO)
+            if self._switches.capital.is_reserved_for(trade.pair_id):
+                continue
+            is_newer = bool(since_ms) and trade.plan.at_ms >= since_ms
+            for leg in LegName:
+                quantity = _may_still_fill(trade, leg) + (abs(trade.held[leg]) if is_newer else ZERO)
+                notional += quantity * self._plan_price(trade.plan, leg)
         return notional
 
     def _sized(self, pair: PairConfig, side: PairSide, quote_a: Quote, quote_b: Quote) -> Sized | TooSmall | TooLarge:
@@ -271,7 +277,7 @@ class Assessor:
         return leverage_problem(self._rules.instrument(symbol), held + notional, self._risk.leverage)
 
     def gross_notional_usd(self) -> Decimal:
-        """Both legs of every live trade at mid, those still reserved left out."""
+        """Both legs of every live trade at mid, with what its entry orders may still fill; those still reserved left out."""
         gross = ZERO
         for trade in self._book.live_trades():
             if self._switches.capital.is_reserved_for(trade.pair_id):
@@ -279,7 +285,7 @@ class Assessor:
             for leg in LegName:
                 quote = self._quote_of(trade.symbol_of(leg))
                 price = Decimal(str(quote.mid)) if quote is not None else self._plan_price(trade.plan, leg)
-                gross += abs(trade.held[leg]) * price
+                gross += (abs(trade.held[leg]) + _may_still_fill(trade, leg)) * price
         return gross
 
     @staticmethod
@@ -360,6 +366,7 @@ class Assessor:
             entry_z=signal.z_score,
             exit_threshold=pair.exit_z,
             stop_z=pair.stop_z,
+            signal_ms=signal.at_ms,
             time_stop_ms=time_stop_at_ms(signal.at_ms, pair.half_life_bars, pair.half_life_bar_seconds),
             quantity_a=sized.quantity_a,
             quantity_b=sized.quantity_b,
@@ -374,6 +381,12 @@ class Assessor:
 
 def _side_of(signal: TradingSignal) -> PairSide:
     return PairSide.SELL if signal.signal_type is SignalType.SELL else PairSide.BUY
+
+
+def _may_still_fill(trade: TradeState, leg: LegName) -> Decimal:
+    """Base units that entry orders of this leg may yet add: after a restart an order's fate may be open, and nothing is reserved."""
+    orders = (order for order in trade.unsettled() if order.intent.leg is leg and order.intent.purpose is Purpose.ENTRY)
+    return sum((max(ZERO, order.intent.quantity - order.seen) for order in orders), ZERO)
 
 
 def closing_side(signed_held: Decimal) -> Side:

@@ -10,7 +10,7 @@ from domain.escalation import REMEDIES, Remedy
 from domain.legs import CLOSING, OPENING, OVERDUE, Remainder, Standing
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
 from domain.resting import STEPS, Wish
-from runner.exchange.refusals import MEANINGS, REFUSALS
+from runner.exchange.refusals import TABLE, Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "execution.md"
@@ -60,13 +60,14 @@ def denials() -> str:
 
 def refusals() -> str:
     """Every (HTTP status, code) that proves an order was not executed."""
-    statuses: dict[int | None, list[int]] = {}
-    for status, code in sorted(REFUSALS, key=lambda pair: (pair[1] is None, -(pair[1] or 0), pair[0])):
-        statuses.setdefault(code, []).append(status)
-    lines = [_row(["code", "with HTTP status", "says"]), _row(["---"] * 3)]
-    for code, listed in statuses.items():
+    rows: dict[int | None, list[Refusal]] = {}
+    for row in sorted(TABLE, key=lambda row: (row.code is None, -(row.code or 0), row.http_status)):
+        rows.setdefault(row.code, []).append(row)
+    lines = [_row(["code", "with HTTP status", "says", "source"]), _row(["---"] * 4)]
+    for code, listed in rows.items():
         name = "none" if code is None else f"−{-code}"
-        lines.append(_row([name, ", ".join(map(str, listed)), MEANINGS[code]]))
+        statuses = ", ".join(str(row.http_status) for row in listed)
+        lines.append(_row([name, statuses, listed[0].meaning, listed[0].source]))
     return "\n".join(lines)
 
 

@@ -1,8 +1,13 @@
 """The allow-list of proofs that an order was not executed, against the exchange's own words."""
 
-import pytest
+import json
+from typing import Any
 
-from runner.exchange.refusals import REFUSALS, is_refusal
+import pytest
+from exchange_rig import ETH, adapted, answering, order, trading
+
+from domain.orders import LegName
+from runner.exchange.refusals import REFUSALS, TABLE, is_refusal
 
 # HTTP status, code: whatever says "unknown", or is said by something that cannot know.
 PROVES_NOTHING: list[tuple[int, int | None]] = [
@@ -61,3 +66,63 @@ def test_the_statuses_of_the_list() -> None:
     assert [code for status, code in REFUSALS if status == 503] == [-1008]
     assert {s for s, c in REFUSALS if c is None} == {418, 429}
     assert not any(code in {-1000, -1001, -1006, -1007} for _, code in REFUSALS)
+
+
+def test_every_row_has_a_source_and_is_there_once() -> None:
+    assert all(row.meaning and row.source for row in TABLE)
+    assert len({(row.http_status, row.code) for row in TABLE}) == len(TABLE)
+
+
+# What the wire brings for two orders, tdm-1 (XRP) and tdm-2 (ETH) -> what we believe of each: filled, refused or unknown.
+def _row(name: str, symbol: str, order_id: int) -> dict[str, Any]:
+    return {
+        "orderId": order_id, "clientOrderId": name, "symbol": symbol, "status": "FILLED", "executedQty": "20", "updateTime": 1,
+    }  # fmt: skip
+
+
+ONE, TWO = _row("tdm-1", "XRPUSDT", 11), _row("tdm-2", "ETHUSDT", 12)
+NO, WHO_KNOWS = {"code": -2019, "msg": "Margin is insufficient."}, {"code": -1007, "msg": "Send status unknown"}
+F, R, U = "OrderReport", "Refused", "OutcomeUnknown"
+BATCHES: list[tuple[str, int, Any, tuple[str, str]]] = [
+    ("both filled", 200, [ONE, TWO], (F, F)),
+    ("one refused", 200, [ONE, NO], (F, R)),
+    ("the other refused", 200, [NO, TWO], (R, F)),
+    ("one unknown", 200, [WHO_KNOWS, TWO], (U, F)),
+    ("a code nobody listed", 200, [ONE, {"code": -9999, "msg": "?"}], (F, U)),
+    ("a duplicate id: it exists", 200, [ONE, {"code": -4116, "msg": "ClientOrderId is duplicated."}], (F, U)),
+    ("shorter than sent", 200, [ONE], (U, U)),
+    ("longer than sent", 200, [ONE, TWO, TWO], (U, U)),
+    ("empty", 200, [], (U, U)),
+    ("null beside a report", 200, [None, TWO], (U, F)),
+    ("the first one twice", 200, [ONE, ONE], (F, U)),
+    ("swapped", 200, [TWO, ONE], (U, U)),
+    ("swapped, and one refused: whose refusal?", 200, [NO, ONE], (U, U)),
+    ("somebody else's", 200, [_row("tdm-9", "XRPUSDT", 99), TWO], (U, F)),
+    ("without a name", 200, [{k: v for k, v in ONE.items() if k != "clientOrderId"}, TWO], (U, F)),
+    ("a status nobody knows", 200, [{**ONE, "status": "PENDING_HEAVEN"}, TWO], (U, F)),
+    ("not a list", 200, ONE, (U, U)),
+    ("one error for both", 400, NO, (R, R)),
+    ("outside the window", 400, {"code": -1021, "msg": "Timestamp"}, (R, R)),
+    ("the throttle", 503, {"code": -1008, "msg": "Request throttled"}, (R, R)),
+    ("an internal error", 503, {"code": -1001, "msg": "Internal error"}, (U, U)),
+    ("unknown error", 503, {"code": -1000, "msg": "Unknown error"}, (U, U)),
+    ("unknown by its own words", 408, {"code": -1007, "msg": "Send status unknown"}, (U, U)),
+    ("a refusal's code under a 5xx", 502, NO, (U, U)),
+    ("the firewall's page", 403, "<html>Forbidden</html>", (U, U)),
+    ("plain 503", 503, "Service Unavailable.", (U, U)),
+    ("a gateway's 504", 504, "<html>Gateway Time-out</html>", (U, U)),
+    ("an empty 200", 200, "", (U, U)),
+    ("half a body", 200, '[{"orderId": 11, "clientOr', (U, U)),
+    ("an empty 500", 500, "", (U, U)),
+]
+
+
+@pytest.mark.parametrize(("name", "status", "body", "believed"), BATCHES, ids=[batch[0] for batch in BATCHES])
+async def test_what_a_batch_reply_says_of_each_order(
+    name: str, status: int, body: Any, believed: tuple[str, str]
+) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    async with trading() as (_, listed), answering(text, status) as url, adapted(url, load=False) as adapter:
+        adapter.venue._rules = listed.rules  # The contracts are known; only the order's reply is strange.
+        answers = await adapter.venue.place([order("tdm-1"), order("tdm-2", symbol=ETH, leg=LegName.B)])
+    assert tuple(type(answer).__name__ for answer in answers) == believed, name

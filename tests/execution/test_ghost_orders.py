@@ -20,6 +20,8 @@ from domain.pairs import SignalType, TradeStatus
 from domain.trades import OrderState, TradeState
 from paper.server import PaperExchange
 from runner.execution import lifecycle
+from runner.execution.account_view import AccountView
+from runner.execution.proof import Proof
 
 STRANGER = "tdm-somebodyelse-ae0"
 
@@ -221,6 +223,13 @@ async def test_what_cannot_be_decided_does_not_keep_other_pairs_out_for_ever(
             assert "recovery_goes_on" in second.log.events()
             assert all(order.status is OrderStatus.INTENDED for order in second.book.orders.values())
             assert second.engine._locks.busy(PAIR.symbols)
+            assessor, lever = second.engine._assessor, second.settings.risk.leverage
+            planned_usd = plan.quantity_a * plan.price_a + plan.quantity_b * plan.price_b
+            assert assessor.gross_notional_usd() == pytest.approx(planned_usd, rel=Decimal("0.001")), "it may yet fill"
+            now = assessor.situation(second.signal(SignalType.SELL), PAIR, journal_broken=False)
+            assert second.switches.balance is not None
+            assert second.switches.balance.available_usd - now.margin_free_usd == pytest.approx(planned_usd / lever)
+            assert second.book.last_plans[PAIR.pair_id].signal_ms == plan.signal_ms is not None
         finally:
             second.paper.board.remove()
             await second.stop()
@@ -283,3 +292,33 @@ async def test_a_trade_whose_driver_failed_is_taken_up_again(tmp_path: Path, mon
         assert PAIR.pair_id in rig.book.frozen_until_ms
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         assert rig.at_venue() == rig.believed() == {}
+
+
+class JumpingClock:
+    """A wall clock that jumps, beside a monotonic one that does not."""
+
+    def __init__(self) -> None:
+        self.wall_ms, self.elapsed_ms = 1_700_000_000_000, 0
+
+    def now_ms(self) -> int:
+        return self.wall_ms
+
+    def monotonic_ns(self) -> int:
+        return self.elapsed_ms * 1_000_000
+
+
+@pytest.mark.parametrize("jump_ms", [0, 10_000, -10_000, 86_400_000])
+async def test_no_jump_of_the_wall_clock_moves_the_bound(tmp_path: Path, jump_ms: int) -> None:
+    """Not for what was sent, nor for what a predecessor may have sent until we started."""
+    async with running(tmp_path) as rig:
+        _, (intent, other) = planned(rig, rig.signal(SignalType.SELL))
+    clock: Any = JumpingClock()
+    rig.records.clock = clock
+    proof = Proof(rig.venue, rig.records, AccountView(rig.venue, rig.records), recv_window_ms=2_000)
+    clock.elapsed_ms = 500
+    proof.sent_until_ns[intent.client_order_id] = clock.monotonic_ns()
+    sent, found = (OrderState(intent=each, intended_ms=clock.wall_ms) for each in (intent, other))
+    clock.wall_ms += jump_ms
+    for elapsed_ms, of_sent, of_found in ((2_999, -501, -1), (3_000, -500, 0), (3_501, 1, 501)):
+        clock.elapsed_ms = elapsed_ms
+        assert (proof.past_bound_ms(sent), proof.past_bound_ms(found)) == (of_sent, of_found)
