@@ -6,6 +6,7 @@ repeats exactly.
 """
 
 import asyncio
+import contextvars
 import heapq
 import random
 import sys
@@ -67,6 +68,10 @@ class _Task(asyncio.Task[Any]):
 
     number = 0
 
+    def __init__(self, *work: Any, context: contextvars.Context, **named: Any) -> None:
+        super().__init__(*work, context=context, **named)
+        self.context = context
+
     def __hash__(self) -> int:
         return self.number
 
@@ -97,7 +102,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         # Its number must be there before the constructor puts it into asyncio's own sets.
         self._tasks_made += 1
         _Task.number = self._tasks_made
-        task = _Task(work, loop=self, name=name, context=context)
+        task = _Task(work, loop=self, name=name, context=context or contextvars.copy_context())
         task.number = self._tasks_made
         self._made.append(task)
         return task
@@ -183,7 +188,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             for task in self._made:
                 if not task.done():
                     task._log_destroy_pending = False
-                    _close(task.get_coro())
+                    task.context.run(_close, task.get_coro())
         finally:
             events._set_running_loop(None)
         self._ready.clear()

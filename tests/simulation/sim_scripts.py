@@ -151,7 +151,7 @@ class SeededScript:
     def _person_closes(self, world: World) -> None:
         symbol = self._symbol(world)
         amount = world.exchange.positions().get(symbol)
-        if amount:
+        if amount and symbol not in world.by_hand:  # Else nobody could say whose it was.
             world.tell(f"a person closes {amount} {symbol}")
             world.faults.count("leg closed by a person")
             venue = world.exchange.desk.venue
