@@ -12,6 +12,7 @@ from sim_world import Crashes, World
 
 from domain.pairs import PairConfig, SignalType, TradeStatus
 from domain.symbols import PairId, Symbol, unified
+from paper.liquidation import liquidate
 from paper.orders import OrderRequest
 from runner.config import ExecutionSettings
 
@@ -68,6 +69,8 @@ class SeededScript:
             self._again(world, pair_id)
         for chance, deed in (
             (0.25, self._deleverage),
+            (0.05, self._liquidate),
+            (0.1, self._halt),
             (0.2, self._person_closes),
             (0.2, self._shut_down),
             (0.2, self._flatten),
@@ -147,6 +150,19 @@ class SeededScript:
         venue = world.exchange.desk.venue
         venue.auto_deleverage(world.exchange.portfolio, symbol, share, world.exchange.clock.now_ms())
         world.exchange.commit()
+
+    def _liquidate(self, world: World) -> None:
+        world.tell("the account is liquidated")
+        world.faults.count("liquidation")
+        liquidate(world.exchange.desk.books, world.exchange.portfolio, world.exchange.clock.now_ms())
+        world.exchange.commit()
+
+    def _halt(self, world: World) -> None:
+        symbol = self._symbol(world)
+        world.tell(f"{symbol} is halted")
+        world.faults.count("symbol halted")
+        world.market.set_status(symbol, self._seed.choice(("SETTLING", "CLOSE")))
+        world.timeline.after(self._seed.uniform(0.2, 6.0), world.market.set_status, symbol, "TRADING")
 
     def _person_closes(self, world: World) -> None:
         symbol = self._symbol(world)
