@@ -154,7 +154,7 @@ class Faults:
             kind = self.seed.choice(self.element_kinds)
             code = self.seed.choice(self.codes)
             fraction = Decimal(self.seed.choice((0, 1, 10, 40, 60, 95, 99))) / 100
-            delay_ms = self.seed.choice((20, 200, 1500, 4000))
+            delay_ms = self.seed.choice((20, 200, 800))  # Hidden from all lists too: see `lag_seconds`.
             self.count(f"element {kind.value}" + (f" {code}" if kind is Kind.REJECTED else ""))
             found[element] = [
                 FaultSpec(kind=kind, parameters=Parameters(code=code, fraction=fraction, delay_ms=delay_ms))
