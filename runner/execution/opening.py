@@ -24,6 +24,8 @@ from runner.ports import Exchange, Rules
 
 LOOK_SECONDS = 0.25
 """How often the budget is looked at while an order's fate is open."""
+CLOCK_SECONDS = 0.001
+"""The clock's resolution: a shorter wait would see the same budget again."""
 HALF = 0.5
 LEGS_TO_CANCEL = {Plan.CANCEL_A: LegName.A, Plan.CANCEL_B: LegName.B}
 LEGS_TO_RELIEVE = {Plan.UNWIND_A: LegName.A, Plan.UNWIND_B: LegName.B}
@@ -206,7 +208,7 @@ class Opener:
         """Until the budget may be spent; more often than that, because executions arrive meanwhile."""
         naked_usd = float(trade.naked_notional_usd)
         left = self._budget_usd_seconds - trade.naked_notional_usd_seconds(self._records.clock.now_ms())
-        return min(LOOK_SECONDS, left / naked_usd) if naked_usd > 0 and left > 0 else LOOK_SECONDS
+        return min(LOOK_SECONDS, max(CLOCK_SECONDS, left / naked_usd)) if naked_usd > 0 and left > 0 else LOOK_SECONDS
 
     def _spent_facts(self, trade: TradeState) -> dict[str, Any]:
         now_ms = self._records.clock.now_ms()

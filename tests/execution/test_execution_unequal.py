@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -302,3 +303,17 @@ async def test_where_somebody_holds_the_other_way_a_leg_is_all_or_nothing(tmp_pa
         assert trade.held[A] == trade.plan.quantity_a
         plan = next(entry for _, entry in rig.journal.replay() if isinstance(entry, TradeIntended))
         assert plan.pair_id == PAIR.pair_id
+
+
+# naked now, USD | of 50 USD·s spent | seconds until the next look
+LOOKS = [(0.0, 0.0, 0.25), (500.0, 0.0, 0.1), (1.0, 0.0, 0.25), (500.0, 50.0, 0.25), (500.0, 50.0 - 1e-9, 0.001)]
+
+
+async def test_the_budget_is_looked_at_in_time_and_not_in_a_busy_loop(tmp_path: Path) -> None:
+    """Found by simulation: a billionth of the budget left, a clock of milliseconds, and 400,000 looks at the same moment."""
+    async with running(tmp_path, naked_notional_usd_seconds_max=50.0) as rig:
+        for naked_usd, spent, seconds in LOOKS:
+            trade: Any = SimpleNamespace(
+                naked_notional_usd=D(naked_usd), naked_notional_usd_seconds=lambda _now_ms, spent=spent: spent
+            )
+            assert rig.engine._opener._look_seconds(trade) == pytest.approx(seconds)
