@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ZERO = Decimal(0)
 NAKED_SECONDS_TOLERANCE = 0.002
+"""Both sides count in the venue's milliseconds; only the order of executions within one millisecond may differ."""
 
 
 def check_rest(world: "World") -> None:
