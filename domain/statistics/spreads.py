@@ -47,7 +47,7 @@ class Block(NamedTuple):
     tail_level: Floats
     head_step: Floats
     tail_step: Floats
-    products: Floats  # (window + 1, symbols): each one's own autocovariances
+    doubled: Floats  # (window + 1, symbols): each one's own Σ (d_t + d_{t-k})² over t = window … m-1; for k = 0, Σ d_t²
     energy: Floats  # (symbols,)
     place: NDArray[np.int64]  # (symbols,): its place in the panel; -1 for padding
 
@@ -70,7 +70,8 @@ def solve_tile(
 ) -> None:
     """Both directions of every pair (i, j), i in `rows`, j in `columns`, i < j; 32 lanes share one i.
 
-    `levels` [i, j] holds Σ x_i x_j and `steps` [k, i, j] the sum Σ d_i,t d_j,t-k + d_i,t-k d_j,t, both over this tile.
+    `levels` [i, j] holds Σ x_i x_j and `steps` [k, i, j] the sum Σ (d_i,t + d_i,t-k)(d_j,t + d_j,t-k), for k = 0 Σ d_i,t d_j,t,
+    both over this tile; only j from i's own lanes on is read.
     """
     slope, of_i, of_j = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     for i in range(rows[0], rows[1]):
@@ -94,18 +95,25 @@ def solve_tile(
                 _blend(b.tail_level, i, j, of_i, of_j, s.tail_level)
                 _blend(b.head_step, i, j, of_i, of_j, s.head_step)
                 _blend(b.tail_step, i, j, of_i, of_j, s.tail_step)
+                # Σ (d_t + d_{t-k})² less Σ d_t² and Σ d²_{t-k} is twice what is wanted; the last of them moves along the edges.
+                moving = s.sums[0]
                 for k in range(search.window + 1):
                     for w in range(LANES):
-                        s.products[k, w] = (
-                            of_i[w] ** 2 * b.products[k, i]
-                            + of_j[w] ** 2 * b.products[k, j + w]
-                            + of_i[w] * of_j[w] * steps[k, tile_i, tile_j + w]
+                        total = (
+                            of_i[w] ** 2 * b.doubled[k, i]
+                            + of_j[w] ** 2 * b.doubled[k, j + w]
+                            + 2 * of_i[w] * of_j[w] * steps[k, tile_i, tile_j + w]
                         )
+                        if k == 0:
+                            s.products[0, w] = moving[w] = total
+                        else:
+                            moving[w] += s.head_step[search.window - k, w] ** 2 - s.tail_step[k - 1, w] ** 2
+                            s.products[k, w] = 0.5 * (total - s.products[0, w] - moving[w])
                 solve(s, m, search)
                 for w in range(LANES):
                     if i < j + w and b.place[j + w] >= 0:
                         brought = of_i[w] ** 2 * b.energy[i] + of_j[w] ** 2 * b.energy[j + w]
-                        moved = of_i[w] ** 2 * b.products[0, i] + of_j[w] ** 2 * b.products[0, j + w]
+                        moved = of_i[w] ** 2 * b.doubled[0, i] + of_j[w] ** 2 * b.doubled[0, j + w]
                         if s.energy[w] < EXPLAINED_MAX * brought or s.products[0, w] < EXPLAINED_MAX * moved:
                             s.sound[w] = 0.0
                         y, x = (j + w, i) if direction == 0 else (i, j + w)
