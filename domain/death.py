@@ -32,8 +32,13 @@ class Verdict(StrEnum):
     POSITION_STRANGE = "position_strange"  # It differs, but not in a way this order could have made.
 
 
+MOVED_POSITION_MS = 300_000
+"""The same for a position that moved as if it had been executed. An execution of ours would be in the account's list of trades
+by then; a person's trade that nobody saw is the likelier cause, and exits of other pairs wait for these symbols."""
+
+
 UNDECIDABLE = frozenset({Verdict.EXECUTION_UNEXPLAINED, Verdict.POSITION_MOVED})
-"""What time does not heal: a person has to look."""
+"""What no second look makes clearer: a person is called."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,5 +79,5 @@ def _by_position(seen: Evidence, change: Decimal) -> Verdict:
         could_cancel_out = seen.unknown_buys > 0 and seen.unknown_sells > 0
         return Verdict.DEAD if not could_cancel_out or has_time_passed else Verdict.POSITION_STRANGE
     if -seen.unknown_sells <= change <= seen.unknown_buys:
-        return Verdict.POSITION_MOVED
+        return Verdict.DEAD if seen.absent_for_ms >= MOVED_POSITION_MS else Verdict.POSITION_MOVED
     return Verdict.DEAD if has_time_passed else Verdict.POSITION_STRANGE

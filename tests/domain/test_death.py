@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.death import LOOKS_MIN, SETTLE_MS, STRANGE_POSITION_MS, Evidence, Verdict, judge
+from domain.death import LOOKS_MIN, MOVED_POSITION_MS, SETTLE_MS, STRANGE_POSITION_MS, Evidence, Verdict, judge
 
 D = Decimal
 PROVEN = Evidence(
@@ -44,7 +44,8 @@ TABLE = [
     Seen("another order of ours is working", V.IN_FLIGHT, {"working_orders": 1}),
     Seen("the position grew by all of it", V.POSITION_MOVED, {"position_change": D(10)}),
     Seen("the position grew by a part of it", V.POSITION_MOVED, {"position_change": D("0.001")}),
-    Seen("nor does time undo that", V.POSITION_MOVED, {"position_change": D(10), "absent_for_ms": 9 * LONG}),
+    Seen("a minute does not undo that", V.POSITION_MOVED, {"position_change": D(10), "absent_for_ms": MOVED_POSITION_MS - 1}),
+    Seen("the list of trades would show it by now", V.DEAD, {"position_change": D(10), "absent_for_ms": MOVED_POSITION_MS}),
     Seen("the position shrank, which a purchase cannot do", V.POSITION_STRANGE, {"position_change": D(-1)}),
     Seen("the position grew by more than was ordered", V.POSITION_STRANGE, {"position_change": D(11)}),
     Seen("somebody else's, and long enough", V.DEAD, {"position_change": D(-1), "absent_for_ms": LONG}),
@@ -64,7 +65,7 @@ EVIDENCE = st.builds(
     Evidence,
     past_bound_ms=st.integers(-10_000, 100_000),
     absences=st.integers(0, 20),
-    absent_for_ms=st.integers(0, 200_000),
+    absent_for_ms=st.integers(0, 400_000),
     is_resting=st.one_of(st.none(), st.booleans()),
     unexplained_executions=st.one_of(st.none(), st.integers(0, 3)),
     working_orders=st.integers(0, 2),
@@ -86,8 +87,8 @@ def test_dead_needs_every_proof(seen: Evidence) -> None:
     assert seen.working_orders == 0
     assert seen.position_change is not None
     moved = seen.position_change
-    assert moved == 0 or not -seen.unknown_sells <= moved <= seen.unknown_buys
-    assert moved == 0 or seen.absent_for_ms >= STRANGE_POSITION_MS
+    as_if_executed = -seen.unknown_sells <= moved <= seen.unknown_buys
+    assert moved == 0 or seen.absent_for_ms >= (MOVED_POSITION_MS if as_if_executed else STRANGE_POSITION_MS)
 
 
 @given(EVIDENCE, st.sampled_from(("is_resting", "unexplained_executions", "position_change")))
