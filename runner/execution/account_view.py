@@ -118,9 +118,11 @@ class AccountView:
         doubtful = set()
         for symbol in sorted({*positions, *live}):
             gap = self._net(positions, symbol) - after.get(symbol, ZERO)
-            as_expected = gap == (self._known(symbol) or ZERO) and before.get(symbol) == after.get(symbol)
-            if as_expected and not self._in_flight(symbol):
+            known, moves = self._known(symbol), before.get(symbol) != after.get(symbol) or self._in_flight(symbol)
+            if gap == (known or ZERO) and not moves:
                 self._agree(symbol, gap)
+            elif known is None and symbol not in live and self._persists(symbol, gap):
+                self._agree(symbol, gap)  # Nobody of ours is there, and it was there before we looked first.
             else:
                 doubtful.add(symbol)
         if not self._surveyed:
@@ -136,6 +138,11 @@ class AccountView:
         """What is not ours in a symbol, and when, by our clock, that was last compared; None while nobody could tell."""
         known = self._known(symbol)
         return None if known is None else (known, self._agreed_ms.get(symbol, self._surveyed_ms))
+
+    @property
+    def has_to_learn(self) -> bool:
+        """Somebody else holds something, and one answer was not enough to know how much."""
+        return not self._surveyed or not self._never_learned <= self._foreign.keys()
 
     def _known(self, symbol: Symbol) -> Decimal | None:
         """What is not ours in a symbol; None while nobody could tell."""
@@ -176,7 +183,7 @@ class AccountView:
             booked, strangers = await self._fills_of_others(symbol, whole_history=whole_history)
             if booked:
                 return Verdict.CHANGED, ZERO  # Late executions of our own: the comparison was about older books.
-            shares = await self._adopt(strangers, rest)
+            shares = await self._adopt(strangers, rest, whatever_is_forced=known is None)
             adopted += shares
             rest -= sum((share.fill.quantity * share.fill.side.sign for share in shares), ZERO)
             theirs = [self._left_of(fill) * fill.side.sign for fill in strangers]
@@ -276,14 +283,21 @@ class AccountView:
         if report is not None:
             await self._records.take_report(order, report, "query")
 
-    async def _adopt(self, strangers: Sequence[Fill], difference: Decimal) -> list[Share]:
-        """Book what others closed of our trades: newest executions first, as much as the position says is gone."""
+    async def _adopt(self, strangers: Sequence[Fill], difference: Decimal, *, whatever_is_forced: bool) -> list[Share]:
+        """Book what others closed of our trades: newest executions first, as much as the position says is gone.
+
+        `whatever_is_forced`: it cannot say, for what else is there is not known yet; the exchange's own orders only ever close.
+        """
         left, adopted = abs(difference), []
         for fill in reversed(strangers):
-            if fill.side.sign * difference <= 0 or left == 0:
+            is_forced = self._owners.get((fill.symbol, fill.exchange_order_id), "").startswith(FORCED_PREFIXES)
+            if whatever_is_forced and is_forced:
+                shares = self._shares(fill, fill.quantity)
+            elif fill.side.sign * difference > 0 and left > 0:
+                shares = self._shares(fill, left)
+            else:
                 continue
-            shares = self._shares(fill, left)
-            left -= sum((share.fill.quantity for share in shares), ZERO)
+            left = max(ZERO, left - sum((share.fill.quantity for share in shares), ZERO))
             adopted += shares
             await self._book(shares)
         return adopted

@@ -62,6 +62,8 @@ class Closer:
         self._settings = settings
         self._failures_max = max(1, settings.max_order_retries)
         self._unverified_since_ns: dict[TradeId, int] = {}
+        self._troubled: dict[TradeId, set[LegName]] = {}
+        """Legs that met a failure; only their progress ends a trade's `attention`."""
         self._there_since_ns: dict[tuple[TradeId, LegName], tuple[int, int]] = {}
 
     async def close(
@@ -81,7 +83,8 @@ class Closer:
         held = dict(trade.held)
         try:
             while True:
-                if held != trade.held and trade.status is TradeStatus.ATTENTION:
+                moved = {leg for leg in LegName if held[leg] != trade.held[leg]}
+                if moved & self._troubled.get(trade.trade_id, set(LegName)) and trade.status is TradeStatus.ATTENTION:
                     await self._say(trade, TradeStatus.CLOSING, reason, exit_z)  # It moves again.
                 held = dict(trade.held)
                 for leg in [leg for leg, task in running.items() if task.done()]:
@@ -146,6 +149,7 @@ class Closer:
             await self._records.clock.sleep(pause)
         finding = None
         if state.remedy is not None and state.remedy is not Remedy.WAIT:
+            self._troubled.setdefault(trade.trade_id, set()).add(leg)
             finding = await self._view.check([trade.symbol_of(leg)], suspicious=state.is_plain)
             if finding.verdict is Verdict.CHANGED:
                 return True  # Somebody else closed a part of it: look at what is held now.
@@ -334,6 +338,7 @@ class Closer:
         if self._needs_proof(trade, status) and not await self._verified(trade, reason):
             return False
         self._unverified_since_ns.pop(trade.trade_id, None)
+        self._troubled.pop(trade.trade_id, None)
         for leg in LegName:
             self._there_since_ns.pop((trade.trade_id, leg), None)
         dust = self._dust_facts(trade)

@@ -5,7 +5,8 @@ Whatever fails here in a way nobody foresaw freezes the pair, pages, and is trie
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from domain.errors import InvariantBroken, JournalBroken
@@ -67,6 +68,7 @@ class Lifecycle:
         self._halt = halt
         self._resuming: set[TradeId] = set()
         self._check_wanted = asyncio.Event()
+        self._unexplained: dict[Symbol, Decimal] = {}
         self._checking: set[Symbol] = set()
 
     # Closing
@@ -222,7 +224,10 @@ class Lifecycle:
                     await self._check_wanted.wait()
             seconds = LOOK_AGAIN_SECONDS if self._check_wanted.is_set() else CHECK_SECONDS
             self._check_wanted.clear()
-            for symbol in sorted(await self._recovery.answered(self._view.survey)):
+            doubtful = await self._recovery.answered(self._view.survey)
+            if self._view.has_to_learn:
+                seconds = LOOK_AGAIN_SECONDS
+            for symbol in sorted(doubtful):
                 if symbol not in self._checking:  # Else it waits for a trade, and will look when that lets go.
                     self._checking.add(symbol)
                     self._tasks.spawn(self._check(symbol), f"check-{symbol}")
@@ -236,11 +241,19 @@ class Lifecycle:
         try:
             async with self._locks.hold([symbol], Urgency.CHECK):
                 self._checking.discard(symbol)
-                await self._view.check([symbol])
+                finding = await self._view.check([symbol])
+            self._say_unexplained(finding.differences)
         except JournalBroken as error:
             self._halt(f"journal broken: {error}")
         finally:
             self._checking.discard(symbol)
+
+    def _say_unexplained(self, differences: Mapping[Symbol, Decimal]) -> None:
+        """Of trades that rest; once for each difference."""
+        for symbol, difference in differences.items():
+            if self._unexplained.get(symbol) != difference:
+                self._unexplained[symbol] = difference
+                self._records.log.error("position_unexplained", differences={symbol: str(difference)})
 
     def foreign_fill(self, fill: Fill) -> None:
         """An execution of the exchange's own order, or of a stranger's: it may have closed what one of our trades holds."""

@@ -185,18 +185,18 @@ class Rig:
             float(bid), float(ask), float(bid_quantity), float(ask_quantity), book.event_ms, time.monotonic_ns()
         )
 
-    def signal(self, signal_type: SignalType) -> TradingSignal:
+    def signal(self, signal_type: SignalType, pair: PairConfig = PAIR) -> TradingSignal:
         """A signal whose statistics make its z true at today's prices."""
         self.serial += 1
-        a, b = self.quote(PAIR.leg_a), self.quote(PAIR.leg_b)
+        a, b = self.quote(pair.leg_a), self.quote(pair.leg_b)
         assert a is not None
         assert b is not None
-        spread = b.mid - PAIR.hedge_ratio * a.mid
+        spread = b.mid - pair.hedge_ratio * a.mid
         std = b.mid * 0.01
         z = {SignalType.SELL: -3.0, SignalType.BUY: 3.0}.get(signal_type, 0.0)
         return TradingSignal(
             signal_id=f"s{self.serial}-{time.time_ns()}",
-            pair_id=PAIR.pair_id,
+            pair_id=pair.pair_id,
             signal_type=signal_type,
             z_score=z,
             spread=spread,
