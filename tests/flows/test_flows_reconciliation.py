@@ -1,5 +1,6 @@
 """Books against the exchange: one row, one story of two looks, and the verdict."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -127,3 +128,12 @@ def test_an_item_names_its_pair_and_both_quantities() -> None:
     (item,) = _both(OPEN, {B: Decimal(-2)}, tolerance=0.0).items
     assert (item.symbol, item.pair_id) == (A, "A_B")
     assert (item.ledger_quantity, item.exchange_quantity) == (Decimal(3), Decimal(0))
+
+
+@pytest.mark.parametrize(("dust", "verdict"), [("0.4", Verdict.EXPLAINED), ("0.3", Verdict.MISMATCH)])
+def test_dust_of_trades_that_are_over_is_explained(dust: str, verdict: Verdict) -> None:
+    """Less than a lot step, declared at the trade's end. Any other rest of an ended trade is to be mended."""
+    rest = {A: Decimal("0.4")}
+    books = replace(_books(rest), dust={A: Decimal(dust)})
+    look = Look(before=books, positions=rest, orders=(), after=books)
+    assert compare(look, look, tolerance=0.0).verdict is verdict
