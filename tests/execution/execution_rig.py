@@ -12,6 +12,7 @@ import msgspec
 from scripted_market import ScriptedMarket
 
 from domain.decide import HeldTrade
+from domain.errors import ExchangeError
 from domain.pairs import PairConfig, SignalType, TradingSignal
 from domain.quotes import Quote
 from domain.symbols import PairId, Symbol, exchange_id
@@ -154,9 +155,7 @@ class Rig:
             halt=self.halted.append,
         )
         with hurried(Priority.UNWIND):  # Restarts many times a minute from one address.
-            await self.rules.load([PAIR.leg_a, PAIR.leg_b])
-            await self.venue.prepare([PAIR.leg_a, PAIR.leg_b], settings.risk.leverage)
-            self.switches.balance = await self.venue.balance()
+            await self._prepare()
         self.stream = UserStream(
             self.client,
             self.paper.stream_url,
@@ -170,6 +169,20 @@ class Rig:
         self.stream_task = asyncio.create_task(self.stream.run())
         await asyncio.wait_for(self.stream.connected.wait(), 5)
         await self.engine.connect()
+
+    async def _prepare(self) -> None:
+        """As the bot does, again when the exchange did not take it: on a loaded machine a request may be older than its window."""
+        for attempt in range(10):
+            try:
+                await self.rules.load([PAIR.leg_a, PAIR.leg_b])
+                await self.venue.prepare([PAIR.leg_a, PAIR.leg_b], self.settings.risk.leverage)
+                self.switches.balance = await self.venue.balance()
+            except ExchangeError:
+                if attempt == 9:
+                    raise
+                await asyncio.sleep(0.1)
+            else:
+                return
 
     async def stop(self) -> None:
         await self.engine.disconnect(5)
