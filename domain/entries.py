@@ -115,6 +115,10 @@ class TradeAdvanced(Entry, frozen=True, kw_only=True, tag="trade_advanced"):
 
 class OrderIntended(Entry, frozen=True, kw_only=True, tag="order_intended"):
     intent: OrderIntent
+    others_held: Decimal | None = (
+        None  # Signed, in the symbol, of the account's position; None while nobody could tell.
+    )
+    others_held_ms: int | None = None  # When that was last compared, by the exchange's clock.
 
     @property
     def unique_key(self) -> str:

@@ -49,6 +49,8 @@ class OrderState:
 
     intent: OrderIntent
     intended_ms: int
+    others_held: tuple[Decimal, int] | None = None
+    """What the account held in the symbol that is not ours, and when that was compared, by the exchange's clock."""
     status: OrderStatus = OrderStatus.INTENDED
     exchange_order_id: str | None = None
     reported: Decimal = ZERO  # Cumulative filled quantity, as the venue last said.
@@ -293,6 +295,8 @@ class Book:
     def _intend(self, entry: OrderIntended) -> None:
         intent = entry.intent
         order = OrderState(intent=intent, intended_ms=entry.at_ms)
+        if entry.others_held is not None and entry.others_held_ms is not None:
+            order.others_held = (entry.others_held, entry.others_held_ms)
         self.orders[intent.client_order_id] = order
         self.trades[intent.trade_id].orders[intent.client_order_id] = order
 

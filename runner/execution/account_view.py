@@ -127,7 +127,7 @@ class AccountView:
                 doubtful.add(symbol)
         if not self._surveyed:
             self._surveyed, self._never_learned = True, frozenset(doubtful)
-            self._surveyed_ms = self._records.clock.now_ms()
+            self._surveyed_ms = self._venue_ms()
         return frozenset(doubtful & live)
 
     def _symbols_of_orders(self) -> set[Symbol]:
@@ -135,7 +135,7 @@ class AccountView:
         return {order.intent.symbol for order in self._records.book.orders.values()}
 
     def learned(self, symbol: Symbol) -> tuple[Decimal, int] | None:
-        """What is not ours in a symbol, and when, by our clock, that was last compared; None while nobody could tell."""
+        """What is not ours in a symbol, and when, by the venue's clock, that was last compared; None while nobody could tell."""
         known = self._known(symbol)
         return None if known is None else (known, self._agreed_ms.get(symbol, self._surveyed_ms))
 
@@ -143,6 +143,10 @@ class AccountView:
     def has_to_learn(self) -> bool:
         """Somebody else holds something, and one answer was not enough to know how much."""
         return not self._surveyed or not self._never_learned <= self._foreign.keys()
+
+    def _venue_ms(self) -> int:
+        """What the venue's clock shows: ours may jump between a comparison and its use."""
+        return self._records.clock.now_ms() + self._exchange.clock_offset_ms()
 
     def _known(self, symbol: Symbol) -> Decimal | None:
         """What is not ours in a symbol; None while nobody could tell."""
@@ -222,7 +226,7 @@ class AccountView:
     def _agree(self, symbol: Symbol, foreign: Decimal) -> None:
         self._foreign[symbol] = foreign
         self._doubts.pop(symbol, None)
-        self._agreed_ms[symbol] = self._records.clock.now_ms()
+        self._agreed_ms[symbol] = self._venue_ms()
 
     # Who traded
 

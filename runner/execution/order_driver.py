@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from domain.death import LOOKS_MIN
-from domain.entries import AnyEntry, OrderIntended
+from domain.entries import AnyEntry
 from domain.errors import ExchangeError, OutcomeUnknown, Unreachable
 from domain.orders import OrderIntent, OrderReport
 from domain.trades import OrderState
@@ -50,7 +50,7 @@ class OrderDriver:
         """
         records = self._records
         now_ms = records.clock.now_ms()
-        await records.intend(*journaled_with, *(OrderIntended(at_ms=now_ms, intent=intent) for intent in intents))
+        await records.intend(*journaled_with, *(self._proof.intended(intent, now_ms) for intent in intents))
         orders = [records.book.orders[intent.client_order_id] for intent in intents]
         try:
             with metrics.ORDER_SECONDS.time():

@@ -6,8 +6,9 @@ from decimal import Decimal
 import msgspec
 
 from domain.death import LOOKS_MIN, SETTLE_MS, UNDECIDABLE, Evidence, Verdict, judge
+from domain.entries import OrderIntended
 from domain.errors import OutcomeUnknown, Unreachable
-from domain.orders import Fill, OrderStatus, Side
+from domain.orders import Fill, OrderIntent, OrderStatus, Side
 from domain.symbols import ClientOrderId
 from domain.trades import ZERO, OrderState
 from runner.execution.account_view import AccountView
@@ -18,7 +19,8 @@ ACCEPTANCE_MARGIN_MS = 1_000
 """Beyond recvWindow: the venue takes timestamps up to this far ahead of its clock, so ours may be off by as much."""
 FATE_UNKNOWN = frozenset({OrderStatus.UNKNOWN, OrderStatus.INTENDED})
 SAME_MOMENT_MS = 2_000
-"""Executions so near to the last comparison may or may not be in it."""
+REPLICA_LAG_MS = 10_000
+"""Executions so little after, or before, the last comparison may or may not be in it: replicas of the venue lag."""
 LOOK_BACK_MS = 60_000
 """Executions are asked for from this long before the intent: its time is by our clock, theirs by the venue's."""
 PAGE_AFTER_MS = 60_000
@@ -50,6 +52,13 @@ class Proof:
         # What we find in the journal was sent by a predecessor, who was dead by now. Its intents' times are by a wall clock that may
         # have jumped since; the monotonic one cannot shorten the wait.
         self._started_ns = records.clock.monotonic_ns()
+
+    def intended(self, intent: OrderIntent, at_ms: int) -> OrderIntended:
+        """The intent with what is not ours in its symbol: after a restart, with the order in flight, nobody could tell any more."""
+        learned = self._view.learned(intent.symbol)
+        if learned is None:
+            return OrderIntended(at_ms=at_ms, intent=intent)
+        return OrderIntended(at_ms=at_ms, intent=intent, others_held=learned[0], others_held_ms=learned[1])
 
     def past_bound_ms(self, order: OrderState) -> int:
         """How long the venue has been unable to accept the request; negative while it still might."""
@@ -109,7 +118,9 @@ class Proof:
         )
 
     def _asked_from_ms(self, order: OrderState) -> int:
-        """By the venue's clock."""
+        """By the venue's clock, before the intent."""
+        if order.others_held is not None:
+            return order.others_held[1] - LOOK_BACK_MS
         return order.intended_ms + self._exchange.clock_offset_ms() - LOOK_BACK_MS
 
     async def _executions(self, order: OrderState, search: Search) -> list[Fill]:
@@ -118,9 +129,9 @@ class Proof:
         Until the venue names the owner of such a one, it may as well be our order, which a slower part of the venue still denies.
         """
         intent, since_ms = order.intent, self._asked_from_ms(order)
-        learned = self._view.learned(intent.symbol)
+        learned = self._others_held(order)
         if learned is not None:
-            since_ms = min(since_ms, learned[1] + self._exchange.clock_offset_ms() - LOOK_BACK_MS)
+            since_ms = min(since_ms, learned[1] - LOOK_BACK_MS)
         fills = await self._view.executions(intent.symbol, since_ms)
         for fill in fills:
             name = fill.exchange_order_id
@@ -137,19 +148,20 @@ class Proof:
     def _change(self, order: OrderState, gap: Decimal, others: list[Fill]) -> Decimal:
         """What of the gap between the venue's position and ours nobody else explains.
 
-        Without knowledge of what was others' before, it counts from the intent on. Executions in the very moment of the last
-        comparison may or may not be in it: the kindest reading counts.
+        Executions in the very moment of the last comparison may or may not be in it: the kindest reading counts. Before the first
+        comparison (a start with orders in flight) that moment is any, and what was others' is taken for nothing.
         """
-        learned = self._view.learned(order.intent.symbol)
-        if learned is None:
-            return gap - _signed([fill for fill in others if fill.at_ms >= self._asked_from_ms(order)])
-        theirs, at_ms = learned[0], learned[1] + self._exchange.clock_offset_ms()
-        certain = [fill for fill in others if fill.at_ms > at_ms + SAME_MOMENT_MS]
-        doubtful = sorted(
-            (fill for fill in others if abs(fill.at_ms - at_ms) <= SAME_MOMENT_MS), key=lambda fill: fill.at_ms
-        )
-        gap -= theirs + _signed(certain)
-        return min((gap - _signed(doubtful[first:]) for first in range(len(doubtful) + 1)), key=abs)
+        learned = self._others_held(order)
+        others = sorted(others, key=lambda fill: fill.at_ms)
+        if learned is not None:
+            theirs, at_ms = learned
+            gap -= theirs + _signed([fill for fill in others if fill.at_ms > at_ms + SAME_MOMENT_MS])
+            others = [fill for fill in others if -REPLICA_LAG_MS <= fill.at_ms - at_ms <= SAME_MOMENT_MS]
+        return min((gap - _signed(others[first:]) for first in range(len(others) + 1)), key=abs)
+
+    def _others_held(self, order: OrderState) -> tuple[Decimal, int] | None:
+        """As known before the order was intended, else as learned since; the time is the venue's."""
+        return order.others_held or self._view.learned(order.intent.symbol)
 
     def _page_if_stuck(self, order: OrderState, search: Search, evidence: Evidence) -> None:
         """Some evidence no waiting makes clearer."""

@@ -67,6 +67,30 @@ async def test_a_position_of_a_persons_own_is_no_evidence(tmp_path: Path) -> Non
             await rig.stop()
 
 
+async def test_a_persons_position_looks_like_the_lost_order_after_a_crash(tmp_path: Path) -> None:
+    """On the order's side and smaller: only the journal can tell that it was there before the order was."""
+    market = deep_market()
+    async with PaperExchange(market) as exchange:
+        first = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await by_hand(first, "1MBABYDOGEUSDT", "777")
+        await first.start()
+        await eventually(lambda: first.engine._lifecycle._view.learned(PAIR.leg_b) is not None)
+        first.fault("lost-dropped")
+        entering = asyncio.create_task(first.engine.execute_signal(first.signal(SignalType.SELL)))
+        await eventually(lambda: {o.status for o in first.book.orders.values()} == {OrderStatus.UNKNOWN})
+        entering.cancel()
+        await first.engine.disconnect(0)
+        await first.stop()
+        second = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await second.start()
+        try:
+            assert second.book.orders
+            await eventually(lambda: {o.status for o in second.book.orders.values()} == {OrderStatus.DEAD})
+            assert second.at_venue() == {"1MBABYDOGEUSDT": Decimal(777)}
+        finally:
+            await second.stop()
+
+
 async def test_what_a_person_trades_meanwhile_is_explained(tmp_path: Path) -> None:
     """On both sides of both symbols while the order's fate is open."""
     async with running(tmp_path) as rig:
