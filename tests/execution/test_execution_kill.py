@@ -25,7 +25,7 @@ from storage import entries_file
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 LANES = 4  # Side by side, each with an exchange and a journal of its own; every second one with faults.
-TRIALS = 8  # Per lane.
+TRIALS = -(-int(os.environ.get("KILLS", "32")) // LANES)  # Per lane; `make kills KILLS=100` asks for more.
 CHAOS_RATE = 0.25
 CALM_SECONDS_MAX = 30.0
 UNLIMITED = LimitOptions(weight_per_minute_max=0, orders_per_10s_max=0, orders_per_minute_max=0)
@@ -183,5 +183,10 @@ async def test_killed_at_random_moments_belief_equals_reality(tmp_path: Path) ->
     async with asyncio.TaskGroup() as group:
         lanes = [group.create_task(lane(tmp_path, seed)) for seed in range(1, LANES + 1)]
     results = [task.result() for task in lanes]
+    hits = sum((Counter(hit) for _, hit in results), Counter[str]())
+    print(  # noqa: T201  (What `make kills` is for.)
+        f"\n{LANES * TRIALS} kills while trading, more while starting: {sum(trades for trades, _ in results)} trades;"
+        f" faults {dict(sorted(hits.items()))}; 0 lost, 0 doubled, books = exchange after each"
+    )
     assert sum(trades for trades, _ in results) > LANES * TRIALS, "the engines did trade"
     assert any(hits for _, hits in results), "chaos did strike"
