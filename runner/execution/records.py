@@ -13,7 +13,7 @@ import msgspec
 from domain.death import Evidence
 from domain.entries import AnyEntry, FillSeen, OrderAdvanced
 from domain.errors import ExchangeError, OutcomeUnknown, Refused
-from domain.orders import Fill, OrderChange, OrderReport, advance
+from domain.orders import Fill, OrderChange, OrderReport, OrderStatus, advance
 from domain.symbols import ClientOrderId, TradeId
 from domain.trades import Book, OrderState
 from runner.ports import Clock, Journal
@@ -95,8 +95,22 @@ class Records:
         )
 
     async def take_failure(self, order: OrderState, failure: ExchangeError, source: str) -> None:
-        """A refusal ends the order, a request that never left kills it, anything else leaves it unknown."""
-        if isinstance(failure, Refused):
+        """A refusal ends the order, a request that never left kills it, anything else leaves it unknown.
+
+        An order that the user stream has shown alive is not ended by a reply that denies it: the elements of a batch's reply name
+        no order when they refuse one, and may stand in each other's place.
+        """
+        if not isinstance(failure, OutcomeUnknown) and order.status not in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
+            intent = order.intent
+            self.log.error(
+                "reply_contradicts_stream",
+                pair_id=intent.pair_id,
+                trade_id=intent.trade_id,
+                client_order_id=intent.client_order_id,
+                status=str(order.status),
+                why=str(failure),
+            )
+        elif isinstance(failure, Refused):
             await self._advance(order, OrderChange.REFUSED, source, reason=f"{failure.code} {failure.message}")
         elif isinstance(failure, OutcomeUnknown):
             await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)

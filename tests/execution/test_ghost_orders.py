@@ -1,6 +1,7 @@
 """Orders that ought not to exist, or exist after all: proof of death, late news, strangers under our name, starts in the middle."""
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,16 @@ from test_execution_stories import assert_no_id_was_sent_twice, by_hand
 
 from domain.death import LOOKS_MIN, SETTLE_MS
 from domain.entries import OrderAdvanced, OrderIntended
-from domain.errors import InvariantBroken
+from domain.errors import InvariantBroken, Refused, Unreachable
 from domain.guards import DenialCode
-from domain.orders import LegName, OrderStatus
+from domain.orders import LegName, OrderIntent, OrderStatus
 from domain.pairs import SignalType, TradeStatus
 from domain.trades import OrderState, TradeState
 from paper.server import PaperExchange
 from runner.execution import lifecycle
 from runner.execution.account_view import AccountView
 from runner.execution.proof import Proof
+from runner.ports import Answer
 
 STRANGER = "tdm-somebodyelse-ae0"
 
@@ -316,6 +318,22 @@ async def test_a_trade_whose_driver_failed_is_taken_up_again(tmp_path: Path, mon
         assert PAIR.pair_id in rig.book.frozen_until_ms
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         assert rig.at_venue() == rig.believed() == {}
+
+
+async def test_a_refusal_of_an_order_that_the_stream_has_shown_alive(tmp_path: Path) -> None:
+    """A reply whose elements stand in each other's place, and no element names an order: the stream knows better."""
+    async with running(tmp_path) as rig:
+        place = rig.venue.place
+
+        async def overtaken(intents: Sequence[OrderIntent]) -> Sequence[Answer]:
+            await place(intents)
+            await eventually(lambda: all(order.is_over for order in rig.book.orders.values()))
+            return [Refused(-2022, "whose?"), Unreachable("nobody's")]
+
+        rig.engine._lifecycle._driver._exchange.place = overtaken  # type: ignore[method-assign]
+        assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
+        assert rig.log.events().count("reply_contradicts_stream") == 2
+        assert rig.at_venue() == rig.believed() != {}
 
 
 class JumpingClock:
