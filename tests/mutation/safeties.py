@@ -1,0 +1,247 @@
+"""Changes written by hand: journal before act, proof before belief, locks, and every other promise of execution."""
+
+from mutants import Mutant
+
+SEEDS = "tests/simulation/test_simulation_seeds.py"
+SHORT = "tests/simulation/test_simulation_stories.py"
+RESTING = "tests/simulation/test_simulation_resting.py"
+RECORDS, DRIVER = "runner/execution/records.py", "runner/execution/order_driver.py"
+ENGINE, LIFECYCLE = "runner/execution/engine.py", "runner/execution/lifecycle.py"
+OPENING, CLOSING, PIECES = "runner/execution/opening.py", "runner/execution/closing.py", "domain/pieces.py"
+LOCKS, VENUE, BUDGET = "runner/execution/symbol_locks.py", "runner/exchange/venue.py", "runner/exchange/budget.py"
+
+
+def _m(group: str, name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(name=name, group=group, file=file, old=old, new=new, tests=tests or (SEEDS, SHORT))
+
+
+JOURNAL: tuple[Mutant, ...] = (
+    _m(
+        "journal before act", "an intent is believed and sent before it is durable", RECORDS,
+        "        await self._journal.append(*entries)\n        for entry in entries:\n            self.book.apply(entry)\n",
+        "        for entry in entries:\n            self.book.apply(entry)\n"
+        "        self._late = asyncio.ensure_future(self._journal.append(*entries))\n",
+        SHORT, SEEDS,
+    ),
+    _m(
+        "journal before act", "what became of an order is believed and never journaled", RECORDS,
+        "        await self._journal.append(entry)\n", "", SHORT, SEEDS,
+    ),
+    _m(
+        "journal before act", "what became of a trade is believed and never journaled", RECORDS,
+        "            self.book.apply(entry)\n        await self._journal.append(*entries)\n\n    def note",
+        "            self.book.apply(entry)\n\n    def note", SHORT, SEEDS,
+    ),
+    _m(
+        "journal before act", "an execution told twice is booked twice", RECORDS,
+        "        if self.book.knows_fill(fill):\n            return\n", "", SEEDS,
+    ),
+    _m(
+        "journal before act", "a second intent with the same key is written over", "storage/entries_file.py",
+        "INSERT INTO", "INSERT OR IGNORE INTO", "tests/storage/test_storage_journal.py",
+    ),
+    _m(
+        "journal before act", "waiters are told before the commit", "storage/journal.py",
+        "                    self._write(connection, batch, identity)\n                    self._tell_waiters(batch)\n",
+        "                    self._tell_waiters(batch)\n                    self._write(connection, batch, identity)\n",
+        "tests/storage/test_storage_journal.py", "tests/storage/test_storage_kill.py",
+    ),
+)  # fmt: skip
+
+GHOSTS: tuple[Mutant, ...] = (
+    _m(
+        "unknown is a state", "an outcome that is unknown counts as refused", RECORDS,
+        "            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)",
+        "            await self._advance(order, OrderChange.REFUSED, source, reason=f\"0 {failure.why}\")",
+    ),
+    _m(
+        "unknown is a state", "the first 'does not exist' is proof", "domain/death.py",
+        "    if seen.past_bound_ms <= 0:\n        return Verdict.TOO_EARLY\n", "", "tests/domain/test_death.py",
+    ),
+    _m(
+        "unknown is a state", "one look after the bound is enough", "domain/death.py",
+        "    if seen.absences < LOOKS_MIN or seen.absent_for_ms < SETTLE_MS:\n        return Verdict.LOOK_AGAIN\n", "",
+        "tests/domain/test_death.py",
+    ),
+    _m(
+        "unknown is a state", "a question that was not answered is an absence", "domain/death.py",
+        "    if seen.is_resting is None or seen.unexplained_executions is None or seen.position_change is None:\n"
+        "        return Verdict.LOOK_AGAIN\n",
+        "    if seen.position_change is None:\n        return Verdict.DEAD\n", "tests/domain/test_death.py",
+    ),
+    _m(
+        "unknown is a state", "open orders are not asked", "domain/death.py",
+        "    if seen.is_resting:\n        return Verdict.RESTING\n", "", "tests/domain/test_death.py",
+    ),
+    _m(
+        "unknown is a state", "executions are not asked", "domain/death.py",
+        "    if seen.unexplained_executions:\n        return Verdict.EXECUTION_UNEXPLAINED\n", "", "tests/domain/test_death.py",
+    ),
+    _m(
+        "unknown is a state", "the position is not asked", "domain/death.py",
+        "    return _by_position(seen, seen.position_change)\n", "    return Verdict.DEAD\n", "tests/domain/test_death.py",
+    ),
+    _m(
+        "unknown is a state", "a code under a 5xx is believed", "runner/exchange/requests.py",
+        "answer.code if answer.http_status < 500 else None", "answer.code",
+        "tests/exchange/test_exchange_refusals.py", "tests/exchange/test_exchange_adapter.py",
+    ),
+    _m(
+        "unknown is a state", "a failed look-up is an absence", DRIVER,
+        "            await self._wait_after(order, search, failure)\n            return\n        if report is not None:",
+        "            report = None\n        if report is not None:",
+    ),
+    _m(
+        "unknown is a state", "a reply about another order is believed", VENUE,
+        "        if report.client_order_id != intent.client_order_id:\n", "        if False:\n", SEEDS,
+    ),
+    _m(
+        "unknown is a state", "a batch reply in another order refuses by place", VENUE,
+        "        if any(isinstance(answer, _OfAnother) for answer in answers):\n", "        if False:\n",
+        "tests/exchange/test_exchange_adapter.py", SEEDS,
+    ),
+    _m(
+        "unknown is a state", "a late execution of a finished order wakes nobody", RECORDS,
+        "        if not driven:\n            self.on_late_news(trade_id)\n", "",
+    ),
+    _m(
+        "unknown is a state", "executions are not fetched when the stream is silent", DRIVER,
+        "            if order.is_over:\n                await self._fetch_fills(order, search)\n",
+        "            if order.is_over:\n                await self._records.changed(order.intent.trade_id, 5.0)\n",
+    ),
+)  # fmt: skip
+
+LEGS: tuple[Mutant, ...] = (
+    _m(
+        "no naked leg", "a sibling that may still fill is not cancelled", OPENING,
+        "                    await self._cancel(self._orders(trade, leg))\n", "", "tests/execution/test_execution_unequal.py", SEEDS,
+    ),
+    _m(
+        "no naked leg", "the budget of naked notional is never spent", OPENING,
+        "            return False\n        return trade.naked_notional_usd_seconds",
+        "            return False\n        return False and trade.naked_notional_usd_seconds",
+        SEEDS, "tests/execution/test_execution_unequal.py",
+    ),
+    _m(
+        "no naked leg", "unequal legs count as hedged", OPENING,
+        "            if now.is_balanced:\n", "            if True:\n",
+    ),
+    _m(
+        "no naked leg", "a hedge is opened with legs that are never compared again", LIFECYCLE,
+        "        unhedged = trade.status is TradeStatus.OPEN and not trade.is_hedged\n", "        unhedged = False\n",
+    ),
+    _m(
+        "no naked leg", "a rolled back trade is not verified flat", CLOSING,
+        "        if self._needs_proof(trade, status) and not await self._verified(trade, reason):\n            return False\n", "",
+    ),
+    _m(
+        "no naked leg", "a trade may end while it holds something", CLOSING,
+        "        if any(self._remainder(trade, leg, working=False) is not Remainder.FLAT for leg in LegName):\n"
+        "            return False\n        if self._needs_proof",
+        "        if self._needs_proof",
+    ),
+    _m(
+        "no naked leg", "the second leg waits for the first to close", CLOSING,
+        "                await asyncio.wait(running.values(), return_when=asyncio.FIRST_COMPLETED)\n",
+        "                await asyncio.wait(running.values())\n", "tests/execution", SEEDS,
+    ),
+    _m(
+        "no naked leg", "every closing order is reduce-only", PIECES,
+        "        return Piece(quantity=quantity, order_type=order_type, reduce_only=False)\n",
+        "        return Piece(quantity=quantity, order_type=order_type, reduce_only=True)\n", "tests/domain/test_closing_pieces.py",
+    ),
+    _m(
+        "no naked leg", "no closing order is reduce-only", PIECES,
+        "    elif reducible > 0:\n", "    elif False:\n", "tests/domain/test_closing_pieces.py",
+    ),
+    _m(
+        "no naked leg", "a rollback that cannot be verified is left alone", LIFECYCLE,
+        "        if not trade.status.is_over:\n            self._tasks.spawn", "        if False:\n            self._tasks.spawn",
+    ),
+    _m(
+        "no naked leg", "a leg closed by others leaves its sibling", LIFECYCLE,
+        "        self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f\"sibling-{trade.trade_id}\")\n", "",
+    ),
+    _m(
+        "no naked leg", "repeated rollbacks do not freeze the pair", CLOSING,
+        "            await after_rollback(self._records, self._settings, trade)\n", "            pass\n", "tests/execution",
+    ),
+)  # fmt: skip
+
+START: tuple[Mutant, ...] = (
+    _m(
+        "start", "an open trade with one leg gone counts as open", ENGINE,
+        "if trade.status is TradeStatus.OPEN and not trade.unsettled() and trade.is_hedged:",
+        "if trade.status is TradeStatus.OPEN and not trade.unsettled():",
+    ),
+    _m(
+        "start", "trades in flight are not taken up", ENGINE,
+        "            else:\n                self._lifecycle.take_up(trade)\n", "", SHORT, SEEDS,
+    ),
+    _m(
+        "start", "orphans are left resting", "runner/execution/recovery.py",
+        "if may_cancel else None", "if False else None", SEEDS, "tests/execution",
+    ),
+    _m(
+        "start", "a question that fails means flat", "runner/execution/account_view.py",
+        "            return Finding(Verdict.UNREADABLE)\n", "            return Finding(Verdict.AGREED)\n",
+    ),
+)  # fmt: skip
+
+ORDER: tuple[Mutant, ...] = (
+    _m(
+        "one at a time", "entries do not ask for locks", ENGINE,
+        "            if not held:\n                return self._deny(signal, Denied(DenialCode.SYMBOL_BUSY, {}))\n", "",
+        "tests/execution", SEEDS,
+    ),
+    _m(
+        "one at a time", "nobody waits for a lock", LOCKS,
+        "        await self._wait(asked, urgency)\n", "", "tests/execution/test_symbol_locks.py",
+    ),
+    _m(
+        "one at a time", "unwinds wait like everybody", LOCKS,
+        "key=lambda each: (each.urgency, each.number)", "key=lambda each: (each.number,)", "tests/execution/test_symbol_locks.py",
+    ),
+    _m(
+        "one at a time", "a cancelled waiter keeps its lock", LOCKS,
+        "            else:  # It was granted in the same moment.\n                self._release(symbols)\n", "",
+        "tests/execution/test_symbol_locks.py",
+    ),
+    _m(
+        "one at a time", "capital is never given back", "runner/execution/capital.py",
+        "            del self._reserved[pair_id]\n", "            pass\n", "tests/execution/test_capital.py",
+    ),
+    _m(
+        "one at a time", "a ban is not respected", BUDGET,
+        "        return max(0, self._blocked_until_ms - self._clock.now_ms())\n", "        return 0\n",
+        "tests/exchange/test_exchange_budget.py",
+    ),
+)  # fmt: skip
+
+RESTS: tuple[Mutant, ...] = (
+    _m(
+        "what rests", "it is placed without the dead-man switch", "runner/execution/dead_man.py",
+        "            raise DeadManUnarmed(str(failure)) from None\n", "            pass\n",
+        "tests/execution/test_execution_dead_man.py",
+    ),
+    _m(
+        "what rests", "the switch is never put off", "runner/execution/dead_man.py",
+        "            try:\n                await self._arm(symbol, watch)\n            except ExchangeError as failure:\n"
+        "                self._log.warning(\"dead_man_not_put_off\"",
+        "            try:\n                pass\n            except ExchangeError as failure:\n"
+        "                self._log.warning(\"dead_man_not_put_off\"",
+        "tests/execution/test_execution_dead_man.py",
+    ),
+    _m(
+        "what rests", "an exit that waits does not end it", "runner/execution/resting_entry.py",
+        "        if self._tools.locks.wanted(symbols):\n            return \"exit_waits\"\n", "",
+        "tests/execution/test_execution_yielding.py",
+    ),
+    _m(
+        "what rests", "fills are not hedged as they come", "runner/execution/resting_entry.py",
+        "        self._hedging = self._spawn(self._tools.driver.send([intent]), \"hedge\")\n", "        return\n",
+        RESTING, "tests/execution/test_execution_passive.py",
+    ),
+)  # fmt: skip
+
+SAFETIES: tuple[Mutant, ...] = (*JOURNAL, *GHOSTS, *LEGS, *START, *ORDER, *RESTS)
