@@ -162,3 +162,23 @@ def test_a_restart_in_the_middle_changes_nothing(before: list[Attempt], after: l
     for attempt in after:
         resumed = escalate(resumed, attempt)
     assert resumed == escalation_of(before + after)
+
+
+# The whole table the other way round, by what the next order is.
+CODES_OF = {
+    R.WAIT: {-1001, -1003, -1008, -1015, -1021, -5028, -2023},
+    R.PERSON: {-1002, -1022, -2014, -2015, -4061, -4088, -4109, -4192},
+    R.LADDER: {-1014, -1116, -4131, -5021},
+    R.ROUND: {-1111, -1013, -4003, -4014, -4023},
+    R.HALTED: {-1121, -1122, -4141},
+    R.SMALLER: {-2018, -2019, -2027, -2028, -4005, -4050},
+    R.PLAIN: {-2022, -2024, -2026, -4062, -4118},
+    R.PRESS: {-2025},
+    R.STEP_BACK: {-4001, -4002, -4013, -4016, -4024},
+    R.ENLARGE: {-4004, -4164},
+    R.REDUCE: {-4087, -4140, -4400, -4401},
+}
+
+
+def test_every_code_has_the_remedy_that_was_chosen_for_it() -> None:
+    assert {code: remedy for remedy, codes in CODES_OF.items() for code in codes} == REMEDIES

@@ -81,7 +81,15 @@ def _table_rows() -> Iterator[Mutant]:
             "refusal", f"HTTP {http_status}, {refusal}", "runner/exchange/refusals.py",
             f"REFUSALS = frozenset(REFUSALS) - {{({http_status}, {refusal})}}", "tests/exchange/test_exchange_refusals.py",
         )  # fmt: skip
-    for http_status, no_proof in ((503, -1000), (408, -1007), (400, -1006), (503, None), (500, None), (400, -2013), (200, None)):
+    for http_status, no_proof in (
+        (503, -1000),
+        (408, -1007),
+        (400, -1006),
+        (503, None),
+        (500, None),
+        (400, -2013),
+        (200, None),
+    ):
         yield row(
             "no refusal", f"HTTP {http_status}, {no_proof}", "runner/exchange/refusals.py",
             f"REFUSALS = frozenset(REFUSALS) | {{({http_status}, {no_proof})}}", "tests/exchange/test_exchange_refusals.py",

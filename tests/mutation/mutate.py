@@ -26,7 +26,18 @@ from rich.table import Table
 
 SECONDS_MAX = 300.0
 """A test that hangs has noticed too: nothing in the program waits this long."""
-SOURCES = ("domain", "runner", "storage", "paper", "flows", "tests", "bench", "pyproject.toml", "config.json", "pairs_config.json")
+SOURCES = (
+    "domain",
+    "runner",
+    "storage",
+    "paper",
+    "flows",
+    "tests",
+    "bench",
+    "pyproject.toml",
+    "config.json",
+    "pairs_config.json",
+)
 FAILED, TIMED_OUT, NOTHING_RAN = 1, -9, 5
 PAGE = ROOT / "docs" / "execution.md"
 BEGIN, END = "<!-- mutants -->", "<!-- /mutants -->"
@@ -93,7 +104,13 @@ def _ask(copy: Path, test: str) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "-rf", "--tb=no"]
     try:
         ran = subprocess.run(
-            [*command, *test.split()], cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
+            [*command, *test.split()],
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_MAX,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return TIMED_OUT, f"{test} (never ended)"
@@ -108,7 +125,13 @@ def _ask(copy: Path, test: str) -> tuple[int, str]:
 
 def judge_all(mutants: Sequence[Mutant], workers: int, console: Console) -> list[Verdict]:
     """In parallel, the table's order kept."""
-    columns = (TextColumn("mutants"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"))
+    columns = (
+        TextColumn("mutants"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
     with (
         tempfile.TemporaryDirectory(prefix="tandem-mutants-") as folder,
         Progress(*columns, console=console) as progress,
@@ -143,7 +166,9 @@ def page_rows(verdicts: Sequence[Verdict]) -> str:
             lines += [f"| {each.mutant.name} | `{_short(each.killed_by)}` |" for each in members]
         else:
             noticed = sum(1 for each in members if each.killed_by)
-            lines.append(f"| {group}: each of {len(members)} rows | {noticed} noticed by `{_short(members[0].mutant.tests[0])}` |")
+            lines.append(
+                f"| {group}: each of {len(members)} rows | {noticed} noticed by `{_short(members[0].mutant.tests[0])}` |"
+            )
     return "\n".join(lines)
 
 
@@ -174,10 +199,14 @@ def main() -> int:
     verdicts = judge_all(mutants, asked.workers, console)
     table = Table("mutant", "killed by", "seconds")
     for verdict in verdicts:
-        table.add_row(verdict.mutant.name, _short(verdict.killed_by) or f"SURVIVED {verdict.broken}", f"{verdict.seconds:.1f}")
+        table.add_row(
+            verdict.mutant.name, _short(verdict.killed_by) or f"SURVIVED {verdict.broken}", f"{verdict.seconds:.1f}"
+        )
     console.print(table)
     survivors = [verdict.mutant.name for verdict in verdicts if not verdict.killed_by]
-    console.print(f"{len(verdicts)} mutants in {time.monotonic() - began:.0f} s, {len(survivors)} survived", highlight=False)
+    console.print(
+        f"{len(verdicts)} mutants in {time.monotonic() - began:.0f} s, {len(survivors)} survived", highlight=False
+    )
     for name in survivors:
         console.print(f"survived: {name}", markup=False, highlight=False)
     if asked.write:

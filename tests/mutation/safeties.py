@@ -52,7 +52,7 @@ GHOSTS: tuple[Mutant, ...] = (
     _m(
         "unknown is a state", "an outcome that is unknown counts as refused", RECORDS,
         "            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)",
-        "            await self._advance(order, OrderChange.REFUSED, source, reason=f\"0 {failure.why}\")",
+        '            await self._advance(order, OrderChange.REFUSED, source, reason=f"0 {failure.why}")',
     ),
     _m(
         "unknown is a state", "the first 'does not exist' is proof", "domain/death.py",
@@ -114,7 +114,9 @@ GHOSTS: tuple[Mutant, ...] = (
 LEGS: tuple[Mutant, ...] = (
     _m(
         "no naked leg", "a sibling that may still fill is not cancelled", OPENING,
-        "                    await self._cancel(self._orders(trade, leg))\n", "", "tests/execution/test_execution_unequal.py", SEEDS,
+        "                    cancelling[leg] = asyncio.create_task(self._cancel(self._orders(trade, leg)))\n",
+        "                    cancelling[leg] = asyncio.create_task(asyncio.sleep(0))\n", SEEDS,
+        "tests/execution/test_execution_unequal.py",
     ),
     _m(
         "no naked leg", "the budget of naked notional is never spent", OPENING,
@@ -160,7 +162,7 @@ LEGS: tuple[Mutant, ...] = (
     ),
     _m(
         "no naked leg", "a leg closed by others leaves its sibling", LIFECYCLE,
-        "        self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f\"sibling-{trade.trade_id}\")\n", "",
+        '        self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")\n', "",
     ),
     _m(
         "no naked leg", "repeated rollbacks do not freeze the pair", CLOSING,
@@ -213,7 +215,7 @@ ORDER: tuple[Mutant, ...] = (
     ),
     _m(
         "one at a time", "a ban is not respected", BUDGET,
-        "        return max(0, self._blocked_until_ms - self._clock.now_ms())\n", "        return 0\n",
+        "        self._banned_until_ns = max(self._banned_until_ns, self._clock.monotonic_ns() + wait_ms * MS_NS)\n", "",
         "tests/exchange/test_exchange_budget.py",
     ),
 )  # fmt: skip
@@ -226,20 +228,20 @@ RESTS: tuple[Mutant, ...] = (
     ),
     _m(
         "what rests", "the switch is never put off", "runner/execution/dead_man.py",
-        "            try:\n                await self._arm(symbol, watch)\n            except ExchangeError as failure:\n"
-        "                self._log.warning(\"dead_man_not_put_off\"",
+        "            try:\n                await self._arm()\n            except ExchangeError as failure:\n"
+        '                self._log.warning("dead_man_not_put_off"',
         "            try:\n                pass\n            except ExchangeError as failure:\n"
-        "                self._log.warning(\"dead_man_not_put_off\"",
+        '                self._log.warning("dead_man_not_put_off"',
         "tests/execution/test_execution_dead_man.py",
     ),
     _m(
         "what rests", "an exit that waits does not end it", "runner/execution/resting_entry.py",
-        "        if self._tools.locks.wanted(symbols):\n            return \"exit_waits\"\n", "",
+        '        if self._tools.locks.wanted(symbols):\n            return "exit_waits"\n', "",
         "tests/execution/test_execution_yielding.py",
     ),
     _m(
         "what rests", "fills are not hedged as they come", "runner/execution/resting_entry.py",
-        "        self._hedging = self._spawn(self._tools.driver.send([intent]), \"hedge\")\n", "        return\n",
+        '        self._hedging = self._spawn(self._tools.driver.send([intent]), "hedge")\n', "        return\n",
         RESTING, "tests/execution/test_execution_passive.py",
     ),
 )  # fmt: skip
