@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint check bench simulate kills lock env
+.PHONY: help up test lint check bench simulate kills mutants lock env
 
 help:
 	@echo "make up      start everything: paper exchange, recorder, Prefect and its UI, live runner (Ctrl-C stops all)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench   the benchmarks"
 	@echo "make simulate SEEDS=10000 [FROM=0]   that many random stories of faults and crashes against the execution engine"
 	@echo "make kills KILLS=100   kill -9 of the engine that often at random moments of real trading over sockets"
+	@echo "make mutants    take every guard, table row and safety of execution out, one at a time; each time a test must fail (minutes)"
 	@echo "make lock    write requirements.lock anew from pyproject.toml"
 
 up: $(STAMP)
@@ -46,6 +47,10 @@ simulate: $(STAMP)
 KILLS ?= 100
 kills: $(STAMP)
 	@KILLS=$(KILLS) $(BIN)/pytest -q -s --timeout 7200 tests/execution/test_execution_kill.py
+
+# Writes its table into docs/execution.md. ONLY="closing legs" judges those whose name holds the text, and writes nothing.
+mutants: $(STAMP)
+	@PYTHONPATH=. $(BIN)/python tests/mutation/mutate.py $(if $(ONLY),--only "$(ONLY)",--write)
 
 env: $(STAMP)
 

@@ -54,6 +54,21 @@ async def test_the_evidence_stands_with_the_dead(tmp_path: Path) -> None:
             assert evidence["position_change"] == "0"
 
 
+async def test_a_question_that_fails_is_no_absence(tmp_path: Path) -> None:
+    """Long past the bound, and nobody has said that the order does not exist: it stays unknown, however often we asked."""
+    async with running(tmp_path) as rig:
+        rig.fault("lost-dropped", count=None, method="GET", path="/fapi/v1/order")
+        rig.fault("lost-dropped")
+        entering = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.SELL)))
+        await eventually(lambda: len(rig.book.orders) == 2)
+        bound_ns = rig.clock.monotonic_ns() + 4_000_000_000  # recvWindow 0.5 s, margin 1 s, settling 1 s, and some.
+        await eventually(lambda: rig.clock.monotonic_ns() > bound_ns)
+        assert {order.status for order in rig.book.orders.values()} == {OrderStatus.UNKNOWN}
+        rig.paper.board.remove()
+        assert not (await entering).executed
+        assert {order.status for order in rig.book.orders.values()} == {OrderStatus.DEAD}
+
+
 async def test_a_position_of_a_persons_own_is_no_evidence(tmp_path: Path) -> None:
     """Known since the start: neither a reason to doubt the death, nor touched."""
     market = deep_market()

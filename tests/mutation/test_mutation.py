@@ -54,6 +54,11 @@ def test_some_die_here(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_change_that_changes_nothing_survives(tmp_path: Path) -> None:
     harmless = Mutant(
-        name="harmless", group="g", file="domain/legs.py", old="", new="HARMLESS = 1", tests=("tests/domain/test_legs.py",)
+        name="harmless",
+        group="g",
+        file="domain/legs.py",
+        old="",
+        new="HARMLESS = 1",
+        tests=("tests/domain/test_legs.py",),
     )
     assert judge(harmless, Copies(tmp_path, 1)).killed_by == ""
