@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 from exchange_rig import ETH, adapted, answering, order, trading
 
+from domain.errors import OutcomeUnknown
 from domain.orders import LegName
+from runner.exchange.client import VenueAnswer
 from runner.exchange.refusals import REFUSALS, TABLE, is_refusal
+from runner.exchange.requests import ask
 
 # HTTP status, code: whatever says "unknown", or is said by something that cannot know.
 PROVES_NOTHING: list[tuple[int, int | None]] = [
@@ -148,3 +151,17 @@ async def test_what_a_batch_reply_says_of_each_order(
         adapter.venue._rules = listed.rules  # The contracts are known; only the order's reply is strange.
         answers = await adapter.venue.place([order("tdm-1"), order("tdm-2", symbol=ETH, leg=LegName.B)])
     assert tuple(type(answer).__name__ for answer in answers) == believed, name
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "believed"), [(400, -2013, -2013), (400, -2011, -2011), (503, -2013, None), (500, -2011, None)]
+)
+async def test_a_code_under_a_server_error_is_not_believed(status: int, code: int, believed: int | None) -> None:
+    """Else "no such order" from a proxy that is down would pass for an absence."""
+
+    async def answered() -> None:
+        raise VenueAnswer(status, code, "Order does not exist.")
+
+    with pytest.raises(OutcomeUnknown) as outcome:
+        await ask("order query", answered, timeout_seconds=5)
+    assert outcome.value.code == believed

@@ -116,11 +116,8 @@ LEGS: tuple[Mutant, ...] = (
         "no naked leg", "unequal legs count as hedged", OPENING, "            if now.is_balanced:\n", "            if True:\n", UNEQUAL,
     ),
     _m(
-        "no naked leg", "a hedge is opened with legs that are never compared again", LIFECYCLE, "        unhedged = trade.status is TradeStatus.OPEN and not trade.is_hedged\n", "        unhedged = False\n", SEEDS, "tests/execution/test_execution_corners.py", GHOST,
-    ),
-    _m(
         "no naked leg", "a rolled back trade is not verified flat", CLOSING,
-        "        if self._needs_proof(trade, status) and not await self._verified(trade, reason):\n            return False\n", "",
+        "        if self._needs_proof(trade, status) and not await self._verified(trade, reason):\n            return False\n", "", "tests/execution/test_execution_closing.py", SEEDS,
     ),
     _m(
         "no naked leg", "a trade may end while it holds something", CLOSING,
