@@ -48,9 +48,9 @@ KILLS ?= 100
 kills: $(STAMP)
 	@KILLS=$(KILLS) $(BIN)/pytest -q -s --timeout 7200 tests/execution/test_execution_kill.py
 
-# Writes its table into docs/execution.md. ONLY="closing legs" judges those whose name holds the text, and writes nothing.
+# ONLY="closing legs" judges those whose name holds the text.
 mutants: $(STAMP)
-	@PYTHONPATH=. $(BIN)/python tests/mutation/mutate.py $(if $(ONLY),--only "$(ONLY)",--write)
+	@PYTHONPATH=. $(BIN)/python tests/mutation/mutate.py $(if $(ONLY),--only "$(ONLY)")
 
 env: $(STAMP)
 

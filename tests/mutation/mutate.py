@@ -155,20 +155,18 @@ def judge_all(mutants: Sequence[Mutant], workers: int, console: Console) -> list
         return list(pool.map(one, mutants))
 
 
-def page_rows(verdicts: Sequence[Verdict]) -> str:
-    """The table of docs/execution.md: hand-written changes one by one, rows of tables counted by table."""
-    lines = ["| taken out | noticed by |", "|---|---|"]
-    groups: dict[str, list[Verdict]] = {}
-    for verdict in verdicts:
-        groups.setdefault(verdict.mutant.group, []).append(verdict)
+def page_rows(mutants: Sequence[Mutant]) -> str:
+    """The table of docs/execution.md: changes written by hand one by one, rows of tables counted by table."""
+    lines = ["| taken out | asked first |", "|---|---|"]
+    groups: dict[str, list[Mutant]] = {}
+    for mutant in mutants:
+        groups.setdefault(mutant.group, []).append(mutant)
     for group, members in groups.items():
-        if members[0].mutant.old:
-            lines += [f"| {each.mutant.name} | `{_short(each.killed_by)}` |" for each in members]
+        first = _short(members[0].tests[0])
+        if members[0].old:
+            lines += [f"| {group}: {each.name} | `{_short(each.tests[0])}` |" for each in members]
         else:
-            noticed = sum(1 for each in members if each.killed_by)
-            lines.append(
-                f"| {group}: each of {len(members)} rows | {noticed} noticed by `{_short(members[0].mutant.tests[0])}` |"
-            )
+            lines.append(f"| {group}: each of {len(members)} rows | `{first}` |")
     return "\n".join(lines)
 
 
@@ -177,20 +175,23 @@ def _short(test: str) -> str:
     return f"{Path(path).name}{'::' if name else ''}{name.split('[')[0]}"
 
 
-def write_page(verdicts: Sequence[Verdict]) -> None:
+def write_page(mutants: Sequence[Mutant]) -> None:
     """Between its marks."""
     text = PAGE.read_text()
     start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    PAGE.write_text(f"{text[:start]}\n{page_rows(verdicts)}\n{text[end:]}")
+    PAGE.write_text(f"{text[:start]}\n{page_rows(mutants)}\n{text[end:]}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="names that hold this text")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 2)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/execution.md")
+    parser.add_argument("--write", action="store_true", help="only write the list of them into docs/execution.md")
     asked = parser.parse_args()
     console = Console(soft_wrap=True)
+    if asked.write:
+        write_page(all_mutants())
+        return 0
     mutants = [mutant for mutant in all_mutants() if asked.only in mutant.name]
     if not mutants:
         console.print(f"no mutant's name holds {asked.only!r}", markup=False)
@@ -209,8 +210,6 @@ def main() -> int:
     )
     for name in survivors:
         console.print(f"survived: {name}", markup=False, highlight=False)
-    if asked.write:
-        write_page(verdicts)
     return 1 if survivors else 0
 
 
