@@ -167,7 +167,7 @@ class Rig:
             request_timeout_seconds=2,
         )
         self.stream_task = asyncio.create_task(self.stream.run())
-        await asyncio.wait_for(self.stream.connected.wait(), 5)
+        await asyncio.wait_for(self.stream.connected.wait(), 70)  # A used-up minute of requests must roll first.
         await self.engine.connect()
 
     async def _prepare(self) -> None:

@@ -27,7 +27,7 @@ ROOT = HERE.parent.parent
 LANES = 4  # Side by side, each with an exchange and a journal of its own; every second one with faults.
 TRIALS = -(-int(os.environ.get("KILLS", "32")) // LANES)  # Per lane; `make kills KILLS=100` asks for more.
 CHAOS_RATE = 0.25
-CALM_SECONDS_MAX = 90.0  # A lost order whose position somebody else may have moved is called dead after a minute.
+CALM_SECONDS_MAX = 150.0  # A used-up minute of requests may have to roll, and a contested death takes another.
 UNLIMITED = LimitOptions(weight_per_minute_max=0, orders_per_10s_max=0, orders_per_minute_max=0)
 
 
