@@ -47,7 +47,7 @@ class Adapter:
         )
         self.budget = Budget(clock or SystemClock())
         self.client = make_client(settings, self.budget)
-        self.rules = ContractRules(self.client, timeout_seconds=1.5, taker_fee_bps=5)
+        self.rules = ContractRules(self.client, timeout_seconds=10, taker_fee_bps=5)
         self.venue = BinanceExchange(
             self.client,
             self.rules,
