@@ -154,6 +154,8 @@ async def test_9_no_set_up_and_a_stream_that_gives_up(tmp_path: Path, monkeypatc
     """`AccountSetup.prepare` reads leverage and margin type back; `UserStream.run` reconnects for ever."""
     monkeypatch.setattr(user_stream, "BACKOFF_SECONDS", (0.05,))
     async with running(tmp_path) as rig:
+        await rig.client.fapiPrivatePostMarginType({"symbol": "1000CATUSDT", "marginType": "ISOLATED"})
+        assert await rig.venue.prepare(list(PAIR.symbols), rig.settings.risk.leverage) == {}
         (row,) = await rig.client.fapiPrivateGetSymbolConfig({"symbol": "1000CATUSDT"})
         assert (int(row["leverage"]), row["marginType"]) == (rig.settings.risk.leverage, "CROSSED")
         for _ in range(7):
