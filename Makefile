@@ -74,5 +74,5 @@ lock:
 	$(PYTHON) -m venv var/lock-venv
 	var/lock-venv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	var/lock-venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-header --no-annotate --output-file requirements.lock
+		--generate-hashes --no-strip-extras --no-header --no-annotate --output-file requirements.lock
 	rm -rf var/lock-venv
