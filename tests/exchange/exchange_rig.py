@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from scripted_market import ScriptedMarket
 
+from domain.errors import ExchangeError
 from domain.orders import LegName, OrderIntent, OrderType, Purpose, Side, TimeInForce
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from paper.faults import FaultSpec, Kind, Match, Parameters
@@ -63,10 +64,22 @@ async def adapted(rest_url: str, *, load: bool = True, **other: Any) -> AsyncIte
     adapter = Adapter(rest_url, **other)
     try:
         if load:
-            await adapter.rules.load([XRP, ETH])
+            await _load(adapter)
         yield adapter
     finally:
         await adapter.client.close()
+
+
+async def _load(adapter: Adapter) -> None:
+    """As often as it takes: on a loaded machine the first reply may be later than the rig's short time-out."""
+    for attempt in range(10):
+        try:
+            await adapter.rules.load([XRP, ETH])
+        except ExchangeError:
+            if attempt == 9:
+                raise
+        else:
+            return
 
 
 @asynccontextmanager

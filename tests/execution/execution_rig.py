@@ -101,7 +101,7 @@ class Rig:
             binance_api_key="paper-key",
             binance_api_secret="paper-secret",
             data=DataSettings(rest_url=exchange.rest_url, stream_url=exchange.stream_url, request_timeout_seconds=2),
-            execution=ExecutionSettings(recv_window_ms=500, order_timeout_seconds=1, **execution),
+            execution=ExecutionSettings(**({"recv_window_ms": 1_000, "order_timeout_seconds": 1} | execution)),
             risk=RiskSettings(min_edge_ratio=0),
         )
         self.clock = SystemClock()
@@ -268,7 +268,7 @@ def deep_market() -> ScriptedMarket:
     return market
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+async def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     """Wait for something that must come true; fail when it does not."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  (The condition is about another party's state.)

@@ -29,7 +29,13 @@ async def resting(tmp_path: Path, **execution: Any) -> AsyncIterator[Rig]:
 
 
 def passive_settings(**execution: Any) -> dict[str, Any]:
-    return {"use_limit_orders": True, "limit_wait_seconds": 30, "limit_chases_max": 59} | execution
+    # A stalled machine must not make a request older than its window: the entry would end before the test begins.
+    return {
+        "use_limit_orders": True,
+        "limit_wait_seconds": 30,
+        "limit_chases_max": 59,
+        "recv_window_ms": 5_000,
+    } | execution
 
 
 def enter(rig: Rig) -> asyncio.Task[Outcome]:
@@ -39,7 +45,8 @@ def enter(rig: Rig) -> asyncio.Task[Outcome]:
 async def entered(rig: Rig) -> asyncio.Task[Outcome]:
     """An entry whose first quote rests at the venue and is known to rest."""
     entering = enter(rig)
-    await eventually(lambda: at_rest(rig) and quotes_of(rig) and not quotes_of(rig)[-1].is_over)
+    await eventually(lambda: entering.done() or (at_rest(rig) and quotes_of(rig) and not quotes_of(rig)[-1].is_over))
+    assert not entering.done(), entering.result()
     return entering
 
 

@@ -63,6 +63,9 @@ class Watched:
         self.account.setup_retry_seconds = 0.05
 
     async def denied(self) -> DenialCode | None:
+        await eventually(
+            lambda: not self.rig.engine.in_flight
+        )  # What closed a trade may hold its symbols' locks still.
         return (await self.rig.engine.execute_signal(self.rig.signal(SignalType.SELL))).denial
 
     async def open_trade(self) -> TradeState:

@@ -16,11 +16,11 @@ from paper.markets import SyntheticMarket
 from paper.stream_names import parse_stream
 
 
-async def receive(socket: ClientConnection, seconds: float = 5.0) -> dict:
+async def receive(socket: ClientConnection, seconds: float = 30.0) -> dict:
     return json.loads(await asyncio.wait_for(socket.recv(), seconds))
 
 
-async def receive_until(socket: ClientConnection, wanted: Callable[[dict], bool], seconds: float = 10.0) -> dict:
+async def receive_until(socket: ClientConnection, wanted: Callable[[dict], bool], seconds: float = 30.0) -> dict:
     async with asyncio.timeout(seconds):
         while True:
             message = json.loads(await socket.recv())
@@ -210,7 +210,7 @@ async def test_frozen_garbage_drop(exchange: BareExchange) -> None:
         exchange.faults.thaw()
         await receive(socket)
         exchange.faults.fire("garbage", '{"e":"garb')
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await socket.recv() != '{"e":"garb':
                 pass
         exchange.faults.fire("drop")

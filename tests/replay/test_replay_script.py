@@ -28,12 +28,13 @@ def run(project: Path, *arguments: str, **variables: str) -> subprocess.Complete
         env=environment,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=550,
         check=False,
     )
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not KLINES.is_file(), reason=f"real klines are not on this machine ({KLINES.parent.name})")
 def test_a_morning_is_replayed_from_calibration_to_backtest(tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.json"  # Given, because the scan of 120 pairs takes longest.

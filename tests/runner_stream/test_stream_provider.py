@@ -87,7 +87,7 @@ class Ear:
         return [event for _, event, _ in self.events]
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  (Conditions of many objects; no event to wait for.)
             await asyncio.sleep(0.005)
