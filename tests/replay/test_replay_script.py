@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,15 +23,21 @@ def run(project: Path, *arguments: str, **variables: str) -> subprocess.Complete
         "TANDEM": f"{sys.executable} -m runner",
         **variables,
     }
-    return subprocess.run(
+    with subprocess.Popen(
         ["sh", str(SCRIPT), *arguments],
         cwd=ROOT,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=550,
-        check=False,
-    )
+        start_new_session=True,
+    ) as script:
+        try:
+            told, complaints = script.communicate(timeout=550)
+        except subprocess.TimeoutExpired:
+            os.killpg(script.pid, signal.SIGKILL)  # The exchange and the runner that it started, too.
+            raise
+    return subprocess.CompletedProcess(script.args, script.returncode, told, complaints)
 
 
 @pytest.mark.slow
