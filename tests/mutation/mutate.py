@@ -6,6 +6,7 @@ that nobody needs.
 
 import argparse
 import contextlib
+import json
 import os
 import queue
 import shutil
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from mutants import ROOT, Mutant, all_mutants
 from rich.console import Console
@@ -53,11 +55,42 @@ class Verdict:
     broken: str = ""  # The mutant could not be judged.
 
 
+class Copy:
+    """One copy of the sources, and a process that runs tests in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._zygote = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+
+    def ask(self, test: str) -> tuple[int, str]:
+        """Exit status of pytest, and which test said no."""
+        assert self._zygote.stdin is not None
+        assert self._zygote.stdout is not None
+        question = {"copy": str(self.folder), "test": test, "seconds_max": SECONDS_MAX}
+        self._zygote.stdin.write(json.dumps(question) + "\n")
+        answer = json.loads(self._zygote.stdout.readline())
+        return _read(answer["code"], test, answer["told"])
+
+    def close(self) -> None:
+        assert self._zygote.stdin is not None
+        self._zygote.stdin.close()
+        self._zygote.wait()
+        assert self._zygote.stdout is not None
+        self._zygote.stdout.close()
+
+
 class Copies:
-    """As many copies of the sources as there are workers; one mutant at a time in each."""
+    """As many copies of the sources as there are workers; one mutant at a time in each. A context manager."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self._free: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+        self._all: list[Copy] = []
         for number in range(count):
             copy = folder / str(number) / "tandem"
             copy.mkdir(parents=True)
@@ -66,13 +99,21 @@ class Copies:
                     shutil.copytree(ROOT / source, copy / source, ignore=shutil.ignore_patterns("__pycache__", "var"))
                 else:
                     shutil.copy(ROOT / source, copy / source)
-            self._free.put(copy)
+            self._all.append(Copy(copy))
+            self._free.put(self._all[-1])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for copy in self._all:
+            copy.close()
 
     @contextlib.contextmanager
-    def mutated(self, mutant: Mutant) -> Iterator[Path]:
+    def mutated(self, mutant: Mutant) -> Iterator[Copy]:
         """A copy with this change in it, taken back afterwards."""
         copy = self._free.get()
-        path = copy / mutant.file
+        path = copy.folder / mutant.file
         text = path.read_text()
         try:
             path.write_text(mutant.applied(text))
@@ -88,7 +129,7 @@ def judge(mutant: Mutant, copies: Copies) -> Verdict:
     try:
         with copies.mutated(mutant) as copy:
             for test in mutant.tests:
-                code, told = _ask(copy, test)
+                code, told = copy.ask(test)
                 if code in {FAILED, TIMED_OUT}:
                     return Verdict(mutant=mutant, killed_by=told, seconds=time.monotonic() - began)
                 if code != 0:
@@ -98,29 +139,15 @@ def judge(mutant: Mutant, copies: Copies) -> Verdict:
     return Verdict(mutant=mutant, killed_by="", seconds=time.monotonic() - began)
 
 
-def _ask(copy: Path, test: str) -> tuple[int, str]:
-    """Exit status of pytest, and which test said no. Python's own optimiser and caches stay out of it."""
-    environment = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", "-rf", "--tb=no"]
-    try:
-        ran = subprocess.run(
-            [*command, *test.split()],
-            cwd=copy,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_MAX,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return TIMED_OUT, f"{test} (never ended)"
-    lines = ran.stdout.splitlines()
+def _read(code: int, test: str, told: str) -> tuple[int, str]:
+    """Exit status of pytest, and which test said no."""
+    if code == TIMED_OUT:
+        return code, f"{test} (never ended)"
+    lines = told.splitlines()
     failed = [line.split(" ")[1] for line in lines if line.startswith("FAILED ")]
-    if ran.returncode == FAILED and failed:
+    if code == FAILED and failed:
         return FAILED, failed[0]
-    if ran.returncode == FAILED:
-        return 2, f"{test}: {lines[-1] if lines else ran.stderr[-300:]}"
-    return ran.returncode, f"{test}: {(lines or ran.stderr.splitlines() or [''])[-1]}"
+    return 2 if code == FAILED else code, f"{test}: {(lines or [''])[-1]}"
 
 
 def judge_all(mutants: Sequence[Mutant], workers: int, console: Console) -> list[Verdict]:
@@ -135,9 +162,9 @@ def judge_all(mutants: Sequence[Mutant], workers: int, console: Console) -> list
     with (
         tempfile.TemporaryDirectory(prefix="tandem-mutants-") as folder,
         Progress(*columns, console=console) as progress,
+        Copies(Path(folder), workers) as copies,
         ThreadPoolExecutor(workers) as pool,
     ):
-        copies = Copies(Path(folder), workers)
         bar = progress.add_task("mutants", total=len(mutants), left="")
         lock = threading.Lock()
         survived = 0

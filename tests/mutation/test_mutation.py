@@ -32,11 +32,11 @@ def test_the_page_lists_what_is_taken_out() -> None:
 
 @pytest.mark.slow
 def test_some_die_here(tmp_path: Path) -> None:
-    copies = Copies(tmp_path, 1)
     chosen = [mutant for mutant in MUTANTS if mutant.name in FAST]
     assert len(chosen) == len(FAST)
-    for mutant in chosen:
-        assert judge(mutant, copies).killed_by, mutant.name
+    with Copies(tmp_path, 1) as copies:
+        for mutant in chosen:
+            assert judge(mutant, copies).killed_by, mutant.name
 
 
 @pytest.mark.slow
@@ -49,4 +49,6 @@ def test_a_change_that_changes_nothing_survives(tmp_path: Path) -> None:
         new="HARMLESS = 1",
         tests=("tests/domain/test_legs.py",),
     )
-    assert judge(harmless, Copies(tmp_path, 1)).killed_by == ""
+    with Copies(tmp_path, 1) as copies:
+        verdict = judge(harmless, copies)
+    assert (verdict.killed_by, verdict.broken) == ("", "")
