@@ -202,6 +202,11 @@ class ExecutionEngine:
         """How many things are on their way to an end."""
         return len(self._tasks.in_flight)
 
+    @property
+    def has_to_check(self) -> bool:
+        """The account has still to be compared with our books: the exchange has not said what it holds."""
+        return self._lifecycle.has_to_check
+
     # News of the world
 
     def on_news(self, news: UserNews) -> None:

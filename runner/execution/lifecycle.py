@@ -68,6 +68,7 @@ class Lifecycle:
         self._halt = halt
         self._resuming: set[TradeId] = set()
         self._check_wanted = asyncio.Event()
+        self._surveying = False
         self._unexplained: dict[Symbol, Decimal] = {}
         self._checking: set[Symbol] = set()
 
@@ -224,7 +225,9 @@ class Lifecycle:
                     await self._check_wanted.wait()
             seconds = LOOK_AGAIN_SECONDS if self._check_wanted.is_set() else CHECK_SECONDS
             self._check_wanted.clear()
+            self._surveying = True
             doubtful = await self._recovery.answered(self._view.survey)
+            self._surveying = False
             if self._view.has_to_learn:
                 seconds = LOOK_AGAIN_SECONDS
             for symbol in sorted(doubtful):
@@ -235,6 +238,11 @@ class Lifecycle:
     def check_soon(self) -> None:
         """Somebody may have moved our positions while nobody listened."""
         self._check_wanted.set()
+
+    @property
+    def has_to_check(self) -> bool:
+        """A comparison was asked for, and the exchange has not answered it yet."""
+        return self._check_wanted.is_set() or self._surveying
 
     async def _check(self, symbol: Symbol) -> None:
         """Look for orders that came true after all, and for legs that others closed. By symbol: none waits for another's trade."""

@@ -22,10 +22,14 @@ from runner.config import ExecutionSettings
 
 POLL_SECONDS = 0.5
 TICK_SECONDS = 0.3
+NIGHT_STEP_SECONDS = 20.0
+"""Between looks at a market that nobody of ours has traded on for a minute."""
 REST_SECONDS_MAX = 400.0
 STEPS_MAX = 400_000
 LONG_DOWNTIME = 0.02
 """How often a process stays dead for longer than the engine remembers ended trades."""
+DOWNTIMES_SECONDS = (0.05, 0.5, 3.0, 20.0)
+LONG_DOWNTIME_SECONDS = 25_000.0
 BUGS = frozenset({"pair_failed", "invariant_broken"})
 SPREADS = {SignalType.SELL: -3.0, SignalType.BUY: 3.0, SignalType.STOP: 5.0}
 
@@ -114,6 +118,7 @@ class World:
         self._started = 0
         self._flattening = False
         self._polls = 0
+        self._is_night = False
         self._quiet_polls = 0
         self.over = False
 
@@ -144,10 +149,10 @@ class World:
         while not self.over and not self.violations:
             self._live_once()
             if not self.over and not self.violations:
-                downtime = (
-                    25_000.0 if self.random.random() < LONG_DOWNTIME else self.random.choice((0.05, 0.5, 3.0, 20.0))
-                )
-                self.timeline.run_until(self.timeline.now + downtime)
+                if self.random.random() < LONG_DOWNTIME:
+                    self._sleep_long()
+                else:
+                    self.timeline.run_until(self.timeline.now + self.random.choice(DOWNTIMES_SECONDS))
         book_trades = {order.client_order_id.split("-")[1] for order in self.exchange.our_orders()}
         return Result(
             seed=self.seed,
@@ -163,6 +168,14 @@ class World:
             faults=self.faults.counts,
             denials=self.denials,
         )
+
+    def _sleep_long(self) -> None:
+        until = self.timeline.now + LONG_DOWNTIME_SECONDS
+        self.timeline.run_until(self.timeline.now + 60.0)  # What was on its way arrives, dead-man switches fire.
+        self._is_night = True
+        self.timeline.run_until(until - 60.0)
+        self._is_night = False
+        self.timeline.run_until(until)
 
     def _live_once(self) -> None:
         self._started += 1
@@ -261,7 +274,7 @@ class World:
 
     def _tick(self) -> None:
         self.exchange.tick()
-        self.timeline.after(TICK_SECONDS, self._tick)
+        self.timeline.after(NIGHT_STEP_SECONDS if self._is_night else TICK_SECONDS, self._tick)
 
     # The end
 
@@ -285,7 +298,7 @@ class World:
             self.violate(f"no rest within {REST_SECONDS_MAX:g} s of calm: {self._describe()}")
             self._finish()
             return
-        self.timeline.after(POLL_SECONDS, self._poll)
+        self.timeline.after(NIGHT_STEP_SECONDS if self._is_night else POLL_SECONDS, self._poll)
         if not self._at_rest():
             self._quiet_polls = 0
             return
@@ -309,6 +322,10 @@ class World:
         if runner is None or not runner.trading or self.exchange.in_the_air:
             return False
         if runner.engine.in_flight or not runner.stream.is_up:
+            return False
+        if runner.engine.has_to_check:
+            # A question asked just before the calm may be lost with it. Until the engine has given it up and asked again it cannot
+            # know what others did meanwhile, and nothing is at rest yet; that it asks, and in time, is demanded all the same.
             return False
         return all(trade.status is TradeStatus.OPEN and not trade.unsettled() for trade in runner.book.live_trades())
 
