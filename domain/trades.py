@@ -98,8 +98,9 @@ class TradeState:
     naked_since_ms: int | None = None
     naked_since_usd: Decimal = ZERO  # What has stood unhedged since then.
     ended_ms: int | None = None
-    executions: list[tuple[int, LegName, Decimal]] = field(default_factory=list)
-    """When, of which leg, by how much its holding changed: in the order of time, however they were told."""
+    executions: list[tuple[int, LegName, Decimal, str]] = field(default_factory=list)
+    """When, of which leg, by how much its holding changed, by which of the venue's executions: in the order of time, however
+    they were told."""
     fill_ids: list[tuple[Symbol, str]] = field(default_factory=list)
     hedge_tolerance: float = 0.02
     dust: dict[LegName, Decimal] = field(default_factory=lambda: {LegName.A: ZERO, LegName.B: ZERO})
@@ -204,7 +205,8 @@ class TradeState:
         self.cash_usd -= fill.side.sign * fill.quantity * fill.price
         self.fees_usd += fill.fee_usd_at_most
         was_told_late = bool(self.executions) and fill.at_ms < self.executions[-1][0]
-        insort(self.executions, (fill.at_ms, leg, change), key=lambda execution: execution[0])
+        execution = (fill.at_ms, leg, change, fill.exchange_trade_id)
+        insort(self.executions, execution, key=lambda execution: execution[0])
         if was_told_late:
             self._run_clock_again()
         else:
@@ -222,7 +224,7 @@ class TradeState:
         """An execution was told after a later one: only the whole history says how long the trade stood naked."""
         self.naked_ms, self.naked_notional_usd_ms, self.naked_since_ms = 0, ZERO, None
         held: dict[LegName, Decimal] = dict.fromkeys(LegName, ZERO)
-        for at_ms, leg, change in self.executions:
+        for at_ms, leg, change, _ in self.executions:
             held[leg] += change
             self._run_clock(at_ms, held)
 
@@ -253,6 +255,7 @@ class Book:
         self._fundings: set[str] = set()
         self._last_funding_ms = 0
         self._closed: dict[TradeId, tuple[int, Decimal]] = {}
+        self._others_held: dict[Symbol, tuple[Decimal, int]] = {}
 
     def knows_fill(self, fill: Fill) -> bool:
         return (fill.symbol, fill.exchange_trade_id) in self._fills
@@ -260,6 +263,10 @@ class Book:
     def shares_of(self, fill: Fill) -> list[Decimal]:
         """The parts of somebody else's execution that are booked as exits of our trades."""
         return self._shared.get((fill.symbol, fill.exchange_trade_id), [])
+
+    def others_held(self, symbol: Symbol) -> tuple[Decimal, int] | None:
+        """What was not ours in a symbol, and when that was compared by the exchange's clock, as the latest intent says."""
+        return self._others_held.get(symbol)
 
     def knows_funding(self, unique_key: str) -> bool:
         return unique_key in self._fundings
@@ -297,6 +304,8 @@ class Book:
         order = OrderState(intent=intent, intended_ms=entry.at_ms)
         if entry.others_held is not None and entry.others_held_ms is not None:
             order.others_held = (entry.others_held, entry.others_held_ms)
+            latest = self._others_held.get(intent.symbol, order.others_held)
+            self._others_held[intent.symbol] = max(latest, order.others_held, key=lambda learned: learned[1])
         self.orders[intent.client_order_id] = order
         self.trades[intent.trade_id].orders[intent.client_order_id] = order
 
@@ -433,6 +442,8 @@ class Book:
         past = Book(self._hedge_tolerance)
         for entry in entries:
             past.apply(entry)
+        for whole, shares in past._shared.items():
+            self._shared.setdefault(whole, shares)
         for trade_id, trade in past.trades.items():
             if trade_id in self.trades or not trade.status.is_over:
                 continue  # Known, or not one that could have been forgotten.

@@ -6,32 +6,30 @@ those of the exchange (auto-deleveraging, liquidation, settlement) or a person t
 trade's exit, the others are not ours. What nothing explains is said, never passed over.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from itertools import takewhile
 
-import msgspec
-
-from domain.attribution import FORCED_PREFIXES, Share, share_out, suffix_explains
-from domain.entries import FillSeen
+from domain.attribution import FORCED_PREFIXES, Share, Story, Stranger, held_at, readings
 from domain.errors import OutcomeUnknown, Unreachable
-from domain.orders import Fill, Purpose, is_ours
+from domain.orders import Fill, LegName
 from domain.pairs import TradeStatus
-from domain.symbols import ClientOrderId, Symbol
-from domain.trades import ZERO, OrderState, TradeState
+from domain.symbols import Symbol
+from domain.trades import ZERO, TradeState
+from runner.execution.executions import CLOCKS_APART_MS, HISTORY_MS, Executions
 from runner.execution.records import Records
 from runner.ports import Exchange, Position
 
-FILLS_PAGE = 1000
-FILLS_PAGES_MAX = 20
-CLOCKS_APART_MS = 60_000
-"""Our clock and the venue's, at the worst: executions are asked for from so much earlier."""
-HISTORY_MS = 6 * 86_400_000
-"""The venue tells executions of the last seven days."""
 PERSISTS_SECONDS = 5.0
-FORCED_LOOKS_SECONDS = (0.0, 0.2, 0.5, 1.0)
-"""The exchange's own orders are told by the user stream before its queries know them."""
+TOLD_LOOKS_SECONDS = (0.0, 0.2, 0.5, 1.0)
+"""The user stream tells of executions before all queries know them."""
+BEHIND_MS = 2_000
+"""The account's position may be older news than the list of its executions, by so much."""
+SAME_MOMENT_MS = 2_000
+REPLICA_LAG_MS = 10_000
+"""Executions so little after, or before, a comparison may or may not be in it: replicas of the venue lag."""
 
 
 class Verdict(StrEnum):
@@ -69,10 +67,9 @@ class AccountView:
         self._surveyed = False
         self._surveyed_ms = 0
         self._never_learned: frozenset[Symbol] = frozenset()  # In doubt at the first survey.
-        self._agreed_ms: dict[Symbol, int] = {}
+        self._agreed: dict[Symbol, tuple[Decimal, int]] = {}  # What the account held then, by the venue's clock.
         self._doubts: dict[Symbol, tuple[Decimal, int]] = {}
-        self._owners: dict[tuple[Symbol, str], ClientOrderId] = {}
-        self._strangers: set[tuple[Symbol, str]] = set()  # Executions found to be nobody's of ours.
+        self.executions = Executions(exchange, records)
         self.on_lost_leg: Callable[[TradeState], None] = lambda _trade: None
         """Called with an open trade that lost a part of a leg to others and is not hedged any more."""
 
@@ -117,12 +114,13 @@ class AccountView:
         live |= self._symbols_of_orders()
         doubtful = set()
         for symbol in sorted({*positions, *live}):
-            gap = self._net(positions, symbol) - after.get(symbol, ZERO)
+            net = self._net(positions, symbol)
+            gap = net - after.get(symbol, ZERO)
             known, moves = self._known(symbol), before.get(symbol) != after.get(symbol) or self._in_flight(symbol)
             if gap == (known or ZERO) and not moves:
-                self._agree(symbol, gap)
+                self._agree(symbol, gap, net)
             elif known is None and symbol not in live and self._persists(symbol, gap):
-                self._agree(symbol, gap)  # Nobody of ours is there, and it was there before we looked first.
+                self._agree(symbol, gap, net)  # Nobody of ours is there, and it was there before we looked first.
             else:
                 doubtful.add(symbol)
         if not self._surveyed:
@@ -136,23 +134,32 @@ class AccountView:
 
     def learned(self, symbol: Symbol) -> tuple[Decimal, int] | None:
         """What is not ours in a symbol, and when, by the venue's clock, that was last compared; None while nobody could tell."""
-        known = self._known(symbol)
-        return None if known is None else (known, self._agreed_ms.get(symbol, self._surveyed_ms))
+        if symbol in self._foreign:
+            return self._foreign[symbol], self._agreed[symbol][1]
+        journaled = self._records.book.others_held(symbol)
+        if journaled is not None and journaled[1] > self._venue_ms() - HISTORY_MS:
+            return journaled  # A predecessor knew, and the list of executions reaches back to that moment.
+        return (ZERO, self._surveyed_ms) if self._surveyed and symbol not in self._never_learned else None
+
+    def _known(self, symbol: Symbol) -> Decimal | None:
+        learned = self.learned(symbol)
+        return None if learned is None else learned[0]
+
+    def _observed(self, symbol: Symbol) -> tuple[Decimal, int] | None:
+        """What the account held in all when that was last compared, and when: the executions since then lead on from there."""
+        learned = self.learned(symbol)
+        if symbol in self._agreed or learned is None:
+            return self._agreed.get(symbol)
+        return learned[0] + self._ours(symbol, learned[1]) + self._forgotten(symbol), learned[1]
 
     @property
     def has_to_learn(self) -> bool:
         """Somebody else holds something, and one answer was not enough to know how much."""
-        return not self._surveyed or not self._never_learned <= self._foreign.keys()
+        return not self._surveyed or any(self._known(symbol) is None for symbol in self._never_learned)
 
     def _venue_ms(self) -> int:
         """What the venue's clock shows: ours may jump between a comparison and its use."""
         return self._records.clock.now_ms() + self._exchange.clock_offset_ms()
-
-    def _known(self, symbol: Symbol) -> Decimal | None:
-        """What is not ours in a symbol; None while nobody could tell."""
-        if symbol in self._foreign:
-            return self._foreign[symbol]
-        return ZERO if self._surveyed and symbol not in self._never_learned else None
 
     @staticmethod
     def _net(positions: Mapping[Symbol, Position], symbol: Symbol) -> Decimal:
@@ -168,48 +175,109 @@ class AccountView:
     ) -> tuple[Verdict, Decimal]:
         if self._in_flight(symbol):
             return Verdict.UNREADABLE, ZERO
-        held = self._net(positions, symbol)
-        gaps = [
-            held - book.get(symbol, ZERO) for book in books
-        ]  # News may have been booked while the question was away.
+        net = self._net(positions, symbol)
+        # News may have been booked while the question was away.
+        gaps = [net - book.get(symbol, ZERO) for book in books]
         known = self._known(symbol)
-        if (known or ZERO) in gaps:
-            if suspicious and await self._hears_of_strangers(symbol):
-                return Verdict.UNREADABLE, ZERO
-            self._agree(symbol, known or ZERO)
+        agrees = (known or ZERO) in gaps
+        if agrees and not suspicious:
+            self._agree(symbol, known or ZERO, net)
             return Verdict.AGREED, ZERO
         if gaps[0] != gaps[1]:
             return Verdict.UNREADABLE, ZERO  # The books moved meanwhile: which of them was the answer about?
-        rest, adopted = gaps[-1] - (known or ZERO), list[Share]()
-        # First what was executed since we last agreed; then all there is, for what we took for known may have come from a
-        # replica that was behind.
+        # First what was executed since our trades began and we last agreed; then all there is, for what we took for known may have
+        # come from a replica that was behind.
+        story, is_explained = None, False
         for whole_history in (True,) if known is None else (False, True):
-            booked, strangers = await self._fills_of_others(symbol, whole_history=whole_history)
-            if booked:
+            strangers = await self.executions.strangers(symbol, self._since_ms(symbol, whole_history=whole_history))
+            if strangers is None:
                 return Verdict.CHANGED, ZERO  # Late executions of our own: the comparison was about older books.
-            shares = await self._adopt(strangers, rest, whatever_is_forced=known is None)
-            adopted += shares
-            rest -= sum((share.fill.quantity * share.fill.side.sign for share in shares), ZERO)
-            theirs = [self._left_of(fill) * fill.side.sign for fill in strangers]
-            if rest == 0 or suffix_explains(theirs, rest + (known or ZERO) if whole_history else rest):
-                break
-        else:
-            # Never learned, it may have been there before us; but not if it is our own holding that seems to be gone.
-            reduces = rest * self._records.book.positions().get(symbol, ZERO) < 0
-            if known is not None or reduces:
-                return Verdict.UNEXPLAINED, rest
-            if not self._persists(symbol, rest):
+            if self._in_flight(symbol) or self._records.book.positions().get(symbol, ZERO) != net - gaps[-1]:
                 return Verdict.UNREADABLE, ZERO
-        if rest != 0:
-            self._records.log.warning("foreign_holding", symbol=symbol, quantity=str((known or ZERO) + rest))
-        self._agree(symbol, (known or ZERO) + rest)
-        return (Verdict.CHANGED if adopted else Verdict.AGREED), ZERO
+            story, is_explained = self._read(symbol, net, strangers, whole_history=whole_history)
+            if is_explained:
+                break
+        assert story is not None
+        if is_explained:
+            is_behind = story.moments[-1].net != net - self._forgotten(symbol)
+            return await self._accept(symbol, story, is_behind=is_behind), ZERO
+        return await self._doubt(symbol, net, gaps[-1], story, agrees=agrees)
 
-    async def _hears_of_strangers(self, symbol: Symbol) -> bool:
-        """Somebody traded whom we had not heard of: the positions that agree with us may be older than that."""
-        heard_of = set(self._strangers)
-        booked, _ = await self._fills_of_others(symbol, whole_history=False)
-        return booked or self._strangers != heard_of
+    def _read(
+        self, symbol: Symbol, net: Decimal, strangers: Sequence[Stranger], *, whole_history: bool
+    ) -> tuple[Story, bool]:
+        """The account's story, and whether it leads from what was known to what the account holds now."""
+        trades = [trade for trade in self._records.book.trades.values() if symbol in trade.symbols]
+        since_ms = self._venue_ms() - BEHIND_MS
+        stories = list(readings(symbol, trades, strangers, net - self._forgotten(symbol), since_ms))
+        known, observed = self._known(symbol), self._observed(symbol)
+        if known is not None and observed is not None:
+            net, at_ms = observed[0] - self._forgotten(symbol), observed[1]
+            # To the moment; then as if that comparison had been behind; then as if what we held at that moment had not been known.
+            for foreign, back_ms, on_ms in ((known, 0, 0), (known, REPLICA_LAG_MS, SAME_MOMENT_MS), (None, 0, 0)):
+                for story in stories:
+                    if story.passes(net, foreign, at_ms - back_ms, at_ms + on_ms):
+                        return story, True
+        for story in stories if whole_history else ():
+            if any(moment.foreign == 0 for moment in story.moments):
+                return story, True
+        return stories[0], False
+
+    def _forgotten(self, symbol: Symbol) -> Decimal:
+        """What trades left behind that we no longer remember: dust."""
+        return self._records.book.positions().get(symbol, ZERO) - self._ours(symbol, self._venue_ms() + HISTORY_MS)
+
+    def _ours(self, symbol: Symbol, at_ms: int) -> Decimal:
+        """What the trades we remember held at a moment of the venue's clock; signed."""
+        legs = [(trade, leg) for trade in self._records.book.trades.values() for leg in LegName]
+        held = [
+            held_at(trade, leg, at_ms) * trade.plan.side.side_of(leg).sign
+            for trade, leg in legs
+            if trade.symbol_of(leg) == symbol
+        ]
+        return sum(held, ZERO)
+
+    async def _accept(self, symbol: Symbol, story: Story, *, is_behind: bool) -> Verdict:
+        if is_behind and not story.shares:
+            return Verdict.UNREADABLE  # The positions are older news than the executions: nothing is compared.
+        last = story.moments[-1]
+        if last.foreign != (self._known(symbol) or ZERO):
+            self._records.log.warning("foreign_holding", symbol=symbol, quantity=str(last.foreign))
+        self._agree(symbol, last.foreign, last.net + self._forgotten(symbol))
+        await self._book(story.shares)
+        return Verdict.CHANGED if story.shares else Verdict.AGREED
+
+    async def _doubt(
+        self, symbol: Symbol, net: Decimal, gap: Decimal, story: Story, *, agrees: bool
+    ) -> tuple[Verdict, Decimal]:
+        known = self._known(symbol)
+        rest = gap - (known or ZERO)
+        # Something is missing. What the exchange itself closed is a fact all the same; a person's trade is one, too, but whether
+        # it was their own that they closed depends on what is missing: it waits for as long as a replica may be behind.
+        persists = self._persists(symbol, rest)
+        if shares := list(takewhile(lambda share: share.is_forced or persists, story.shares)):
+            await self._book(shares)
+            return Verdict.CHANGED, ZERO
+        if agrees:
+            return Verdict.UNREADABLE, ZERO
+        # Never learned by this process, it may have been there before us; but not if it is our own holding that seems to be gone.
+        has_learned = symbol in self._foreign or (self._surveyed and symbol not in self._never_learned)
+        if has_learned or rest * self._records.book.positions().get(symbol, ZERO) < 0:
+            return Verdict.UNEXPLAINED, rest
+        if not persists:
+            return Verdict.UNREADABLE, ZERO
+        self._records.log.warning("foreign_holding", symbol=symbol, quantity=str(gap))
+        self._agree(symbol, gap, net)
+        return Verdict.AGREED, ZERO
+
+    def _since_ms(self, symbol: Symbol, *, whole_history: bool) -> int:
+        now_ms = self._records.clock.now_ms()
+        if whole_history:
+            return now_ms - HISTORY_MS
+        observed = self._observed(symbol)
+        since = [trade.plan.at_ms for trade in self._records.book.trades.values() if symbol in trade.symbols]
+        since += [observed[1]] if observed is not None else []
+        return max(min(since, default=now_ms) - CLOCKS_APART_MS, now_ms - HISTORY_MS)
 
     def _persists(self, symbol: Symbol, rest: Decimal) -> bool:
         """One answer may come from a replica that is behind; the same one seconds later does not."""
@@ -223,120 +291,14 @@ class AccountView:
             order.intent.symbol == symbol for trade in self._records.book.live_trades() for order in trade.unsettled()
         )
 
-    def _agree(self, symbol: Symbol, foreign: Decimal) -> None:
+    def _agree(self, symbol: Symbol, foreign: Decimal, net: Decimal) -> None:
         self._foreign[symbol] = foreign
         self._doubts.pop(symbol, None)
-        self._agreed_ms[symbol] = self._venue_ms()
+        self._agreed[symbol] = (net, self._venue_ms())
 
-    # Who traded
-
-    async def _fills_of_others(self, symbol: Symbol, *, whole_history: bool) -> tuple[bool, list[Fill]]:
-        """Book what turns out to be ours; return whether there was any, and the executions of strangers, oldest first."""
-        book, now_ms = self._records.book, self._records.clock.now_ms()
-        since = [trade.plan.at_ms for trade in book.live_trades() if symbol in trade.symbols]
-        since += [self._agreed_ms[symbol]] if symbol in self._agreed_ms else []
-        since_ms = now_ms - HISTORY_MS if whole_history else min(since, default=now_ms) - CLOCKS_APART_MS
-        fills = await self.executions(symbol, max(since_ms, now_ms - HISTORY_MS))
-        by_exchange_id = {order.exchange_order_id: order for order in book.orders.values() if order.exchange_order_id}
-        booked, strangers = False, []
-        for fill in fills:
-            if book.knows_fill(fill):
-                if 0 < sum(book.shares_of(fill), ZERO) < fill.quantity:
-                    strangers.append(fill)  # Only a part of it was an exit of ours.
-                continue
-            order = by_exchange_id.get(fill.exchange_order_id)
-            owner = order.intent.client_order_id if order is not None else await self._owner(symbol, fill)
-            order = order or book.orders.get(owner)
-            if order is not None:
-                await self._book_late(order, fill)
-                booked = True
-            elif not is_ours(owner):  # With our prefix: an old order, forgotten since.
-                strangers.append(fill)
-                self._strangers.add((symbol, fill.exchange_trade_id))
-        return booked, strangers
-
-    async def executions(self, symbol: Symbol, since_ms: int) -> list[Fill]:
-        """All of the account's in one symbol, oldest first: the venue gives the oldest thousand at a time.
-
-        Raises: OutcomeUnknown, Unreachable.
-        """
-        found: dict[str, Fill] = {}
-        for _ in range(FILLS_PAGES_MAX):
-            page = await self._exchange.fills(symbol, since_ms=since_ms)
-            found |= {fill.exchange_trade_id: fill for fill in page}
-            if len(page) < FILLS_PAGE or page[-1].at_ms <= since_ms:
-                break
-            since_ms = page[-1].at_ms
-        return sorted(found.values(), key=lambda fill: fill.at_ms)
-
-    async def _owner(self, symbol: Symbol, fill: Fill) -> ClientOrderId:
-        key = (symbol, fill.exchange_order_id)
-        if key not in self._owners:
-            owner = await self._exchange.owner_of(symbol, fill.exchange_order_id)
-            if owner is None:  # A slower part of the venue does not know it yet: it may as well be ours.
-                raise OutcomeUnknown(f"the owner of order {fill.exchange_order_id} is not known yet")
-            self._owners[key] = owner
-        return self._owners[key]
-
-    async def _book_late(self, order: OrderState, fill: Fill) -> None:
-        """An execution of ours that neither stream nor driver brought."""
-        client_order_id = order.intent.client_order_id
-        self._records.log.error("late_fill", pair_id=order.intent.pair_id, trade_id=order.intent.trade_id)
-        await self._records.take_fill(order, msgspec.structs.replace(fill, client_order_id=client_order_id))
-        report = await self._exchange.look_up(order.intent.symbol, client_order_id)
-        if report is not None:
-            await self._records.take_report(order, report, "query")
-
-    async def _adopt(self, strangers: Sequence[Fill], difference: Decimal, *, whatever_is_forced: bool) -> list[Share]:
-        """Book what others closed of our trades: newest executions first, as much as the position says is gone.
-
-        `whatever_is_forced`: it cannot say, for what else is there is not known yet; the exchange's own orders only ever close.
-        """
-        left, adopted = abs(difference), []
-        for fill in reversed(strangers):
-            is_forced = self._owners.get((fill.symbol, fill.exchange_order_id), "").startswith(FORCED_PREFIXES)
-            if whatever_is_forced and is_forced:
-                shares = self._shares(fill, fill.quantity)
-            elif fill.side.sign * difference > 0 and left > 0:
-                shares = self._shares(fill, left)
-            else:
-                continue
-            left = max(ZERO, left - sum((share.fill.quantity for share in shares), ZERO))
-            adopted += shares
-            await self._book(shares)
-        return adopted
-
-    def _shares(self, fill: Fill, quantity_max: Decimal) -> list[Share]:
-        book = self._records.book
-        return share_out(fill, book.trades.values(), quantity_max, booked=book.shares_of(fill))
-
-    def _left_of(self, fill: Fill) -> Decimal:
-        """What of somebody else's execution was no exit of ours."""
-        return fill.quantity - sum(self._records.book.shares_of(fill), ZERO)
-
-    async def _book(self, shares: Iterable[Share]) -> None:
-        touched: dict[str, TradeState] = {}
-        for trade, leg, fill in shares:
-            await self._records.establish(
-                FillSeen(
-                    at_ms=self._records.clock.now_ms(),
-                    fill=fill,
-                    trade_id=trade.trade_id,
-                    pair_id=trade.pair_id,
-                    leg=leg,
-                    purpose=Purpose.EXIT,
-                )
-            )
-            self._records.log.error(
-                "leg_closed_by_others",
-                pair_id=trade.pair_id,
-                trade_id=trade.trade_id,
-                leg=str(leg),
-                symbol=fill.symbol,
-                quantity=str(fill.quantity),
-            )
-            touched[trade.trade_id] = trade
-        for trade in touched.values():
+    async def _book(self, shares: Sequence[Share]) -> None:
+        await self.executions.book(shares)
+        for trade in {share.trade.trade_id: share.trade for share in shares}.values():
             if trade.status is TradeStatus.OPEN and not trade.is_hedged:
                 self.on_lost_leg(trade)
             elif trade.status.is_over:  # It closed what was not there any more: somebody else's share is missing now.
@@ -351,25 +313,23 @@ class AccountView:
         trades = [trade for trade in self._records.book.live_trades() if fill.symbol in trade.symbols]
         known = self._known(fill.symbol)
         if not trades and known is not None:
-            self._agree(fill.symbol, known + fill.quantity * fill.side.sign)
+            change = fill.quantity * fill.side.sign
+            net, _ = self._observed(fill.symbol) or (known, 0)
+            self._agree(fill.symbol, known + change, net + change)
+        if trades:
+            self.executions.told(fill)
         return bool(trades)
 
     async def absorb(self, fill: Fill) -> None:
         """An execution of the exchange or of a stranger in a symbol we hold, told by the stream. Locks held."""
-        forced = fill.client_order_id.startswith(FORCED_PREFIXES)
-        for seconds in FORCED_LOOKS_SECONDS:
+        for seconds in TOLD_LOOKS_SECONDS:
             await self._records.clock.sleep(seconds)
             if self._records.book.knows_fill(fill):
                 return
-            finding = await self.check([fill.symbol])
-            if finding.verdict is not Verdict.UNREADABLE and (fill.symbol, fill.exchange_trade_id) in self._strangers:
-                break
-        if not forced or self._records.book.knows_fill(fill):
-            return
-        if (fill.symbol, fill.exchange_trade_id) not in self._strangers:
-            # The queries do not say: the exchange's own word must do.
-            await self._book(self._shares(fill, fill.quantity))
-        if not self._records.book.knows_fill(fill):
+            finding = await self.check([fill.symbol], suspicious=True)
+            if finding.verdict is Verdict.AGREED or self._records.book.knows_fill(fill):
+                return  # At once: whoever lost the leg waits for this lock to close its sibling.
+        if fill.client_order_id.startswith(FORCED_PREFIXES) and not self._records.book.knows_fill(fill):
             self._records.log.error(
                 "forced_fill_unexplained", symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
             )

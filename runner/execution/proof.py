@@ -11,16 +11,13 @@ from domain.errors import OutcomeUnknown, Unreachable
 from domain.orders import Fill, OrderIntent, OrderStatus, Side
 from domain.symbols import ClientOrderId
 from domain.trades import ZERO, OrderState
-from runner.execution.account_view import AccountView
+from runner.execution.account_view import REPLICA_LAG_MS, SAME_MOMENT_MS, AccountView
 from runner.execution.records import Records
 from runner.ports import Exchange
 
 ACCEPTANCE_MARGIN_MS = 1_000
 """Beyond recvWindow: the venue takes timestamps up to this far ahead of its clock, so ours may be off by as much."""
 FATE_UNKNOWN = frozenset({OrderStatus.UNKNOWN, OrderStatus.INTENDED})
-SAME_MOMENT_MS = 2_000
-REPLICA_LAG_MS = 10_000
-"""Executions so little after, or before, the last comparison may or may not be in it: replicas of the venue lag."""
 LOOK_BACK_MS = 60_000
 """Executions are asked for from this long before the intent: its time is by our clock, theirs by the venue's."""
 PAGE_AFTER_MS = 60_000
@@ -132,7 +129,7 @@ class Proof:
         learned = self._others_held(order)
         if learned is not None:
             since_ms = min(since_ms, learned[1] - LOOK_BACK_MS)
-        fills = await self._view.executions(intent.symbol, since_ms)
+        fills = await self._view.executions.listed(intent.symbol, since_ms)
         for fill in fills:
             name = fill.exchange_order_id
             if fill.side is intent.side and search.owners.get(name) is None and not self._is_ours(fill):

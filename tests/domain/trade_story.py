@@ -105,6 +105,15 @@ class Story:
             )
         )
 
+    def share(self, fill: Fill, trade: str, leg: LegName) -> None:
+        """A stranger's execution, or a part of one, is this trade's exit."""
+        state = self.book.trades[TradeId(trade)]
+        self.apply(
+            FillSeen(
+                at_ms=fill.at_ms, fill=fill, trade_id=state.trade_id, pair_id=state.pair_id, leg=leg, purpose=Purpose.EXIT
+            )
+        )  # fmt: skip
+
     def trade(self, status: TradeStatus, trade: str = "t1", at_ms: int = 2_000, reason: str = "", **other: Any) -> None:
         pair_id = self.book.trades[TradeId(trade)].pair_id
         self.apply(

@@ -10,6 +10,7 @@ RESTING = "tests/simulation/test_simulation_resting.py"
 RECORDS, DRIVER = "runner/execution/records.py", "runner/execution/order_driver.py"
 ENGINE, LIFECYCLE = "runner/execution/engine.py", "runner/execution/lifecycle.py"
 OPENING, CLOSING, PIECES = "runner/execution/opening.py", "runner/execution/closing.py", "domain/pieces.py"
+ATTRIBUTION, WHO = "domain/attribution.py", "tests/domain/test_attribution.py"
 LOCKS, VENUE, BUDGET = "runner/execution/symbol_locks.py", "runner/exchange/venue.py", "runner/exchange/budget.py"
 
 
@@ -229,4 +230,29 @@ RESTS: tuple[Mutant, ...] = (
     ),
 )  # fmt: skip
 
-SAFETIES: tuple[Mutant, ...] = (*JOURNAL, *GHOSTS, *LEGS, *START, *ORDER, *RESTS)
+WHOSE: tuple[Mutant, ...] = (
+    _m(
+        "whose it was", "executions count in the order in which they are told", ATTRIBUTION,
+        "    return sorted(events, key=lambda event: (event.at_ms, event.number))\n", "    return events\n", WHO,
+    ),
+    _m(
+        "whose it was", "others close more of a trade than it holds", ATTRIBUTION,
+        "        part = min(left, abs(holding))\n", "        part = left if holding else holding\n", WHO,
+    ),
+    _m(
+        "whose it was", "a trade that closed too much never gets it back", ATTRIBUTION,
+        "        if part <= 0 or holding * sign > 0:\n",
+        "        if part <= 0 or holding * sign > 0 or holding * trade.plan.side.side_of(leg).sign < 0:\n", WHO,
+    ),
+    _m(
+        "whose it was", "a person closes ours before their own", ATTRIBUTION,
+        "    if not stranger.is_forced and foreign * sign < 0:\n", "    if False:\n", WHO,
+    ),
+    _m(
+        "whose it was", "positions that are older news than the executions agree", "runner/execution/account_view.py",
+        "            return Verdict.UNREADABLE  # The positions are older news", "            return Verdict.AGREED  # The positions are older news",
+        "tests/execution/test_account_view.py",
+    ),
+)  # fmt: skip
+
+SAFETIES: tuple[Mutant, ...] = (*JOURNAL, *GHOSTS, *LEGS, *START, *ORDER, *RESTS, *WHOSE)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from sim_faults import Intensity, Road
+from sim_faults import Intensity, Road, UserFate
 from sim_runner import SimRunner
 from sim_scripts import pair_of, settings_of
 from sim_world import Crashes, Deed, World
@@ -12,15 +12,17 @@ from sim_world import Crashes, Deed, World
 from domain.pairs import PairConfig, SignalType
 from domain.symbols import Symbol
 from paper.faults import FaultSpec, Kind, Parameters
+from paper.liquidation import liquidate
 
 SOL, XRP, ETH = Symbol("SOL/USDT:USDT"), Symbol("XRP/USDT:USDT"), Symbol("ETH/USDT:USDT")
 PAIR = pair_of(SOL, XRP)
 SHARING = pair_of(ETH, SOL)
+HALF = pair_of(SOL, ETH, 0.5)
 CALM_AT = 6.0
 
 
-def enter(pair: PairConfig = PAIR) -> Deed:
-    return lambda world: world.signal(pair.pair_id, SignalType.SELL)
+def enter(pair: PairConfig = PAIR, side: SignalType = SignalType.SELL) -> Deed:
+    return lambda world: world.signal(pair.pair_id, side)
 
 
 def leave(pair: PairConfig = PAIR) -> Deed:
@@ -34,6 +36,18 @@ def deleverage(symbol: str) -> Deed:
         exchange.commit()
 
     return deed
+
+
+def deaf(world: World) -> None:
+    """From now on the user stream tells nothing, and nobody notices."""
+    world.faults.user_fates = (UserFate.LOST,)
+    world.faults.intensity.user = 1.0
+
+
+def liquidated(world: World) -> None:
+    exchange = world.exchange
+    liquidate(exchange.desk.books, exchange.portfolio, exchange.clock.now_ms())
+    exchange.commit()
 
 
 def person_closes(symbol: str) -> Deed:
@@ -92,6 +106,17 @@ STORIES: Mapping[str, ShortStory] = {
         pairs=(PAIR, SHARING),
         deeds=((1.0, enter()), (1.5, enter(SHARING)), (3.0, leave()), (3.5, leave(SHARING))),
         elements=[{}, {}, refused(0, -2022)],
+    ),
+    "two liquidations, and between them an exit that knows of none": ShortStory(
+        pairs=(PAIR, HALF),
+        deeds=(
+            (1.0, enter(HALF, SignalType.BUY)),
+            (1.9, deaf),
+            (2.0, liquidated),
+            (2.3, enter()),
+            (3.0, leave(HALF)),
+            (3.0024, liquidated),
+        ),
     ),
 }
 
