@@ -14,7 +14,6 @@ from typing import Any
 
 from domain.entries import RunStarted, RunStopped
 from domain.errors import ConfigError, ExchangeError, JournalBroken, OutcomeUnknown, Refused, TandemError, Unreachable
-from domain.orders import LegName
 from domain.pairs import PairConfig, SignalType
 from domain.symbols import PairId, Symbol
 from domain.trades import DAY_MS, KINDS_FOLDED, Book, TradeState
@@ -26,7 +25,7 @@ from runner.control import ControlServer
 from runner.exchange.account_setup import LEVERAGE_INVALID
 from runner.exchange.budget import Priority
 from runner.exchange.requests import hurried
-from runner.execution.desk import held_of
+from runner.execution.desk import held_of, pair_to_close
 from runner.execution.engine import FORGET_AFTER_MS
 from runner.execution.freezing import thaw
 from runner.logs import Log, keep_secret
@@ -157,11 +156,12 @@ class TradingBot:
         parts = self._parts
         held = {symbol for trade in book.live_trades() for symbol in trade.symbols}
         configured = {symbol for pair in self.pairs.values() for symbol in pair.symbols}
-        symbols = sorted(held | configured)
         # What a close needs comes first and waits for nobody; the rest stops entries while it is missing, not the start.
         with hurried(Priority.UNWIND):
             await parts.exchange.synchronise_clock()
-            await parts.rules.load(symbols)
+            await parts.rules.load(() if held else configured, held=held)
+        self._drop_unlisted()
+        symbols = sorted(symbol for symbol in held | configured if parts.rules.knows(symbol))
         try:
             with hurried(Priority.PROOF):
                 await self._prepare(symbols, is_flat=not book.open_by_pair)
@@ -171,6 +171,15 @@ class TradingBot:
             if not book.open_by_pair:
                 raise
             self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+
+    def _drop_unlisted(self) -> None:
+        """With trades open a pair whose contract is gone must not keep us from managing the others: it is left out."""
+        for pair in list(self.pairs.values()):
+            gone = [symbol for symbol in pair.symbols if not self._parts.rules.knows(symbol)]
+            if gone:
+                del self.pairs[pair.pair_id]  # The engine looks pairs up in this very dict.
+                self._parts.generator.reconfigure(self.pairs.values())
+                self._log.error("pair_not_listed", pair_id=pair.pair_id, symbols=gone)
 
     async def _prepare(self, symbols: Sequence[Symbol], *, is_flat: bool) -> None:
         """With trades open nothing about the set-up keeps us from closing them: it stops entries instead.
@@ -196,7 +205,10 @@ class TradingBot:
         parts = self._parts
         await self._first_answers(parts.records.book)
         for trade in parts.records.book.live_trades():
-            parts.generator.adopt(self._pair_of(trade), held_of(trade))
+            if all(
+                parts.rules.knows(symbol) for symbol in trade.symbols
+            ):  # Else there is no price to judge its exit by.
+                parts.generator.adopt(self._pair_of(trade), held_of(trade))
         for plan in parts.records.book.last_plans.values():
             if plan.signal_ms is not None:
                 parts.generator.remember(plan.pair_id, SignalType(plan.side.value), plan.signal_ms)
@@ -208,6 +220,7 @@ class TradingBot:
         # Before the engine asks anything: a clock found wrong from here on would never be set right, and it would wait for ever.
         self._background(tasks, parts.watcher.run(), "account")
         await parts.engine.connect()
+        parts.contracts.judge()
         parts.generator.register_signal_callback(parts.engine.submit)
         self._background(tasks, parts.contracts.run(), "contracts")
         self._background(tasks, parts.contract_stream.run(), "contract-stream")
@@ -226,19 +239,7 @@ class TradingBot:
         configured = self.pairs.get(trade.pair_id)
         if configured is not None and configured.symbols == trade.symbols:
             return configured
-        plan = trade.plan
-        return PairConfig(
-            pair_id=trade.pair_id,
-            leg_a=trade.symbol_of(LegName.A),
-            leg_b=trade.symbol_of(LegName.B),
-            hedge_ratio=plan.hedge_ratio,
-            entry_z=(plan.exit_threshold + plan.stop_z) / 2,
-            exit_z=plan.exit_threshold,
-            stop_z=plan.stop_z,
-            half_life_bars=None,
-            half_life_bar_seconds=self.settings.signal.bar_seconds,
-            enabled=False,
-        )
+        return pair_to_close(trade, self.settings.signal.bar_seconds)
 
     async def shutdown_gracefully(self, reason: str) -> Statistics:
         """No new entries, trades in flight to hedged or flat, the journal drained."""

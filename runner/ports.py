@@ -123,6 +123,10 @@ class Exchange(Protocol):
 class Rules(Protocol):
     """What the venue has said about its contracts."""
 
+    def knows(self, symbol: Symbol) -> bool:
+        """False for a contract that was never listed while we looked: there is no instrument of it."""
+        ...
+
     def instrument(self, symbol: Symbol) -> Instrument: ...
 
     def funding(self, symbol: Symbol) -> FundingTerms: ...

@@ -65,9 +65,10 @@ class ContractRules:
     def maker_fee_rate(self, symbol: Symbol) -> float:
         return self._fees.get(symbol, self._fees_default).maker
 
-    async def load(self, symbols: Collection[Symbol]) -> None:
+    async def load(self, symbols: Collection[Symbol], *, held: Collection[Symbol] = ()) -> None:
         """Filters, statuses and leverage brackets of every contract (weight 2).
 
+        `held`: contracts that we hold. They may be listed no more, and what the venue says of them is still read.
         Raises: ConfigError for a symbol that is not listed; ExchangeError, and then the older ones still stand.
         """
         info = await ask("exchangeInfo", self._client.fapiPublicGetExchangeInfo, timeout_seconds=self._timeout)
@@ -76,6 +77,8 @@ class ContractRules:
             self._brackets = {str(row["symbol"]): _steps(row) for row in rows}
         with reading("exchangeInfo"):
             self._read(info)
+        for symbol in held:
+            self._symbols_by_id.setdefault(exchange_id(symbol), symbol)
         missing = [symbol for symbol in symbols if symbol not in self._instruments]
         if missing:
             names = ", ".join(sorted(missing))

@@ -11,15 +11,15 @@ from decimal import Decimal
 from domain.edge import executable_price
 from domain.entries import TradeAdvanced
 from domain.escalation import Attempt, Escalation, Remedy, escalation_of
-from domain.instruments import round_price_within
 from domain.legs import CLOSING, LEGS_TO_CLOSE, ClosePlan, Remainder
-from domain.orders import LegName, OrderIntent, OrderStatus, OrderType, Purpose, Side, TimeInForce, client_order_id_of
+from domain.orders import LegName, OrderIntent, OrderStatus, OrderType, Purpose, Side
 from domain.pairs import ExitReason, TradeStatus
-from domain.pieces import Piece, is_dust, next_piece
+from domain.pieces import is_dust, next_piece
 from domain.symbols import Symbol, TradeId
 from domain.trades import OrderState, TradeState
 from runner.config import ExecutionSettings
 from runner.execution.account_view import PERSISTS_SECONDS, AccountView, Finding, Verdict
+from runner.execution.closing_orders import closing_order, ladder_price
 from runner.execution.desk import QuoteOf
 from runner.execution.freezing import after_rollback
 from runner.execution.order_driver import OrderDriver
@@ -34,9 +34,6 @@ VERIFY_PAUSES_SECONDS = (0.0, 0.1, 0.2, 0.4, 0.8)
 """Looks at the positions while the locks are held: a slow replica needs a moment."""
 VERIFY_LOCKED_SECONDS_MAX = 3.0
 UNVERIFIED_CALL_SECONDS = 30.0
-LADDER_STEP = Decimal("0.005")
-BAND_MARGIN = Decimal("0.001")
-"""Kept from the edge of PERCENT_PRICE: the mark moves between our look and the order's arrival."""
 
 
 class Closer:
@@ -113,8 +110,8 @@ class Closer:
     def _remainder(self, trade: TradeState, leg: LegName, *, working: bool) -> Remainder:
         if working or self._unsettled(trade, leg):
             return Remainder.WORKING
-        held = trade.held[leg]
-        is_flat = held == 0 or is_dust(held, self._rules.instrument(trade.symbol_of(leg)))
+        held, symbol = trade.held[leg], trade.symbol_of(leg)
+        is_flat = held == 0 or (self._rules.knows(symbol) and is_dust(held, self._rules.instrument(symbol)))
         return Remainder.FLAT if is_flat else Remainder.HELD
 
     @staticmethod
@@ -127,6 +124,8 @@ class Closer:
 
     async def _both_at_once(self, trade: TradeState) -> bool:
         """Both legs in one request, by our books alone: the way of every exit that meets no trouble."""
+        if not all(self._rules.knows(symbol) for symbol in trade.symbols):
+            return False
         if self._orders_blocked_ms() > 0 or any(self._escalation(trade, leg).remedy is not None for leg in LegName):
             return False
         intents = []
@@ -141,6 +140,8 @@ class Closer:
     async def _attempt(self, trade: TradeState, leg: LegName, reason: ExitReason, *, first: bool) -> bool:
         """One more order for one leg. False: not now, and the wait is too long for the locks."""
         state = self._escalation(trade, leg)
+        if not self._rules.knows(trade.symbol_of(leg)):
+            return await self._attempt_unlisted(trade, leg, state, reason)
         await self._call_person(trade, state, reason)
         pause = max(self._orders_blocked_ms() / 1000, 0.0 if first else state.pause_seconds)
         if pause > LOCKED_PAUSE_SECONDS_MAX:
@@ -163,6 +164,16 @@ class Closer:
             return False
         await self._driver.send([intent])
         return True
+
+    async def _attempt_unlisted(self, trade: TradeState, leg: LegName, state: Escalation, reason: ExitReason) -> bool:
+        """The exchange lists the contract no more: no order can close this leg, only news that it was settled, or a person."""
+        self._troubled.setdefault(trade.trade_id, set()).add(leg)
+        finding = await self._view.check([trade.symbol_of(leg)])
+        if finding.verdict is Verdict.CHANGED:
+            return True
+        if trade.status is not TradeStatus.ATTENTION:
+            await self._page(trade, state, reason)
+        return False
 
     def _is_surely_there(self, trade: TradeState, leg: LegName, state: Escalation, finding: Finding) -> bool:
         """The venue refused to reduce what its positions say is there. Of the two the positions may be the older news, so they
@@ -206,9 +217,10 @@ class Closer:
         side = side.opposite if piece.adds else side
         limit_price = None
         if piece.order_type is OrderType.LIMIT:
-            limit_price = self._limit_price(symbol, side, state, mark)
-            if limit_price is None:
+            touch = self._touch(symbol, side) or mark
+            if not touch:
                 return None
+            limit_price = ladder_price(touch, mark or touch, side, instrument, state.ladder_step)
         if piece.adds:
             self._records.log.warning(
                 "adding_to_close",
@@ -218,29 +230,7 @@ class Closer:
                 held=str(held),
                 quantity=str(piece.quantity),
             )
-        return self._order(trade, leg, side, piece, limit_price, is_first=state.remedy is None)
-
-    @staticmethod
-    def _order(
-        trade: TradeState, leg: LegName, side: Side, piece: Piece, limit_price: Decimal | None, *, is_first: bool
-    ) -> OrderIntent:
-        purpose = Purpose.EXIT if is_first else Purpose.UNWIND
-        attempt = trade.attempts(leg, purpose)
-        return OrderIntent(
-            client_order_id=client_order_id_of(trade.trade_id, leg, purpose, attempt),
-            trade_id=trade.trade_id,
-            pair_id=trade.pair_id,
-            leg=leg,
-            purpose=purpose,
-            symbol=trade.symbol_of(leg),
-            side=side,
-            order_type=piece.order_type,
-            time_in_force=None if limit_price is None else TimeInForce.IOC,
-            quantity=piece.quantity,
-            limit_price=limit_price,
-            reduce_only=piece.reduce_only,
-            attempt=attempt,
-        )
+        return closing_order(trade, leg, side, piece, limit_price, is_first=state.remedy is None)
 
     def _orders_blocked_ms(self) -> int:
         return self._exchange.orders_blocked_ms(Purpose.UNWIND)
@@ -249,25 +239,14 @@ class Closer:
         quote = self._quote_of(symbol)
         return None if quote is None else Decimal(str(executable_price(quote, side)))
 
-    def _limit_price(self, symbol: Symbol, side: Side, state: Escalation, mark: Decimal | None) -> Decimal | None:
-        """So many steps beyond the touch, but inside the band round the mark (PERCENT_PRICE)."""
-        touch = self._touch(symbol, side) or mark
-        if not touch:
-            return None
-        instrument, centre = self._rules.instrument(symbol), mark or touch
-        price = touch * (1 + LADDER_STEP * max(1, state.ladder_step) * side.sign)
-        if side is Side.BUY:
-            price = min(price, centre * (instrument.percent_price_up - BAND_MARGIN))
-        else:
-            price = max(price, centre * (instrument.percent_price_down + BAND_MARGIN))
-        return round_price_within(price, instrument.tick, side)
-
     # Calling a person
 
     async def _call_person(self, trade: TradeState, state: Escalation, reason: ExitReason) -> None:
         """Say it once a trade, not once a restart: the failures are counted from the journal."""
-        if trade.status is TradeStatus.ATTENTION or not state.calls(self._failures_max):
-            return
+        if trade.status is not TradeStatus.ATTENTION and state.calls(self._failures_max):
+            await self._page(trade, state, reason)
+
+    async def _page(self, trade: TradeState, state: Escalation, reason: ExitReason) -> None:
         await self._say(trade, TradeStatus.ATTENTION, reason, None)
         self._records.log.error(
             "leg_will_not_close",

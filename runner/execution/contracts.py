@@ -119,7 +119,14 @@ class ContractWatcher:
         for trade in list(self._records.book.live_trades()):
             if trade.status is not TradeStatus.OPEN:
                 continue
-            ends = [self._rules.instrument(s).delivery_ms for s in trade.symbols if self._rules.knows(s)]
+            if gone := [symbol for symbol in trade.symbols if not self._rules.knows(symbol)]:
+                # One leg can be neither priced nor closed, and was perhaps settled: the other one stands alone.
+                self._records.log.error(
+                    "contract_not_listed", pair_id=trade.pair_id, trade_id=trade.trade_id, symbols=gone
+                )
+                self._close(trade.pair_id, ExitReason.DELISTED)
+                continue
+            ends = [self._rules.instrument(symbol).delivery_ms for symbol in trade.symbols]
             soonest = min((end for end in ends if end is not None), default=None)
             if soonest is not None and soonest - venue_ms <= self._delivery_lead_ms:
                 self._records.log.error(

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from domain.decide import HeldTrade
 from domain.guards import DenialCode
+from domain.orders import LegName
 from domain.pairs import PairConfig
 from domain.quotes import Quote
 from domain.spread import SpreadStatistics
@@ -44,6 +45,23 @@ def held_of(trade: TradeState) -> HeldTrade:
         exit_z=plan.exit_threshold,
         stop_z=plan.stop_z,
         time_stop_ms=plan.time_stop_ms,
+    )
+
+
+def pair_to_close(trade: TradeState, bar_seconds: int) -> PairConfig:
+    """The pair as the trade was opened, for a trade whose pair is configured no more, or otherwise: to close only."""
+    plan = trade.plan
+    return PairConfig(
+        pair_id=trade.pair_id,
+        leg_a=trade.symbol_of(LegName.A),
+        leg_b=trade.symbol_of(LegName.B),
+        hedge_ratio=plan.hedge_ratio,
+        entry_z=(plan.exit_threshold + plan.stop_z) / 2,
+        exit_z=plan.exit_threshold,
+        stop_z=plan.stop_z,
+        half_life_bars=None,
+        half_life_bar_seconds=bar_seconds,
+        enabled=False,
     )
 
 

@@ -71,6 +71,9 @@ class SimRules:
     def symbol_of(self, venue_id: str) -> Symbol | None:
         return _ids().get(venue_id)
 
+    def knows(self, symbol: Symbol) -> bool:
+        return symbol in instruments()
+
     def instrument(self, symbol: Symbol) -> Instrument:
         return instruments()[symbol]
 
