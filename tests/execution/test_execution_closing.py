@@ -14,6 +14,7 @@ from domain.pairs import ExitReason, PairConfig, SignalType, TradeStatus
 from domain.symbols import PairId, Symbol
 from domain.trades import OrderState, TradeState
 from paper.server import PaperExchange
+from runner.execution import closing
 
 XRP = Symbol("XRP/USDT:USDT")
 OTHER = PairConfig(
@@ -221,6 +222,26 @@ async def test_a_person_closes_a_leg_and_the_stream_says_nothing(tmp_path: Path)
         assert rig.at_venue() == rig.believed() == {}
         (refused,) = closing_orders(trade, LegName.A)
         assert refused.refusal_code == -2022
+
+
+async def test_a_position_that_cannot_be_read_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reduce-only is refused, for a person has closed the leg, and the exchange does not tell: no plain order opens the opposite."""
+    monkeypatch.setattr(closing, "PERSISTS_SECONDS", 0.05)
+    monkeypatch.setattr(closing, "ROUND_PAUSES_SECONDS", (0.1,))
+    async with running(tmp_path) as rig:
+        trade = await opened(rig)
+        rig.fault("user-frozen", count=1)
+        await by_hand(rig, "1000CATUSDT", str(-trade.signed_held(LegName.A)))
+        rig.fault("lost-503", count=None, **POSITIONS)
+        leaving = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.EXIT)))
+        await eventually(lambda: leaving.done() or rig.log.events().count("positions_unknown") >= 6)
+        assert all(order.intent.reduce_only for order in closing_orders(trade, LegName.A))
+        assert "1000CATUSDT" not in rig.at_venue()
+        rig.paper.board.remove()
+        assert (await asyncio.wait_for(leaving, 30)).executed
+        assert rig.at_venue() == rig.believed() == {}
 
 
 async def test_a_person_holds_more_of_the_same(tmp_path: Path) -> None:
