@@ -6,19 +6,32 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from execution_rig import PAIR, Rig, deep_market, eventually, running
+from execution_rig import CAT, PAIR, Rig, deep_market, eventually, running
+from test_execution_stories import post
 
 from domain.guards import DenialCode
 from domain.orders import LegName, OrderStatus, Purpose
 from domain.pairs import SignalType, TradeStatus
+from domain.trades import Book
 from paper.server import PaperExchange
 from runner.exchange import user_stream
+from runner.execution import account, closing
 
-A, B = LegName.A, LegName.B
+THEIRS = 70_000
+LATER_SECONDS = 60.0
+"""Longer than a test waits: what comes so late does not count."""
 
 
 def sent_ids(rig: Rig) -> list[str]:
     return [name for arrival in rig.paper.desk.orders_log for name in arrival.client_order_ids]
+
+
+def replayed(rig: Rig) -> Book:
+    """What a start would know."""
+    book = Book(rig.settings.execution.hedge_error_max)
+    for _, entry in rig.journal.replay():
+        book.apply(entry)
+    return book
 
 
 def assert_books_agree(rig: Rig) -> None:
@@ -54,11 +67,18 @@ async def test_2_sent_again_after_an_error(tmp_path: Path, kind: str) -> None:
         assert_books_agree(rig)
 
 
-async def test_3_taken_for_absent_at_the_first_look(tmp_path: Path) -> None:
-    """`domain.death.judge`: executed, its reply lost, denied by the first queries: found, adopted, and not unwound."""
+@pytest.mark.parametrize(
+    "denied_ms",
+    [
+        600,  # `Proof.absent` and the first rows of `judge`, which say the same: too early, too few looks.
+        5500,  # Longer than both: the rest of `judge`. Executions and position say what the order query denies.
+    ],
+)
+async def test_3_taken_for_absent(tmp_path: Path, denied_ms: int) -> None:
+    """`domain.death.judge`: executed, its reply lost, denied by every query for a while: found, adopted, and not unwound."""
     async with running(tmp_path) as rig:
-        rig.fault("user-frozen", parameters={"duration_ms": 3000})
-        rig.fault("hidden", parameters={"delay_ms": 600}, element=1)
+        rig.fault("user-frozen", parameters={"duration_ms": denied_ms + 2000})
+        rig.fault("hidden", parameters={"delay_ms": denied_ms}, element=1)
         rig.fault("executed-dropped")
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         assert len(sent_ids(rig)) == 2
@@ -76,39 +96,68 @@ async def test_4_a_partial_fill_nobody_looked_at(tmp_path: Path, fraction: str) 
         assert_books_agree(rig)
 
 
-async def test_5_one_try_to_roll_back(tmp_path: Path) -> None:
-    """`Closer.close` goes on until flat, each order with an id of its own and reduce-only, and `finish` asks the venue."""
+async def test_5_one_try_to_roll_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Closer.close` goes on until flat, each order with an id of its own and reduce-only. The second layer, the rounds of
+    `Lifecycle` that begin again where a close has ended, is too slow here to help."""
+    monkeypatch.setattr(closing, "ROUND_PAUSES_SECONDS", (LATER_SECONDS,))
     async with running(tmp_path) as rig:
         rig.fault("rejected", parameters={"code": -2019}, element=1)
         # Whatever tries to close is refused or lost for a while.
-        rig.fault("rejected", count=3, parameters={"code": -1008}, client_order_id="-a[xu]")
-        rig.fault("lost-408", client_order_id="-a[xu]", skip=3)
+        rig.fault("rejected", count=2, parameters={"code": -4131}, client_order_id="-a[xu]")
+        rig.fault("lost-408", client_order_id="-a[xu]", skip=2)
         assert not (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         (trade,) = rig.book.trades.values()
-        await eventually(lambda: trade.status is TradeStatus.ROLLED_BACK, 20)
-        closing = [order for order in trade.orders.values() if order.intent.purpose is not Purpose.ENTRY]
-        assert len(closing) >= 3
-        assert all(order.intent.reduce_only for order in closing)
+        await eventually(lambda: trade.status is TradeStatus.ROLLED_BACK)
+        unwinding = [order for order in trade.orders.values() if order.intent.purpose is not Purpose.ENTRY]
+        assert len(unwinding) >= 4
+        assert all(order.intent.reduce_only for order in unwinding)
         assert rig.at_venue() == {}
         assert_books_agree(rig)
 
 
-@pytest.mark.parametrize("code", [-2022, -4131, -1007])
-async def test_6_an_exit_whose_second_leg_failed(tmp_path: Path, code: int) -> None:
-    """`Closer` holds what *remains* of each leg (`TradeState.held`): closed to the last piece, never beyond it."""
+async def test_5_called_flat_without_asking(tmp_path: Path) -> None:
+    """`Closer.finish` ends a rollback only once the exchange's positions agree; while they cannot be read it is not over."""
     async with running(tmp_path) as rig:
+        rig.fault("lost-503", count=None, method="GET", path="/fapi/v3/positionRisk")
+        rig.fault("rejected", parameters={"code": -2019}, element=1)
+        entering = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.SELL)))
+        await eventually(lambda: rig.log.events().count("positions_unknown") >= 3)
+        (trade,) = rig.book.trades.values()
+        assert (trade.is_flat, trade.status) == (True, TradeStatus.CLOSING)
+        rig.paper.board.remove()
+        assert not (await entering).executed
+        await eventually(lambda: trade.status is TradeStatus.ROLLED_BACK)
+        assert_books_agree(rig)
+
+
+@pytest.mark.parametrize("code", [-2019, -4131, -1007])
+async def test_6_an_exit_whose_second_leg_failed(tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Closer.close`: a leg that failed is tried again at once, for what *remains* of it (`TradeState.held`), never for more:
+    a person holds the same contract, so no reduce-only flag would stop an order that closes too much."""
+    monkeypatch.setattr(closing, "ROUND_PAUSES_SECONDS", (LATER_SECONDS,))
+    async with running(tmp_path) as rig:
+        await post(rig, "/paper/position", symbol="1000CATUSDT", quantity=str(THEIRS))
+        await eventually(lambda: rig.engine._assessor.foreign_of(CAT) == THEIRS)
         assert (await rig.engine.execute_signal(rig.signal(SignalType.BUY))).executed
         (trade,) = rig.book.live_trades()
         entered = dict(trade.held)
+        rig.fault("partial", parameters={"fraction": "0.4"}, element=0)
         rig.fault("rejected", parameters={"code": code}, element=1)
-        assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == {}
+        leaving = rig.engine.execute_signal(rig.signal(SignalType.EXIT))
+        assert (await asyncio.wait_for(leaving, LATER_SECONDS / 2)).executed
+        assert rig.at_venue() == {"1000CATUSDT": THEIRS}
         for leg in LegName:
-            closed = sum(
-                o.seen for o in trade.orders.values() if o.intent.leg is leg and o.intent.purpose is not Purpose.ENTRY
-            )
-            assert closed == entered[leg]
-        assert_books_agree(rig)
+            closing_orders = [
+                order
+                for order in trade.orders.values()
+                if order.intent.leg is leg and order.intent.purpose is not Purpose.ENTRY
+            ]
+            left = entered[leg]
+            for order in closing_orders:
+                assert order.intent.quantity <= left
+                left -= order.seen
+            assert left == 0
+        assert rig.believed() == {}
 
 
 async def test_7_positions_kept_in_memory(tmp_path: Path) -> None:
@@ -166,3 +215,38 @@ async def test_9_no_set_up_and_a_stream_that_gives_up(tmp_path: Path, monkeypatc
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         assert all(order.status is OrderStatus.FILLED for order in rig.book.orders.values())
         assert_books_agree(rig)
+
+
+async def test_9_funding_that_nobody_booked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`AccountWatcher.book_funding`: told by the stream, read from the income, booked to the trade that held the symbol, once."""
+    monkeypatch.setattr(account, "FUNDING_AFTER_EVENT_SECONDS", 0.05)
+    async with running(tmp_path) as rig:
+        watcher = account.AccountWatcher(
+            exchange=rig.venue,
+            rules=rig.rules,
+            budget=rig.budget,
+            records=rig.records,
+            switches=rig.switches,
+            symbols=lambda: PAIR.symbols,
+            look_for_lost_legs=rig.engine.look_for_lost_legs,
+            leverage=rig.settings.risk.leverage,
+            may_change=True,
+            funding_since_ms=0,
+        )
+        rig.stream._on_funding = watcher.funding_settled
+        watching = asyncio.create_task(watcher.run())
+        try:
+            assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
+            (trade,) = rig.book.live_trades()
+            portfolio = rig.paper.desk.books.portfolios["paper-key"]
+            before = portfolio.account.wallet
+            rig.market.settle("1000CATUSDT", "0.003")
+            charged = portfolio.account.wallet - before
+            assert charged > 0, "short, so it receives"
+            await eventually(lambda: trade.funding_usd)
+            await watcher.book_funding()
+            assert trade.funding_usd == charged
+            await eventually(lambda: replayed(rig).trades[trade.trade_id].funding_usd == charged)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)

@@ -1,5 +1,7 @@
 """Changes written by hand: journal before act, proof before belief, locks, and every other promise of execution."""
 
+from dataclasses import replace
+
 from mutants import Mutant
 
 SEEDS = "tests/simulation/test_simulation_seeds.py"
@@ -171,6 +173,7 @@ START: tuple[Mutant, ...] = (
     _m(
         "start", "a question that fails means flat", "runner/execution/account_view.py",
         "            return Finding(Verdict.UNREADABLE)\n", "            return Finding(Verdict.AGREED)\n",
+        "tests/execution/test_execution_closing.py -k cannot_be_read",
     ),
 )  # fmt: skip
 
@@ -255,4 +258,68 @@ WHOSE: tuple[Mutant, ...] = (
     ),
 )  # fmt: skip
 
-SAFETIES: tuple[Mutant, ...] = (*JOURNAL, *GHOSTS, *LEGS, *START, *ORDER, *RESTS, *WHOSE)
+# The tests of the predecessor's nine holes: each dies with the guard that it names.
+NINE = "tests/execution/test_nine_holes.py"
+CLOSES_ONCE = (
+    "                ready = [leg for leg in LEGS_TO_CLOSE[plan] if leg in legs and leg not in stuck]\n",
+    "                ready = [leg for leg in LEGS_TO_CLOSE[plan] if leg in legs and leg not in stuck | tried]\n",
+)
+_KNOWN = {mutant.name: mutant for mutant in (*JOURNAL, *GHOSTS, *LEGS, *ORDER)}
+
+
+def _hole(test: str, name: str, file: str = "", old: str = "", new: str = "") -> Mutant:
+    """`test_<test>` must notice it. Without a file: the change of that name above."""
+    change = _m("nine holes", name, file, old, new) if file else _KNOWN[name]
+    return replace(change, group="nine holes", name=f"hole {test[0]}: {name}", tests=(f"{NINE} -k test_{test}",))
+
+
+HOLES: tuple[Mutant, ...] = (
+    _hole("1_lock", "entries do not ask for locks"),
+    _hole("2_sent", "an outcome that is unknown counts as refused"),
+    _hole(
+        "3_taken", "the first 'does not exist' is believed, by whoever asks and by whoever judges", "runner/execution/proof.py",
+        "        now_ns = self._records.clock.monotonic_ns()\n        if self.past_bound_ms(order) <= 0:\n            return None\n",
+        "        now_ns = self._records.clock.monotonic_ns()\n        return await self._gather(order, search)\n",
+    ),
+    _hole(
+        "3_taken", "executions and position are not weighed", "domain/death.py",
+        "        return Verdict.LOOK_AGAIN\n    if seen.is_resting is None", "        return Verdict.LOOK_AGAIN\n    return Verdict.DEAD\n    if seen.is_resting is None",
+    ),
+    _hole("4_a_partial", "unequal legs count as hedged"),
+    _hole("5_one", "one try to close", CLOSING, *CLOSES_ONCE),
+    _hole("5_one", "a leg that is ours alone is closed by a plain order", PIECES, "    if reducible >= wanted:\n", "    if False:\n"),
+    _hole("5_called", "a rolled back trade is not verified flat"),
+    _hole("6_an_exit", "one try to close", CLOSING, *CLOSES_ONCE),
+    _hole(
+        "6_an_exit", "what was entered is closed again, not what remains", CLOSING,
+        "        symbol, held = trade.symbol_of(leg), trade.signed_held(leg)\n",
+        "        symbol, held = trade.symbol_of(leg), trade.entered[leg] * trade.plan.side.side_of(leg).sign\n",
+    ),
+    _hole("7_positions", "what became of an order is believed and never journaled"),
+    _hole(
+        "8_a_raw", "quantities are not rounded to the step", "domain/sizing.py",
+        "    quantity_b = round_quantity(notional_usd / price_b, step_b)\n", "    quantity_b = notional_usd / price_b\n",
+    ),
+    _hole(
+        "8_a_raw", "minima are not asked", "domain/sizing.py",
+        "    if short is not None:\n", "    if False:\n",
+    ),
+    _hole("9_no", "margin type is not set", "runner/exchange/account_setup.py", "            if margin_type != CROSSED:\n", "            if False:\n"),
+    _hole("9_no", "leverage is not set", "runner/exchange/account_setup.py", "            if set_leverage != leverage:\n", "            if False:\n"),
+    _hole(
+        "9_no", "the user stream gives up after five failures", "runner/exchange/user_stream.py",
+        "            failures = 0 if lived > BACKOFF_SECONDS[-1] else failures + 1\n",
+        "            failures += 1\n            if failures > 5:\n                return\n",
+    ),
+    _hole("9_funding", "funding is not booked", "runner/execution/account.py", "                    await self._records.establish(paid)\n", "                    pass\n"),
+    _hole(
+        "9_funding", "a settlement is booked at every look", "runner/execution/account.py",
+        "                if not self._records.book.knows_funding(paid.unique_key):\n", "                if True:\n",
+    ),
+    _hole(
+        "9_funding", "the stream's word of a settlement is not heard", "runner/exchange/user_stream.py",
+        "            self._on_funding()\n", "            return\n",
+    ),
+)  # fmt: skip
+
+SAFETIES: tuple[Mutant, ...] = (*JOURNAL, *GHOSTS, *LEGS, *START, *ORDER, *RESTS, *WHOSE, *HOLES)
