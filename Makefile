@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint check bench simulate kills mutants lock env
+.PHONY: help up test lint check bench simulate live-kills mutants lock env
 
 help:
 	@echo "make up      start everything: paper exchange, recorder, Prefect and its UI, live runner (Ctrl-C stops all)"
@@ -15,7 +15,7 @@ help:
 	@echo "make check   make lint and the fast tests"
 	@echo "make bench   the benchmarks"
 	@echo "make simulate SEEDS=10000 [FROM=0]   that many random stories of faults and crashes against the execution engine"
-	@echo "make kills KILLS=100   kill -9 of the engine that often at random moments of real trading over sockets"
+	@echo "make live-kills KILLS=100   kill -9 of the live process that often, aimed at every phase of entries and exits"
 	@echo "make mutants    take every guard, table row and safety of execution out, one at a time; each time a test must fail (minutes)"
 	@echo "make lock    write requirements.lock anew from pyproject.toml"
 
@@ -45,8 +45,8 @@ simulate: $(STAMP)
 	@PYTHONPATH=.:tests/paper PYTHONHASHSEED=0 $(BIN)/python tests/simulation/simulate.py --seeds $(SEEDS) --from $(FROM)
 
 KILLS ?= 100
-kills: $(STAMP)
-	@KILLS=$(KILLS) $(BIN)/pytest -q -s --timeout 7200 tests/execution/test_execution_kill.py
+live-kills: $(STAMP)
+	@KILLS=$(KILLS) $(BIN)/pytest -q -s tests/bot/test_bot_kill.py
 
 # ONLY="closing legs" judges those whose name holds the text.
 mutants: $(STAMP)

@@ -1,20 +1,19 @@
 """The engine as a process to be killed: a parent that has imported everything forks one engine per order it reads.
 
 Forking costs milliseconds where a fresh interpreter would cost seconds; the parent runs no thread and no event loop.
-Orders on stdin, one a line: `trade SECONDS_MAX`, `rest SECONDS_MAX`, `settle`, `flatten`; then `wait`. On stdout: `forked PID`, what the engine
-acknowledged (`opened ID`, `closed ID`, `settled`), and `ended STATUS` after `wait`.
+Orders on stdin, one a line: `rest SECONDS_MAX`, `settle`, `flatten`; then `wait`. On stdout: `forked PID`, `started`, `settled`, and
+`ended STATUS` after `wait`.
 """
 
 import asyncio
 import os
 import sys
-import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from execution_rig import PAIR, Rig, deep_market
+from execution_rig import Rig, deep_market
 
 from domain.pairs import SignalType, TradeStatus
 from runner.config import RiskSettings
@@ -31,25 +30,6 @@ class Address:
 def say(*words: object) -> None:
     """One write, so that a line is told whole or not at all."""
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
-
-
-async def trade(rig: Rig, seconds_max: float) -> None:
-    """Enter and leave as fast as the exchange answers."""
-    ends_ns = time.monotonic_ns() + int(seconds_max * 1e9)
-    turn = 0
-    while time.monotonic_ns() < ends_ns:
-        open_trade = rig.book.open_by_pair.get(PAIR.pair_id)
-        if open_trade is None:
-            turn += 1
-            outcome = await rig.engine.execute_signal(rig.signal((SignalType.SELL, SignalType.BUY)[turn % 2]))
-            if outcome.executed:
-                say("opened", rig.book.open_by_pair[PAIR.pair_id].trade_id)
-        elif open_trade.status is TradeStatus.OPEN:
-            outcome = await rig.engine.execute_signal(rig.signal(SignalType.EXIT))
-            if outcome.executed:
-                say("closed", open_trade.trade_id)
-        else:
-            await asyncio.sleep(0.01)  # A resumed trade is on its way.
 
 
 def at_rest(rig: Rig) -> bool:
@@ -71,8 +51,6 @@ async def work(order: list[str], address: Address, journal: Path) -> None:
     await rig.start()
     say("started")
     match order:
-        case ["trade", seconds_max]:
-            await trade(rig, float(seconds_max))
         case ["rest", _]:
             await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         case ["flatten"]:

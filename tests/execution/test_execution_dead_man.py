@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cut_road import CutRoad
 from execution_rig import Rig, deep_market, eventually
+from execution_victim import check, victim_of
 from passive_rig import (
     CAT,
     D,
@@ -25,7 +26,6 @@ from passive_rig import (
     the_trade,
     told,
 )
-from test_execution_kill import check, victim_of
 
 from domain.errors import JournalBroken
 from domain.guards import DenialCode
@@ -182,14 +182,14 @@ async def test_killed_while_it_rests(tmp_path: Path, filled: int, *, hedged: boo
             assert portfolio.open, "it rests with nobody there"
             assert portfolio.account.countdowns, "but the exchange counts"
             await victim.run_to_rest("settle")
-            book = check(exchange, journal, victim)
+            book = check(exchange, journal)
             assert not portfolio.open
             assert portfolio.account.countdowns == {}
             (trade,) = book.trades.values()
             assert (trade.status is TradeStatus.OPEN) is hedged
             assert trade.is_hedged
             await victim.run_to_rest("flatten")
-            assert not check(exchange, journal, victim).positions()
+            assert not check(exchange, journal).positions()
 
 
 async def test_killed_and_gone_for_long(tmp_path: Path) -> None:
@@ -205,6 +205,6 @@ async def test_killed_and_gone_for_long(tmp_path: Path) -> None:
         exchange.venue.on_timer(portfolio.account.countdowns[CAT])
         assert not portfolio.open
         await victim.run_to_rest("settle")
-        (trade,) = check(exchange, journal, victim).trades.values()
+        (trade,) = check(exchange, journal).trades.values()
         assert trade.status is TradeStatus.ROLLED_BACK
         assert trade.held == {LegName.A: 0, LegName.B: 0}
