@@ -3,10 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 import numpy as np
 
+from domain.edge import FundingTerms, edge_of
+from domain.orders import LegName
+from domain.pairs import PairSide
+from domain.quotes import Quote
+from domain.spread import SpreadStatistics
 from domain.statistics import adf
 from domain.statistics.adf import Floats
 from domain.statistics.engle_granger import PairTests
@@ -16,6 +22,7 @@ from domain.statistics.orthogonal import solve_orthogonal
 from domain.statistics.panel import Space
 
 _HOLDOUT_BARS_MIN = 20
+_HOURS_PER_DAY = 24.0
 
 
 class Reason(StrEnum):
@@ -39,7 +46,7 @@ REASONS = tuple(Reason)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """What a round trip costs: four fills, each a taker fee and half a spread of its leg, and funding while it lasts."""
+    """What a round trip costs: four fills, each a taker fee and half a spread of its leg, and funding for a half-life."""
 
     taker_fee_bps: float = 5.0
     half_spread_bps: float = 0.5
@@ -161,16 +168,36 @@ def edge_ratio(
     bars_per_day: float,
     costs: Costs,
 ) -> float:
-    """What one half-life is expected to bring back of an entry's distance, over what the round trip costs.
+    """What an entry at `costs.entry_z` is expected to earn over what it costs: the live runner's own sums (`domain.edge`).
 
-    Both for one unit of y (levels) or one dollar of it (logs), with hedge_ratio of x against it. Half of the way from entry to
-    exit in a half-life; the costs of the whole trade are charged against it.
+    For one unit of y (levels) or one dollar of it (logs), with hedge_ratio of x against it. y is leg b, x is leg a. In a month
+    either leg may be the one that pays the funding, so both do.
     """
-    leg_y, leg_x = (price_y, abs(hedge_ratio) * price_x) if space is Space.LEVELS else (1.0, abs(hedge_ratio))
-    reversion = 0.5 * (costs.entry_z - costs.exit_z) * residual_std
-    fills = 2 * (costs.taker_fee_bps + costs.half_spread_bps)
-    funding = costs.funding_bps_per_day * half_life_bars / bars_per_day
-    return reversion / ((leg_y + leg_x) * (fills + funding) * 1e-4)
+    ratio = abs(hedge_ratio)
+    price_b, price_a = (price_y, price_x) if space is Space.LEVELS else (1.0, 1.0)
+    side = PairSide.SELL
+    rate = costs.funding_bps_per_day * 1e-4
+    edge = edge_of(
+        side=side,
+        hedge_ratio=ratio,
+        # So that z at the mids is -entry_z: the distance that an entry has.
+        statistics=SpreadStatistics(price_b - ratio * price_a + costs.entry_z * residual_std, residual_std),
+        exit_z=costs.exit_z,
+        quote_a=_quoted(price_a, costs),
+        quote_b=_quoted(price_b, costs),
+        quantity_a=Decimal(ratio),
+        quantity_b=Decimal(1),
+        taker_fee_rate=costs.taker_fee_bps * 1e-4,
+        funding_a=FundingTerms(rate * side.side_of(LegName.A).sign, _HOURS_PER_DAY),
+        funding_b=FundingTerms(rate * side.side_of(LegName.B).sign, _HOURS_PER_DAY),
+        half_life_hours=half_life_bars / bars_per_day * _HOURS_PER_DAY,
+    )
+    return edge.reversion / edge.costs if edge.costs > 0 else math.inf
+
+
+def _quoted(mid: float, costs: Costs) -> Quote:
+    half = mid * costs.half_spread_bps * 1e-4
+    return Quote(bid=mid - half, ask=mid + half, bid_quantity=0.0, ask_quantity=0.0, event_ms=0, received_ns=0)
 
 
 def pays(ratio: float, costs: Costs) -> Rejection | None:

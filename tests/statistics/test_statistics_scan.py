@@ -1,6 +1,7 @@
 """Correction, prefilters, gates, caps: each by itself, then the whole scan where something was put and where nothing was."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 from statsmodels.tsa.stattools import adfuller
 
+from domain.edge import FundingTerms, edge_of
+from domain.pairs import PairSide
+from domain.quotes import Quote
+from domain.spread import SpreadStatistics
 from domain.statistics.engle_granger import Method
 from domain.statistics.fdr import Correction, q_values
 from domain.statistics.gates import (
@@ -115,7 +120,8 @@ def test_what_survives_the_holdout(bars: int, z_abs_max: float, crossings: int, 
 
 
 def test_the_edge_by_hand() -> None:
-    """Levels: one y at 100 against two x at 25; half of two deviations of 1 against 22 bps of 150 and a day's funding of it."""
+    """Levels: one y at 100 against two x at 25, two deviations of 1 to go, as the live runner reckons it: the entry's spreads
+    (0.75 cents) shorten the way; four fees (15 cents), the exit's spreads and a day's funding (4.5 cents) are its costs."""
     costs = Costs(taker_fee_bps=5, half_spread_bps=0.5, funding_bps_per_day=3, entry_z=2)
     given = {
         "residual_std": 1.0,
@@ -126,9 +132,26 @@ def test_the_edge_by_hand() -> None:
         "costs": costs,
     }
     found = edge_ratio(space=Space.LEVELS, hedge_ratio=2.0, **given)  # type: ignore[arg-type]
-    assert found == pytest.approx(1.0 / (150 * (11 + 3) * 1e-4))
+    assert found == pytest.approx((2 - 0.0075) / (0.15 + 0.0075 + 0.045))
     in_logs = edge_ratio(space=Space.LOGS, hedge_ratio=2.0, **{**given, "residual_std": 0.01})  # type: ignore[arg-type]
-    assert in_logs == pytest.approx(0.01 / (3 * (11 + 3) * 1e-4))
+    assert in_logs == pytest.approx((0.02 - 3 * 0.5e-4) / (3 * (10 + 0.5 + 3) * 1e-4))
+    free = Costs(taker_fee_bps=0, half_spread_bps=0, funding_bps_per_day=0)
+    assert edge_ratio(space=Space.LEVELS, hedge_ratio=2.0, **{**given, "costs": free}) == np.inf  # type: ignore[arg-type]
+
+
+def test_the_gate_reckons_what_the_live_guard_reckons() -> None:
+    """The same pair as an entry of the live runner: the same quotient of reversion and costs."""
+    a, b = Quote(24.99875, 25.00125, 1, 1, 0, 0), Quote(99.995, 100.005, 1, 1, 0, 0)
+    live = edge_of(
+        side=PairSide.SELL, hedge_ratio=2.0, statistics=SpreadStatistics(52.0, 1.0), exit_z=0.5, quote_a=a, quote_b=b,
+        quantity_a=Decimal(20), quantity_b=Decimal(10), taker_fee_rate=0.0005, half_life_hours=6.0,
+        funding_a=FundingTerms(-0.0001), funding_b=FundingTerms(0.0001),
+    )  # fmt: skip
+    gate = edge_ratio(
+        space=Space.LEVELS, hedge_ratio=2.0, residual_std=1.0, half_life_bars=6.0, price_y=100.0, price_x=25.0,
+        bars_per_day=24.0, costs=Costs(half_spread_bps=0.5, funding_bps_per_day=3, entry_z=2, exit_z=0.5),
+    )  # fmt: skip
+    assert gate == pytest.approx(live.reversion / live.costs, rel=1e-12)
 
 
 @pytest.fixture(scope="module")
