@@ -14,7 +14,13 @@ OPTIONS = ScanOptions(method=Method(fitness=Fitness(leg_p_min=0.05)), gates=Gate
 
 
 def market(
-    *, walks: int = 4, pairs: int = 3, seed: int = 0, bars: int = BARS, broken: frozenset[int] = frozenset(), hedge: float = 2.0
+    *,
+    walks: int = 4,
+    pairs: int = 3,
+    seed: int = 0,
+    bars: int = BARS,
+    broken: frozenset[int] = frozenset(),
+    hedge: float = 2.0,
 ) -> PricePanel:
     """`W0`, `W1`, … walk alone; `An`, `Bn` belong together: B = 10 + hedge · A + noise, but for those in `broken`, which only walk."""
     rng = np.random.default_rng(seed)
