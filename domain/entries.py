@@ -205,8 +205,39 @@ class CalibrationDecided(Entry, frozen=True, kw_only=True, tag="calibration_deci
     half_life: float | None  # In bars of the calibration's timeframe.
     observations: int
     previous_hedge_ratio: float | None
-    decision: str  # kept, updated, refused, retired, added
+    decision: str  # kept, updated, added, retired, rejected; of earlier releases also refused
     reason: str
+    codes: str = ""  # The stable words behind `reason`, by commas.
+    edge_ratio: float | None = None  # Expected reversion of an entry over its costs.
+    enabled: bool | None = None  # Open for entries afterwards; None: not in the file.
+    previous_half_life: float | None = None
+    previous_t_stat: float | None = None
+    previous_p_value: float | None = None
+
+
+class CalibrationRun(Entry, frozen=True, kw_only=True, tag="calibration_run"):
+    """One recalibration as a whole."""
+
+    run_id: str
+    universe: str  # configured, listed
+    symbols: int
+    tests: int  # Directions that the q-values count.
+    correction: str
+    level: float
+    kept: int
+    updated: int
+    added: int
+    retired: int
+    rejected: int
+    data_hash: str
+    timeframe: str
+    bars_from_ms: int  # The stretch of market time that was tested.
+    bars_to_ms: int
+    parameters: dict[str, Any]
+    duration_seconds: float
+    outcome: str  # written, unchanged, refused
+    refusals: str  # The gates that refused, each with its facts; "" when none did.
+    written_version: int | None = None
 
 
 class ReconciliationDone(Entry, frozen=True, kw_only=True, tag="reconciliation_done"):
@@ -249,6 +280,7 @@ AnyEntry = (
     | PairFrozen
     | EventLogged
     | CalibrationDecided
+    | CalibrationRun
     | ReconciliationDone
     | ReconciliationItemFound
     | HealthChecked

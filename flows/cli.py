@@ -45,7 +45,7 @@ def speaking(function: _Command) -> _Command:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> None:
-        name = click.get_current_context().command.name
+        name = click.get_current_context().command_path.removeprefix("tandem ")
         try:
             code = function(*args, **kwargs)
         except ConfigError as problem:

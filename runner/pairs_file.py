@@ -4,10 +4,12 @@ Seven keys are enough for a pair. What recalibration adds is kept and shown; any
 """
 
 import difflib
+import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from domain.symbols import PairId, unified
 from runner.config import SignalSettings
 
 HISTORY_KEPT = 50
+_KEPT = re.compile(r"(\d{6,})-until-.*\.json")
 _PAIR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -57,6 +60,9 @@ class PairsDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     generated_at: str | None = None
     content_sha256: str | None = None
     run_id: str | None = None
+    decided_on: str | None = (
+        None  # Of which bars and rules a recalibration wrote it: the same once more is no new evidence.
+    )
 
 
 def read_document(path: Path) -> PairsDocument:
@@ -131,28 +137,53 @@ def sha256_of(pairs: Sequence[PairRow]) -> str:
     return hashlib.sha256(msgspec.json.encode(tuple(pairs), order="deterministic")).hexdigest()
 
 
-def write_document(path: Path, pairs: Sequence[PairRow], *, generated_at: str, run_id: str) -> PairsDocument:
+def write_document(
+    path: Path,
+    pairs: Sequence[PairRow],
+    *,
+    generated_at: str,
+    run_id: str,
+    decided_on: str | None = None,
+    expected: bytes | None = None,
+) -> PairsDocument:
     """Replace the file whole: temporary file, fsync, rename. The previous one goes to `<name>.history/` first.
 
-    Raises: ConfigError when the new content would not load again; OSError when the disk says no. Either way the old file stays.
+    `expected`: what must still stand in the file. Raises: ConfigError when something else does, or when the new content would not
+    load again; OSError when the disk says no. Either way the old file stays.
     """
     # As they will be read: 1 is 1.0 then, and the hash is of that.
     pairs = parse_document(msgspec.json.encode(PairsDocument(pairs=tuple(pairs))), where=str(path)).pairs
-    previous = read_document(path) if path.exists() else None
-    version = (previous.version or 0) + 1 if previous is not None else 1
-    document = PairsDocument(
-        pairs=pairs,
-        version=version,
-        generated_at=generated_at,
-        content_sha256=sha256_of(pairs),
-        run_id=run_id,
-    )
-    raw = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-    pairs_of(parse_document(raw, where=str(path)), SignalSettings(), where=str(path))
-    if previous is not None:
-        _keep(path, path.read_bytes(), previous.version or 0, generated_at)
-    _replace_file(path, raw)
+    pairs_of(PairsDocument(pairs=pairs), SignalSettings(), where=str(path))
+    with _only_writer(path):
+        standing = path.read_bytes() if path.exists() else None
+        if expected is not None and standing != expected:
+            raise ConfigError(f"{path}: was edited meanwhile; nothing was written, run it again")
+        number = number_of(path, standing)
+        document = PairsDocument(
+            pairs=pairs,
+            version=number + 1,
+            generated_at=generated_at,
+            content_sha256=sha256_of(pairs),
+            run_id=run_id,
+            decided_on=decided_on,
+        )
+        raw = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+        parse_document(raw, where=str(path))
+        if standing is not None:
+            _keep(path, standing, number, generated_at)
+        _replace_file(path, raw)
     return document
+
+
+@contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    """Wait for whoever else writes this file. The lock is the folder's own, so that nothing is left behind."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def history_folder(path: Path) -> Path:
@@ -160,12 +191,38 @@ def history_folder(path: Path) -> Path:
     return path.with_name(path.name + ".history")
 
 
+def kept_versions(path: Path) -> list[tuple[int, Path]]:
+    """Number and file of every previous version, oldest first."""
+    found = ((_KEPT.fullmatch(kept.name), kept) for kept in history_folder(path).glob("*.json"))
+    return sorted((int(match[1]), kept) for match, kept in found if match is not None)
+
+
+def number_of(path: Path, standing: bytes | None) -> int:
+    """The version of what stands in the file: its own, unless a person damaged it, wrote it anew or brought back an older one."""
+    kept = kept_versions(path)
+    newest = kept[-1][0] if kept else 0
+    if standing is None:
+        return newest
+    try:
+        own = parse_document(standing, where=str(path)).version or 0
+    except ConfigError:
+        own = 0
+    if not kept or own > newest:
+        return own
+    # Killed between the two steps of a write: the newest of the history is what stands.
+    return newest if kept[-1][1].read_bytes() == standing else newest + 1
+
+
 def _keep(path: Path, raw: bytes, version: int, replaced_at: str) -> None:
     folder = history_folder(path)
     folder.mkdir(exist_ok=True)
     stamp = re.sub(r"[^0-9T]", "", replaced_at)
-    _replace_file(folder / f"{version:06d}-until-{stamp}.json", raw)
-    for old in sorted(folder.glob("*.json"))[:-HISTORY_KEPT]:
+    target = folder / f"{version:06d}-until-{stamp}.json"
+    _replace_file(target, raw)
+    for number, old in kept_versions(path):
+        if number == version and old != target:
+            old.unlink()
+    for _, old in kept_versions(path)[:-HISTORY_KEPT]:
         old.unlink()
 
 

@@ -138,6 +138,27 @@ def _event_logged(entry: e.EventLogged) -> dict[str, Any]:
     return _same(entry, "level", "event", "pair_id", "trade_id") | {"facts": _facts(entry.facts)}
 
 
+def _calibration_decided(entry: e.CalibrationDecided) -> dict[str, Any]:
+    names = (
+        *("run_id", "pair_id", "symbol_a", "symbol_b", "hedge_ratio", "intercept", "spread_std", "t_stat", "p_value"),
+        *("q_value", "half_life", "observations", "previous_hedge_ratio", "decision", "reason", "codes", "edge_ratio"),
+        *("previous_half_life", "previous_t_stat", "previous_p_value"),
+    )
+    return _same(entry, *names) | {"enabled": None if entry.enabled is None else str(entry.enabled)}
+
+
+def _calibration_run(entry: e.CalibrationRun) -> dict[str, Any]:
+    names = (
+        *("run_id", "universe", "symbols", "tests", "correction", "level", "kept", "updated", "added", "retired"),
+        *("rejected", "data_hash", "timeframe", "duration_seconds", "outcome", "refusals", "written_version"),
+    )
+    return _same(entry, *names) | {
+        "bars_from": time_ms(entry.bars_from_ms),
+        "bars_to": time_ms(entry.bars_to_ms),
+        "parameters": _facts(entry.parameters),
+    }
+
+
 def _reconciliation_item(entry: e.ReconciliationItemFound) -> dict[str, Any]:
     named = _same(entry, "run_id", "symbol", "pair_id", "explanation", "action")
     return named | _moneys(entry, "ledger_quantity", "exchange_quantity")
@@ -174,13 +195,8 @@ _TABLES: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
         lambda entry: _same(entry, "pair_id", "reason") | {"until": time_ms(entry.until_ms)},
     ),
     e.EventLogged: ("events", _event_logged),
-    e.CalibrationDecided: (
-        "calibrations",
-        _plain(
-            *("run_id", "pair_id", "symbol_a", "symbol_b", "hedge_ratio", "intercept", "spread_std", "t_stat"),
-            *("p_value", "q_value", "half_life", "observations", "previous_hedge_ratio", "decision", "reason"),
-        ),
-    ),
+    e.CalibrationDecided: ("calibrations", _calibration_decided),
+    e.CalibrationRun: ("calibration_runs", _calibration_run),
     e.ReconciliationDone: ("reconciliations", _plain("run_id", "verdict", "symbols_checked", "detail")),
     e.ReconciliationItemFound: ("reconciliation_items", _reconciliation_item),
     e.HealthChecked: ("health_checks", _plain("run_id", "name", "status", "detail")),

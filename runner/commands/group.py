@@ -32,6 +32,7 @@ THEIRS: Mapping[str, str] = MappingProxyType(
         "up": "Everything: paper exchange, recorder, Prefect, worker, deployments, live runner.",
         "exchange": "The paper exchange alone: Binance USD-M's dialect on loopback.",
         "recalibrate": "Test the configured pairs again and write their hedge ratios.",
+        "config": "The versions of the pairs file: history, diff, restore.",
         "scan": "Look for cointegrated pairs.",
         "backtest": "The live decisions over stored klines, with fees.",
         "health": "Probe every part once.",

@@ -34,7 +34,7 @@ def of_kind(kind: type[Entry]) -> st.SearchStrategy[Entry]:
     """Any instance, drawn from the fields' own types."""
     drawn: dict[str, st.SearchStrategy[Any]] = {}
     for field in msgspec.structs.fields(kind):
-        is_facts = field.name == "facts"
+        is_facts = field.name in {"facts", "parameters"}
         drawn[field.name] = FACTS if is_facts else st.from_type(field.type)
     return st.builds(kind, **drawn)
 
@@ -64,7 +64,7 @@ def test_tags_are_distinct_and_kept() -> None:
     assert {str(kind.__struct_config__.tag) for kind in KINDS} == {
         "run_started", "run_stopped", "signal_received", "signal_resolved", "trade_intended", "trade_advanced", "order_intended",
         "order_advanced", "fill_seen", "funding_paid", "equity_sampled", "spread_sampled", "pair_frozen", "event_logged",
-        "calibration_decided", "reconciliation_done", "reconciliation_item_found", "health_checked",
+        "calibration_decided", "calibration_run", "reconciliation_done", "reconciliation_item_found", "health_checked",
     }  # fmt: skip
 
 
