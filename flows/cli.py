@@ -32,6 +32,10 @@ def __getattr__(name: str) -> Any:
         from flows.scan_cli import scan  # noqa: PLC0415
 
         return scan
+    if name == "recalibrate":
+        from flows.recalibrate_cli import recalibrate  # noqa: PLC0415
+
+        return recalibrate
     raise AttributeError(name)
 
 
@@ -120,53 +124,7 @@ def _cell(value: Any) -> str:
 
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
-_ONLY = click.option("--only", multiple=True, metavar="PAIR", help="Only this pair; may be given several times.")
-
-
-@click.command()
-@with_config()
-@_ONLY
-@click.option("--timeframe", default=None, help="The candle of the test.  [default: 1h]")
-@click.option("--window-days", type=float, default=None, help="How far back the test looks.  [default: 60]")
-@click.option("--p-value-max", type=float, default=None, help="Above it a pair is unfit.  [default: 0.05]")
-@click.option("--half-life-candles-min", type=float, default=None, help="Shortest half-life believed.  [default: 0.1]")
-@click.option("--half-life-candles-max", type=float, default=None, help="Longest half-life accepted.  [default: 120]")
-@click.option("--hedge-drift-max", type=float, default=None, help="Largest change of a hedge ratio.  [default: 0.25]")
-@click.option("--observations-min", type=int, default=None, help="Fewest common candles.  [default: 200]")
-@click.option("--gap-share-max", type=float, default=None, help="Largest share of missing candles.  [default: 0.02]")
-@click.option("--keep-unfit-open", is_flag=True, help="Do not close unfit pairs for entries.")
-@click.option("--dry-run", is_flag=True, help="Decide and show, write nothing.")
-@AS_JSON
-@speaking
-def recalibrate(
-    *,
-    config_path: Path,
-    pairs_path: Path,
-    only: tuple[str, ...],
-    keep_unfit_open: bool,
-    dry_run: bool,
-    as_json: bool,
-    **given: Any,
-) -> int:
-    """Test the configured pairs anew and rewrite the pairs file, whole or not at all.
-
-    A pair that no longer cointegrates keeps its numbers but opens no new trades; previous versions of the file are kept
-    beside it.
-    """
-    from flows.jobs import facts  # noqa: PLC0415
-    from flows.jobs import recalibrate as work  # noqa: PLC0415
-    from flows.jobs.calibration import CalibrationRules  # noqa: PLC0415
-    from runner.config import load_settings  # noqa: PLC0415
-
-    settings = load_settings(config_path)
-    rules = rules_of(CalibrationRules, **given, disable_unfit=not keep_unfit_open)
-    result = work.recalibrate(
-        settings, pairs_path, rules, only=only, dry_run=dry_run, run_id=facts.new_run_id(), say=say
-    )
-    if not dry_run:
-        facts.publish(settings)
-    show(work.table_of(result), title="Calibration", as_json=as_json, summary=work.summary_of(result))
-    return FAILED if result.learnt_nothing else DONE
+ONLY = click.option("--only", multiple=True, metavar="PAIR", help="Only this pair; may be given several times.")
 
 
 @click.command()
@@ -223,7 +181,7 @@ def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: An
 
 @click.command()
 @with_config()
-@_ONLY
+@ONLY
 @click.option("--timeframe", default=None, help="The bar.  [default: signal.bar_seconds]")
 @click.option("--days", type=float, default=None, help="How far back.  [default: 3]")
 @click.option(

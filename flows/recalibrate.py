@@ -3,16 +3,20 @@
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from flows.jobs import recalibrate as work
 from flows.jobs.calibration import CalibrationRules
+from flows.jobs.calibration_report import summary_of, table_of
 from flows.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
-from runner.config import load_settings
+from flows.progress import Bar
+from runner.config import SignalSettings, load_settings
 
 ARTIFACT_KEY = "calibration"
+SHEET_KEY = "calibration-sheet"
 
 
 @flow(name="recalibrate", retries=0, persist_result=False)
@@ -23,22 +27,39 @@ def recalibrate(
     config_file: ConfigFile = "config.json",
     pairs_file: PairsFile = "pairs_config.json",
 ) -> State[Any]:
-    """Test the configured pairs with Engle–Granger on fresh candles and rewrite the pairs file, whole or not at all.
+    """Test the pairs of the file, or all that is listed, on fresh candles and rewrite the pairs file, whole or not at all.
 
-    A pair that no longer passes keeps its numbers and opens no new trades; the artifact `calibration` gives every reason.
+    A pair that no longer passes opens no new trades; nothing is written when too much would change at once. The artifact
+    `calibration` gives every reason, `calibration-sheet` the pictures; previous versions come back with `tandem config restore`.
 
     Args:
-        rules: When a pair's new numbers are taken.
-        pairs: Only these pairs, by pair_id. Empty: all of the pairs file.
+        rules: Which pairs are tested, what a pair must show to stay or to come in, and how much may change at once.
+        pairs: Only these pairs of the file, by pair_id. Empty: all of them.
         dry_run: Decide and show, but write nothing.
         config_file: The configuration, relative to the project folder.
         pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
     settings = load_settings(config)
-    result = work.recalibrate(settings, pairs_path, rules, only=pairs, dry_run=dry_run, run_id=run_id(), say=sayer())
-    summary = work.summary_of(result)
-    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(result), description=summary)
-    if result.learnt_nothing:
-        return Failed(message=f"nothing could be learnt of any pair: {summary}")
+    say = sayer()
+    with Bar("pairs", say) as bar:
+        result = work.recalibrate(
+            settings, pairs_path, rules, only=pairs, dry_run=dry_run, run_id=run_id(), say=say, progress=bar
+        )
+    summary = summary_of(result)
+    _show(result, summary, settings.signal)
+    if result.is_refused:
+        return Failed(message=summary)
     return Completed(message=summary)
+
+
+def _show(result: work.Recalibration, summary: str, signal: SignalSettings) -> None:
+    """The file stands by now: what cannot be shown is no reason to call the run failed."""
+    try:
+        create_table_artifact(key=ARTIFACT_KEY, table=table_of(result), description=summary)
+        # Only here: it takes a second to import.
+        from flows.tearsheet import sheet_of  # noqa: PLC0415
+
+        create_markdown_artifact(key=SHEET_KEY, markdown=sheet_of(result, signal), description=summary)
+    except Exception as problem:  # noqa: BLE001 - whatever it is.
+        get_run_logger().warning("an artifact could not be made: %s: %s", type(problem).__name__, problem)

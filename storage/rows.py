@@ -196,7 +196,7 @@ _TABLES: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     ),
     e.EventLogged: ("events", _event_logged),
     e.CalibrationDecided: ("calibrations", _calibration_decided),
-    e.CalibrationRun: ("calibration_runs", _calibration_run),
+    e.CalibrationRun: ("journal.calibration_runs", _calibration_run),
     e.ReconciliationDone: ("reconciliations", _plain("run_id", "verdict", "symbols_checked", "detail")),
     e.ReconciliationItemFound: ("reconciliation_items", _reconciliation_item),
     e.HealthChecked: ("health_checks", _plain("run_id", "name", "status", "detail")),

@@ -1,54 +1,69 @@
-"""What becomes of one pair in a recalibration: updated, refused or kept, by rules that a careful trader would sign.
+"""What a recalibration may do, and how a row of the pairs file and a decision about it turn into each other.
 
-updated  the pair passed; it gets the new numbers. If a recalibration had closed it for entries, it opens again.
-refused  it was tested and did not pass. Its numbers stay. A pair that does not cointegrate, or whose hedge ratio has run away,
-         opens no new trades (`enabled` false: open trades end by the numbers they began with) unless `disable_unfit` is off.
-kept     nothing could be learnt (too few bars, gaps, no answer): the row stays exactly as it was.
-A pair that a person disabled is never enabled again by a recalibration.
+The decisions themselves are `domain/statistics/recalibration.py`. A pair that a person disabled is never enabled again.
 """
 
+import hashlib
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from flows.jobs.cointegration import PairStatus, PairTest
+from domain.statistics.decisions import Action, Decision, Fit, Incumbent, RecalibrationRules, Universe
+from domain.symbols import unified
+from flows.jobs.scan import ScanRules
 from runner.pairs_file import PairRow
 
 UNFIT = "close-only: "
 """How a row's reason begins when recalibration, not a person, disabled it."""
 
 
-class CalibrationRules(BaseModel):
-    """When a pair's new numbers are taken."""
+class CalibrationRules(ScanRules):
+    """Which pairs are tested, what a pair must show to stay or to come in, and how much may change at once."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    timeframe: str = Field(default="1h", pattern=r"^[1-9]\d{0,2}[mhd]$", description="The candle of the test.")
-    window_days: float = Field(default=60, gt=0, le=730, description="How far back the test looks, in days.")
-    p_value_max: float = Field(
-        default=0.05, gt=0, lt=1, description="Engle–Granger p-value above which a pair is unfit."
+    universe: Literal["configured", "listed"] = Field(
+        default="configured",
+        description="configured: the pairs of the file, nothing is added. listed: all trading contracts, pairs come and go.",
     )
-    half_life_candles_min: float = Field(default=0.1, ge=0, description="Shortest half-life that is believed.")
-    half_life_candles_max: float = Field(default=120, gt=0, description="Longest half-life worth waiting for.")
+    space: Literal["levels"] = Field(default="levels", description="The runner trades price levels.")
+    p_value_max: float = Field(
+        default=0.05, gt=0, lt=1, description="Engle–Granger p-value above which a pair of the file is unfit."
+    )
     hedge_drift_max: float = Field(
         default=0.25, gt=0, description="Largest change of the hedge ratio in one run, as a share of the old one."
     )
-    observations_min: int = Field(default=200, ge=50, description="Fewest common candles that count as evidence.")
-    gap_share_max: float = Field(default=0.02, ge=0, lt=0.5, description="Largest share of missing candles.")
     disable_unfit: bool = Field(default=True, description="Open no new trades in a pair that no longer passes.")
+    max_turnover: float = Field(
+        default=0.5,
+        ge=0,
+        le=100,
+        description="Share of the file's pairs that may be added and retired at once, one at least; beyond it nothing is written.",
+    )
+    untested_share_max: float = Field(
+        default=0.5, ge=0, le=1, description="Largest share of pairs, and of symbols, without usable bars."
+    )
+    allow_empty: bool = Field(
+        default=False, description="Let the file become empty. False: its last pairs stay in it and close only."
+    )
 
+    @property
+    def limits(self) -> RecalibrationRules:
+        return RecalibrationRules(
+            universe=Universe(self.universe),
+            scan=self.options,
+            p_value_max=self.p_value_max,
+            hedge_drift_max=self.hedge_drift_max,
+            max_turnover=self.max_turnover,
+            untested_share_max=self.untested_share_max,
+            allow_empty=self.allow_empty,
+            disable_unfit=self.disable_unfit,
+        )
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairDecision:
-    """The old row, the test, and the row that will stand in the file."""
-
-    before: PairRow
-    after: PairRow
-    test: PairTest
-    q_value: float | None
-    decision: str
-    reason: str
+    @property
+    def sha256(self) -> str:
+        """Of every rule: what the same bars are judged by."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,69 +76,62 @@ class Stamp:
     candle_seconds: int
 
 
-def decide_pair(
-    row: PairRow, test: PairTest, q_value: float | None, rules: CalibrationRules, stamp: Stamp
-) -> PairDecision:
-    """One pair's fate. Nothing that is NaN, infinite or not positive ever reaches a row."""
-    if test.status is not PairStatus.OK:
-        reason = f"{test.status}: {test.detail}"
-        return PairDecision(before=row, after=row, test=test, q_value=None, decision="kept", reason=reason)
-    problem = _problem(row, test, rules)
-    if problem is not None:
-        after = row
-        if rules.disable_unfit and row.enabled:
-            after = msgspec.structs.replace(row, enabled=False, reason=UNFIT + problem)
-            problem = UNFIT + problem
-        return PairDecision(before=row, after=after, test=test, q_value=q_value, decision="refused", reason=problem)
-    assert test.hedge_ratio is not None
-    reason = f"p {test.p_value:.3g}, hedge ratio {_drift(row, test.hedge_ratio):+.2%}"
-    closed_by_us = not row.enabled and (row.reason or "").startswith(UNFIT)
-    if closed_by_us:
-        reason += ", open for entries again"
-    elif not row.enabled:
-        reason += ", left disabled by hand"
-    after = msgspec.structs.replace(
-        row,
-        hedge_ratio=test.hedge_ratio,
-        half_life_candles=test.half_life,
+def incumbent_of(row: PairRow, *, candle_seconds: int) -> Incumbent:
+    """A row as the decision sees it. Numbers of another candle are no numbers to compare with. Raises: ValueError for its symbols."""
+    fit = None
+    intercept, deviation, bars = row.intercept, row.spread_std, row.observations
+    if intercept is not None and deviation is not None and bars is not None and row.candle_seconds == candle_seconds:
+        fit = Fit(
+            hedge_ratio=row.hedge_ratio,
+            intercept=intercept,
+            residual_std=deviation,
+            half_life_bars=row.half_life_candles,
+            observations=bars,
+            t_stat=row.t_stat,
+            p_value=row.p_value,
+            q_value=row.q_value,
+        )
+    return Incumbent(
+        pair_id=row.pair_id,
+        leg_a=unified(row.leg_a),
+        leg_b=unified(row.leg_b),
+        hedge_ratio=row.hedge_ratio,
+        enabled=row.enabled,
+        closed_by_us=not row.enabled and (row.reason or "").startswith(UNFIT),
+        fit=fit,
+    )
+
+
+def row_of(decision: Decision, row: PairRow | None, stamp: Stamp) -> PairRow | None:
+    """The row that stands in the file afterwards; None: none. `row` is what stood before. What a person wrote stays."""
+    after, found = decision.after, decision.found
+    if decision.action is Action.KEEP or after is None:
+        return row if after is not None else None
+    if decision.action is Action.RETIRE:
+        assert row is not None
+        return msgspec.structs.replace(row, enabled=False, reason=UNFIT + decision.reason)
+    assert found is not None
+    base = row or PairRow(
+        pair_id=decision.pair_id,
+        leg_a=decision.leg_a.partition(":")[0],
+        leg_b=decision.leg_b.partition(":")[0],
+        hedge_ratio=found.hedge_ratio,
+    )
+    return msgspec.structs.replace(
+        base,
+        hedge_ratio=found.hedge_ratio,
+        half_life_candles=found.half_life_bars,
         candle_seconds=stamp.candle_seconds,
-        intercept=test.intercept,
-        spread_mean=test.spread_mean,
-        spread_std=test.spread_std,
-        t_stat=test.t_stat,
-        p_value=test.p_value,
-        q_value=q_value,
-        observations=test.observations,
+        intercept=found.intercept,
+        spread_mean=found.intercept,  # The residual's mean is 0.
+        spread_std=found.residual_std,
+        t_stat=found.t_stat,
+        p_value=found.p_value,
+        q_value=found.q_value,
+        observations=found.observations,
         calibrated_at=stamp.calibrated_at,
         window=stamp.window,
         run_id=stamp.run_id,
-        reason=reason,
-        enabled=row.enabled or closed_by_us,
+        reason=f"{decision.action}: {decision.reason}",
+        enabled=after.enabled,
     )
-    return PairDecision(before=row, after=after, test=test, q_value=q_value, decision="updated", reason=reason)
-
-
-def _problem(row: PairRow, test: PairTest, rules: CalibrationRules) -> str | None:
-    """Why the new numbers are not taken, or None."""
-    assert test.hedge_ratio is not None
-    assert test.p_value is not None
-    if test.p_value > rules.p_value_max:
-        return f"p {test.p_value:.3g} is above {rules.p_value_max:g}"
-    if test.hedge_ratio <= 0:
-        return f"hedge ratio {test.hedge_ratio:.6g} is not above 0: both legs would stand on the same side"
-    if test.half_life is None:
-        return "the spread does not come back"
-    if not rules.half_life_candles_min <= test.half_life <= rules.half_life_candles_max:
-        bounds = f"{rules.half_life_candles_min:g} to {rules.half_life_candles_max:g}"
-        return f"half-life {test.half_life:.3g} candles is outside {bounds}"
-    drift = _drift(row, test.hedge_ratio)
-    if abs(drift) > rules.hedge_drift_max:
-        return (
-            f"hedge ratio {row.hedge_ratio:.6g} would move by {drift:+.1%} to {test.hedge_ratio:.6g},"
-            f" more than {rules.hedge_drift_max:.0%}; allow it with a larger hedge_drift_max"
-        )
-    return None
-
-
-def _drift(row: PairRow, hedge_ratio: float) -> float:
-    return hedge_ratio / row.hedge_ratio - 1

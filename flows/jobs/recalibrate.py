@@ -1,47 +1,71 @@
-"""Recalibration: bars into the store, one test a pair, one decision a pair, and the pairs file whole or not at all."""
+"""Recalibration: bars into the store, every pair tested, one decision a pair, and the pairs file whole or not at all.
 
-import hashlib
+fetch → test → confirm by statsmodels → decide → tell the ledger what will be done → write → tell it that it was. Whatever fails on
+the way, the file stays as it was.
+"""
+
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from domain.entries import CalibrationDecided, Entry
-from domain.errors import ConfigError, ExchangeError
+from domain.entries import CalibrationDecided, CalibrationRun, Entry
+from domain.errors import ConfigError, TandemError
 from domain.pairs import PairConfig
-from domain.statistics.fdr import q_values
-from domain.symbols import PairId, Symbol, unified
+from domain.statistics.decisions import Action, Decision
+from domain.statistics.engle_granger import Method, Progress
+from domain.statistics.panel import PricePanel
+from domain.statistics.recalibration import Recalibration as Verdict
+from domain.statistics.recalibration import recalibrate as decide
+from domain.statistics.scan import hash_of
+from domain.symbols import PairId, Symbol
 from flows.jobs import facts
-from flows.jobs.bars import Fetched, Say, bars_in, refresh, store_of
-from flows.jobs.calibration import CalibrationRules, PairDecision, Stamp, decide_pair
-from flows.jobs.cointegration import Fitness, PairStatus, PairTest, confirm, examine
-from flows.jobs.exchange_reads import ExchangeReads
+from flows.jobs.bars import Say
+from flows.jobs.calibration import CalibrationRules, Stamp, incumbent_of, row_of
+from flows.jobs.cointegration import confirm_numbers
+from flows.jobs.evidence import Evidence, collect
 from runner.config import Settings
-from runner.pairs_file import PairsDocument, pairs_of, parse_document, write_document
+from runner.pairs_file import PairRow, PairsDocument, pairs_of, parse_document, write_document
 from storage import market
+from storage.holdings import journal_holdings
+
+WRITING, WRITTEN, UNCHANGED, REFUSED, FAILED = "writing", "written", "unchanged", "refused", "failed"
+"""What became of a run, as the ledger says it; `writing` is what a process leaves that dies at that very moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalibration:
-    """What was decided, and the version that was written; None when nothing changed or nothing was to be written."""
+    """What was decided and why, and the version that was written; None when nothing changed or nothing was to be written."""
 
     run_id: str
-    decisions: tuple[PairDecision, ...]
+    verdict: Verdict
+    evidence: Evidence
+    rules: CalibrationRules
+    rows_after: tuple[PairRow, ...]
     written_version: int | None
     dry_run: bool
-    bars_fetched: int
-    window: str
+    seconds: float
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        return self.verdict.decisions
+
+    @property
+    def bars_fetched(self) -> int:
+        return self.evidence.bars_fetched
+
+    @property
+    def window(self) -> str:
+        return self.evidence.window
 
     @property
     def counts(self) -> dict[str, int]:
-        words = [decision.decision for decision in self.decisions]
-        return {word: words.count(word) for word in ("updated", "refused", "kept")}
+        return {str(action): count for action, count in self.verdict.counts.items()}
 
     @property
-    def learnt_nothing(self) -> bool:
-        return all(decision.decision == "kept" for decision in self.decisions)
+    def is_refused(self) -> bool:
+        """A gate over the whole refused: nothing was written, and somebody should look."""
+        return bool(self.verdict.refusals)
 
 
 def recalibrate(
@@ -53,43 +77,55 @@ def recalibrate(
     dry_run: bool = False,
     run_id: str,
     say: Say,
+    progress: Progress | None = None,
 ) -> Recalibration:
-    """Test the configured pairs anew and rewrite the file when a row changes. Safe to run twice.
+    """Test the universe anew and rewrite the file when a row changes. Safe to run twice.
 
-    Raises: ConfigError (a file is bad or changed meanwhile), ExchangeError, InvariantBroken (statsmodels says otherwise); nothing
-    was written then.
+    Raises: ConfigError (a file is bad or changed meanwhile), ExchangeError, InvariantBroken (statsmodels says otherwise),
+    JournalBroken (open trades cannot be read, the ledger cannot be told); the file stays as it was then.
     """
+    started = time.monotonic()
     raw = _read(pairs_path)
     document = parse_document(raw, where=str(pairs_path))
-    configured = pairs_of(document, settings.signal, where=str(pairs_path))
-    chosen = _chosen(configured, only, pairs_path)
-    if not chosen:
-        raise ConfigError(f"{pairs_path}: there is no pair to recalibrate; add one")
-    root = store_of(settings)
-    fetched, bars = _fetch(settings, root, chosen, rules, say)
-    if fetched.end_ms is None:
-        first = next(iter(fetched.failures.values()), "no bars")
-        raise ExchangeError(f"no candles from the exchange for any pair ({first}); nothing was changed")
-    step_ms = market.timeframe_ms(rules.timeframe)
-    start_ms = fetched.end_ms - bars * step_ms
-    window = f"{facts.iso(start_ms)}/{facts.iso(fetched.end_ms)} {rules.timeframe}"
-    tests = _test_all(root=root, chosen=chosen, rules=rules, start_ms=start_ms, fetched=fetched, say=say)
-    at_ms = facts.now_ms()
-    stamp = Stamp(
-        run_id=run_id, calibrated_at=facts.iso(at_ms), window=window, candle_seconds=step_ms // 1000
-    )  # fmt: skip
-    decisions = _decide_all(document, tests, rules, stamp)
-    version = None if dry_run else _write(pairs_path, raw, document, decisions, stamp)
-    if not dry_run:
-        facts.record(settings, [_entry(run_id, at_ms, decision) for decision in decisions])
-    return Recalibration(
-        run_id=run_id,
-        decisions=tuple(decisions),
-        written_version=version,
-        dry_run=dry_run,
-        bars_fetched=fetched.bars,
-        window=window,
+    chosen = _chosen(pairs_of(document, settings.signal, where=str(pairs_path)), only, rules, pairs_path)
+    candle_seconds = market.timeframe_ms(rules.timeframe) // 1000
+    incumbents = [
+        incumbent_of(row, candle_seconds=candle_seconds) for row in document.pairs if PairId(row.pair_id) in chosen
+    ]
+    held = sorted({symbol for pair in chosen.values() for symbol in pair.symbols})
+    evidence = collect(settings, rules, held, say=say)
+    say(f"testing {len(evidence.panel.symbols)} symbols over {evidence.window}")
+    # The same bars by the same rules are no new evidence.
+    decided_on = f"{hash_of(evidence.panel)}-{rules.sha256}"
+    verdict = decide(
+        evidence.panel,
+        incumbents,
+        rules.limits,
+        open_trades=_open_pairs(settings),
+        facts=evidence.facts,
+        gone=evidence.gone,
+        unreached=evidence.unreached,
+        same_bars=document.decided_on == decided_on,
+        progress=progress,
     )
+    _confirm(evidence.panel, verdict.decisions, rules, say)
+    at_ms = facts.now_ms()
+    stamp = Stamp(run_id=run_id, calibrated_at=facts.iso(at_ms), window=evidence.window, candle_seconds=candle_seconds)
+    rows = rows_after(document, verdict, stamp)
+    result = Recalibration(
+        run_id=run_id,
+        verdict=verdict,
+        evidence=evidence,
+        rules=rules,
+        rows_after=rows,
+        written_version=None,
+        dry_run=dry_run,
+        seconds=time.monotonic() - started,
+    )
+    if dry_run:
+        return result
+    is_change = rows != document.pairs
+    return _commit(settings, pairs_path, result, raw=raw, is_change=is_change, decided_on=decided_on, say=say)
 
 
 def _read(path: Path) -> bytes:
@@ -101,148 +137,136 @@ def _read(path: Path) -> bytes:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
 
 
-def _chosen(configured: Sequence[PairConfig], only: Sequence[str], path: Path) -> list[PairConfig]:
-    known = {str(pair.pair_id) for pair in configured}
+def _chosen(
+    configured: Sequence[PairConfig], only: Sequence[str], rules: CalibrationRules, path: Path
+) -> dict[PairId, PairConfig]:
+    known = {pair.pair_id: pair for pair in configured}
+    if only and rules.universe == "listed":
+        raise ConfigError("--only names pairs of the file; with --universe listed all of them are looked at")
     for pair_id in only:
         if pair_id not in known:
             raise ConfigError(f"{path}: no pair is called {pair_id}; it has {', '.join(sorted(known)) or 'none'}")
-    return [pair for pair in configured if not only or pair.pair_id in only]
+    if not known and rules.universe == "configured":
+        raise ConfigError(f"{path}: there is no pair to recalibrate; add one, or find some with --universe listed")
+    return {pair_id: pair for pair_id, pair in known.items() if not only or pair_id in only}
 
 
-def _fetch(
-    settings: Settings, root: Path, chosen: Sequence[PairConfig], rules: CalibrationRules, say: Say
-) -> tuple[Fetched, int]:
-    bars = bars_in(rules.window_days, rules.timeframe)
-    symbols = sorted({symbol for pair in chosen for symbol in pair.symbols})
-    with ExchangeReads(settings) as reads:
-        listed = reads.listed()
-        wanted = [symbol for symbol in symbols if symbol in listed and listed[symbol].is_trading]
-        fetched = refresh(reads, root, wanted, rules.timeframe, bars=bars, say=say)
-    for symbol in symbols:
-        if symbol not in wanted:
-            fetched.failures[symbol] = "not trading" if symbol in listed else "not listed by the exchange"
-    return fetched, bars
+def _open_pairs(settings: Settings) -> set[str]:
+    """The pairs that have a trade which is not over. Raises: ConfigError, JournalBroken: not knowing is not none."""
+    return {str(trade.pair_id) for trade in journal_holdings(settings.storage.journal).trades.values()}
 
 
-def _test_all(
-    *,
-    root: Path,
-    chosen: Sequence[PairConfig],
-    rules: CalibrationRules,
-    start_ms: int,
-    fetched: Fetched,
-    say: Say,
-) -> dict[PairId, PairTest]:
-    fitness = Fitness(observations_min=rules.observations_min, gap_share_max=rules.gap_share_max)
-    tests: dict[PairId, PairTest] = {}
-    assert fetched.end_ms is not None
-    for number, pair in enumerate(chosen, start=1):
-        missing = [f"{symbol}: {fetched.failures[symbol]}" for symbol in pair.symbols if symbol in fetched.failures]
-        if missing:
-            tests[pair.pair_id] = PairTest(status=PairStatus.UNUSABLE, observations=0, detail="; ".join(missing))
-        else:
-            tests[pair.pair_id] = examine_stored(
-                root, pair.symbols, rules.timeframe, start_ms, fetched.end_ms, fitness=fitness
-            )
-        say(f"[{number}/{len(chosen)}] {pair.pair_id}: {tests[pair.pair_id].status}")
-    return tests
+def _confirm(panel: PricePanel, decisions: Sequence[Decision], rules: CalibrationRules, say: Say) -> None:
+    """statsmodels' own word on everything that is or would be written. Raises: InvariantBroken, naming the pair."""
+    method = Method(criterion=rules.options.method.criterion, lags_max=rules.lags_max)
+    written = [decision for decision in decisions if decision.action in {Action.UPDATE, Action.ADD}]
+    for decision in written:
+        fit = decision.found
+        assert fit is not None
+        assert fit.t_stat is not None
+        b, a = (panel.prices[:, panel.symbols.index(leg)] for leg in (decision.leg_b, decision.leg_a))
+        confirm_numbers(decision.pair_id, (fit.t_stat, fit.hedge_ratio), (b, a), method)
+    if written:
+        say(f"statsmodels confirms {len(written)} pairs")
 
 
-def examine_stored(
-    root: Path, symbols: tuple[Symbol, Symbol], timeframe: str, start_ms: int, end_ms: int, *, fitness: Fitness
-) -> PairTest:
-    """Test two stored symbols over [start_ms, end_ms), statsmodels agreeing. Bars that both lack at the end count as missing.
-
-    Raises: InvariantBroken when statsmodels does not agree.
-    """
-    closes = market.read_closes(root, symbols, timeframe, start_ms, end_ms)
-    prices = closes.matrix
-    if closes.times.size:
-        behind = (end_ms - int(closes.times[-1])) // market.timeframe_ms(timeframe) - 1
-        prices = np.vstack([prices, np.full((behind, 2), np.nan)])
-    test = examine(prices[:, 0], prices[:, 1], fitness)
-    confirm("/".join(symbols), test, prices[:, 0], prices[:, 1])
-    return test
+def rows_after(document: PairsDocument, verdict: Verdict, stamp: Stamp) -> tuple[PairRow, ...]:
+    """The file's rows when this is written: rows that nobody looked at stay, what is added comes last."""
+    if verdict.refusals:
+        return document.pairs
+    by_id = {decision.pair_id: decision for decision in verdict.decisions}
+    rows = [row_of(by_id[row.pair_id], row, stamp) if row.pair_id in by_id else row for row in document.pairs]
+    rows += [row_of(decision, None, stamp) for decision in verdict.decisions if decision.action is Action.ADD]
+    return tuple(row for row in rows if row is not None)
 
 
-def _decide_all(
-    document: PairsDocument, tests: dict[PairId, PairTest], rules: CalibrationRules, stamp: Stamp
-) -> list[PairDecision]:
-    tested = {pair_id: test.p_value for pair_id, test in tests.items() if test.p_value is not None}
-    corrected = dict(zip(tested, q_values(np.array(list(tested.values()))).tolist(), strict=True))
-    return [
-        decide_pair(row, tests[PairId(row.pair_id)], corrected.get(PairId(row.pair_id)), rules, stamp)
-        for row in document.pairs
-        if row.pair_id in tests
-    ]
+def _commit(
+    settings: Settings, path: Path, result: Recalibration, *, raw: bytes, is_change: bool, decided_on: str, say: Say
+) -> Recalibration:
+    """Into the ledger, into the file, into the ledger: it never says of a file what is not so."""
+    entries: list[Entry] = [_decided(result.run_id, facts.now_ms(), decision) for decision in result.decisions]
+    if not is_change:
+        outcome = REFUSED if result.is_refused else UNCHANGED
+        facts.record(settings, [*entries, _run(result, outcome)])
+        return result
+    facts.record(settings, [*entries, _run(result, WRITING)])
+    try:
+        version = write_document(
+            path,
+            result.rows_after,
+            generated_at=facts.iso(facts.now_ms()),
+            run_id=result.run_id,
+            decided_on=decided_on,
+            expected=raw,
+        ).version
+    except (TandemError, OSError) as problem:
+        facts.record(settings, [_run(result, FAILED, refusals=str(problem))])
+        if isinstance(problem, OSError):
+            raise ConfigError(
+                f"{path}: cannot be written ({problem.strerror}); make room or mend permissions"
+            ) from None
+        raise
+    result = replace(result, written_version=version)
+    try:
+        facts.record(settings, [_run(result, WRITTEN)])
+    except TandemError as problem:
+        # The file stands; that the ledger still says `writing` of it is no reason to call it undone.
+        say(f"version {version} is written, but the ledger could not be told: {problem}")
+    return result
 
 
-def _write(
-    path: Path, raw: bytes, document: PairsDocument, decisions: Sequence[PairDecision], stamp: Stamp
-) -> int | None:
-    """Replace the file when a row changed; None when none did. Raises: ConfigError; then the old file stands."""
-    after = {decision.before.pair_id: decision.after for decision in decisions}
-    rows = [after.get(row.pair_id, row) for row in document.pairs]
-    if tuple(rows) == document.pairs:
-        return None
-    if hashlib.sha256(_read(path)).digest() != hashlib.sha256(raw).digest():
-        raise ConfigError(f"{path}: was edited while the recalibration ran; nothing was written, run it again")
-    return write_document(path, rows, generated_at=stamp.calibrated_at, run_id=stamp.run_id).version
-
-
-def _entry(run_id: str, at_ms: int, decision: PairDecision) -> Entry:
-    test = decision.test
-    return CalibrationDecided(
-        at_ms=at_ms,
-        run_id=run_id,
-        pair_id=PairId(decision.before.pair_id),
-        symbol_a=unified(decision.before.leg_a),
-        symbol_b=unified(decision.before.leg_b),
-        hedge_ratio=test.hedge_ratio,
-        intercept=test.intercept,
-        spread_std=test.spread_std,
-        t_stat=test.t_stat,
-        p_value=test.p_value,
-        q_value=decision.q_value,
-        half_life=test.half_life,
-        observations=test.observations,
-        previous_hedge_ratio=decision.before.hedge_ratio,
-        decision=decision.decision,
-        reason=decision.reason,
+def _run(result: Recalibration, outcome: str, *, refusals: str = "") -> CalibrationRun:
+    evidence, scanned = result.evidence, result.verdict.scanned
+    counts = result.counts
+    return CalibrationRun(
+        at_ms=facts.now_ms(),
+        run_id=result.run_id,
+        universe=result.rules.universe,
+        symbols=len(evidence.panel.symbols),
+        tests=scanned.family,
+        correction=result.rules.correction,
+        level=result.rules.q_max,
+        kept=counts[Action.KEEP],
+        updated=counts[Action.UPDATE],
+        added=counts[Action.ADD],
+        retired=counts[Action.RETIRE],
+        rejected=counts[Action.REJECT],
+        data_hash=scanned.data_hash,
+        timeframe=evidence.timeframe,
+        bars_from_ms=evidence.start_ms,
+        bars_to_ms=evidence.end_ms,
+        parameters=result.rules.model_dump(mode="json"),
+        duration_seconds=result.seconds,
+        outcome=outcome,
+        refusals=refusals or "; ".join(map(str, result.verdict.refusals)),
+        written_version=result.written_version,
     )
 
 
-def table_of(result: Recalibration) -> list[dict[str, Any]]:
-    """One row a pair, for the artifact and the terminal."""
-    return [
-        {
-            "pair": decision.before.pair_id,
-            "decision": decision.decision,
-            "hedge ratio before": _figures(decision.before.hedge_ratio),
-            "hedge ratio new": _figures(decision.test.hedge_ratio),
-            "t": _figures(decision.test.t_stat, 4),
-            "p": _figures(decision.test.p_value, 3),
-            "q": _figures(decision.q_value, 3),
-            "half-life": _figures(decision.test.half_life, 3),
-            "candles": decision.test.observations,
-            "enabled": decision.after.enabled,
-            "reason": decision.reason,
-        }
-        for decision in result.decisions
-    ]
-
-
-def summary_of(result: Recalibration) -> str:
-    """One line for people."""
-    counts = ", ".join(f"{count} {word}" for word, count in result.counts.items())
-    if result.dry_run:
-        end = "dry run, nothing written"
-    elif result.written_version is None:
-        end = "no row changed, the file stays as it was"
-    else:
-        end = f"pairs file is now version {result.written_version}"
-    return f"{len(result.decisions)} pairs over {result.window}: {counts}; {end}"
-
-
-def _figures(value: float | None, digits: int = 6) -> str:
-    return "" if value is None else f"{value:.{digits}g}"
+def _decided(run_id: str, at_ms: int, decision: Decision) -> CalibrationDecided:
+    before, found = decision.before, decision.found
+    old = None if before is None else before.fit
+    return CalibrationDecided(
+        at_ms=at_ms,
+        run_id=run_id,
+        pair_id=PairId(decision.pair_id),
+        symbol_a=Symbol(decision.leg_a),
+        symbol_b=Symbol(decision.leg_b),
+        hedge_ratio=None if found is None else found.hedge_ratio,
+        intercept=None if found is None else found.intercept,
+        spread_std=None if found is None else found.residual_std,
+        t_stat=None if found is None else found.t_stat,
+        p_value=None if found is None else found.p_value,
+        q_value=None if found is None else found.q_value,
+        half_life=None if found is None else found.half_life_bars,
+        observations=0 if found is None else found.observations,
+        previous_hedge_ratio=None if before is None else before.hedge_ratio,
+        decision=str(decision.action),
+        reason=decision.reason,
+        codes=",".join(decision.codes),
+        edge_ratio=None if found is None else found.edge_ratio,
+        enabled=None if decision.after is None else decision.after.enabled,
+        previous_half_life=None if old is None else old.half_life_bars,
+        previous_t_stat=None if old is None else old.t_stat,
+        previous_p_value=None if old is None else old.p_value,
+    )

@@ -1,5 +1,5 @@
 -- A recalibration as a whole, and more about each pair that mattered in it.
-CREATE TABLE calibration_runs (
+CREATE TABLE journal.calibration_runs (
     run_id VARCHAR NOT NULL, "at" TIMESTAMPTZ NOT NULL, universe VARCHAR, symbols BIGINT, tests BIGINT,
     correction VARCHAR, level DOUBLE, kept BIGINT, updated BIGINT, added BIGINT, retired BIGINT, rejected BIGINT,
     data_hash VARCHAR, timeframe VARCHAR, bars_from TIMESTAMPTZ, bars_to TIMESTAMPTZ, parameters JSON, duration_seconds DOUBLE, outcome VARCHAR, refusals VARCHAR,

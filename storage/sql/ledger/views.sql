@@ -232,3 +232,9 @@ SELECT run_id, started."at" AS started_at, stopped.stopped_at, stopped.reason, s
        started.version, stopped.uptime_seconds, stopped.signals_processed, stopped.trades_executed,
        stopped.success_rate, started.config_sha256, started.pairs_sha256
 FROM journal.runs_started AS started LEFT JOIN stopped USING (run_id);
+
+-- A run says first what it is about to do and then what became of it: the last word counts.
+CREATE OR REPLACE VIEW calibration_runs AS
+SELECT latest.* EXCLUDE (journal, seq)
+FROM journal.calibration_runs AS latest
+QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY seq DESC) = 1;
