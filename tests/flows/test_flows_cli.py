@@ -26,7 +26,7 @@ def test_recalibrate_prints_a_row_a_pair_and_fills_the_ledger(project: tuple[Pat
     result = _tandem("recalibrate", *_at(project), "--window-days", "20", "--json")
     assert result.exit_code == 0, result.output
     answer = json.loads(result.stdout)
-    assert [row["decision"] for row in answer["rows"]] == ["updated", "refused"]
+    assert [row["decision"] for row in answer["rows"]] == ["updated", "retired"]
     table = ledger.read(load_settings(project[0]).storage.ledger, "SELECT count(*) FROM calibrations")
     assert table.rows == [(2,)]
 

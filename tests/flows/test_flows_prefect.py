@@ -50,7 +50,7 @@ def test_recalibrate(server: None, here: dict[str, str]) -> None:
     assert state.is_completed(), state.message
     artifact = _artifact("calibration")
     assert "LTC_BCH" in artifact.data
-    assert "1 updated, 1 refused" in artifact.description
+    assert "1 updated, 1 retired" in artifact.description
 
 
 def test_scan(server: None, here: dict[str, str]) -> None:

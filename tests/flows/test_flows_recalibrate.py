@@ -33,9 +33,9 @@ def test_numbers_reach_file_journal_and_ledger(project: tuple[Path, Path]) -> No
     original = pairs.read_bytes()
     result = _run(config, pairs)
     settings = load_settings(config)
-    assert {decision.before.pair_id: decision.decision for decision in result.decisions} == {
+    assert {decision.pair_id: decision.action for decision in result.decisions} == {
         "LTC_BCH": "updated",
-        "DECOY": "refused",
+        "DECOY": "retired",
     }
     by_id = {pair.pair_id: pair for pair in load_pairs(pairs, settings.signal)}
     assert by_id["LTC_BCH"].hedge_ratio == pytest.approx(4.1, rel=0.03)
@@ -47,7 +47,7 @@ def test_numbers_reach_file_journal_and_ledger(project: tuple[Path, Path]) -> No
     rows = ledger.read(
         settings.storage.ledger, "SELECT pair_id, decision, p_value, reason FROM calibrations ORDER BY pair_id"
     ).rows
-    assert [row[:2] for row in rows] == [("DECOY", "refused"), ("LTC_BCH", "updated")]
+    assert [row[:2] for row in rows] == [("DECOY", "retired"), ("LTC_BCH", "updated")]
     assert rows[1][2] < 0.05 < rows[0][2]
 
 
@@ -58,7 +58,7 @@ def test_the_second_run_fetches_almost_nothing_and_says_the_same(project: tuple[
     assert first.bars_fetched >= 4 * 480
     assert second.bars_fetched <= 4  # An hour may have closed between the two.
     if second.window == first.window:
-        assert [d.test for d in second.decisions] == [d.test for d in first.decisions]
+        assert [d.found for d in second.decisions] == [d.found for d in first.decisions]
 
 
 def test_a_longer_window_fetches_only_what_is_older(project: tuple[Path, Path]) -> None:
@@ -85,8 +85,8 @@ def test_another_market_behind_the_same_address_is_noticed(project: tuple[Path, 
     fresh.mkdir()
     expected = _run(*write_project(fresh, other_exchange_url), dry_run=True)
     if second.window == expected.window:
-        assert [d.test for d in second.decisions] == [d.test for d in expected.decisions]
-    assert [d.test for d in second.decisions] != [d.test for d in first.decisions]
+        assert [d.found for d in second.decisions] == [d.found for d in expected.decisions]
+    assert [d.found for d in second.decisions] != [d.found for d in first.decisions]
 
 
 def test_a_dry_run_writes_nothing(project: tuple[Path, Path]) -> None:
@@ -101,7 +101,7 @@ def test_a_dry_run_writes_nothing(project: tuple[Path, Path]) -> None:
 def test_one_pair_only(project: tuple[Path, Path]) -> None:
     config, pairs = project
     result = _run(config, pairs, only=["LTC_BCH"])
-    assert [decision.before.pair_id for decision in result.decisions] == ["LTC_BCH"]
+    assert [decision.pair_id for decision in result.decisions] == ["LTC_BCH"]
     rows = {row.pair_id: row for row in read_document(pairs).pairs}
     assert rows["DECOY"].enabled
     assert rows["DECOY"].p_value is None
@@ -113,7 +113,7 @@ def test_an_unlisted_symbol_keeps_its_row_and_stops_nobody(tmp_path: Path, excha
     unlisted = {"pair_id": "U", "leg_a": "NOPE/USDT", "leg_b": "BCH/USDT", "hedge_ratio": 1.0}
     config, pairs = write_project(tmp_path, exchange_url, [PAIRS[0], unlisted])
     result = _run(config, pairs)
-    assert [decision.decision for decision in result.decisions] == ["updated", "kept"]
+    assert [decision.action for decision in result.decisions] == ["updated", "kept"]
     assert "not listed" in result.decisions[1].reason
     assert read_document(pairs).pairs[1].hedge_ratio == 1.0
 
@@ -151,10 +151,10 @@ def test_an_edit_made_meanwhile_is_not_overwritten(project: tuple[Path, Path]) -
     edited = json.dumps({"pairs": PAIRS[:1]})
 
     def edit(line: str) -> None:
-        if "LTC_BCH" in line:
+        if "statsmodels confirms" in line:
             pairs.write_text(edited)
 
-    with pytest.raises(ConfigError, match="was edited while"):
+    with pytest.raises(ConfigError, match="was edited meanwhile"):
         recalibrate(load_settings(config), pairs, RULES, run_id="r", say=edit)
     assert pairs.read_text() == edited
 
