@@ -6,11 +6,29 @@ import statsmodels.api as sm
 from statsmodels.tsa.stattools import coint
 
 from domain.errors import InvariantBroken
-from domain.statistics.engle_granger import Criterion, Method
-from domain.statistics.panel import Space
-from flows.jobs.cointegration import Fitness, PairStatus, confirm, confirm_numbers, examine
+from domain.statistics.engle_granger import Criterion, Method, PairTests, examine_pairs
+from domain.statistics.panel import PricePanel, Space
+from domain.statistics.status import STATUSES, Fitness, PairStatus
+from flows.jobs.cointegration import confirm_numbers, confirm_tests
 
 N = 300
+
+
+class Direction:
+    """The test of b on a, out of a panel of both."""
+
+    def __init__(self, a: np.ndarray, b: np.ndarray, fitness: Fitness | None = None) -> None:
+        self.panel = PricePanel(symbols=("b", "a"), prices=np.column_stack((b, a)))
+        self.tests: PairTests = examine_pairs(self.panel, Method(fitness=fitness or Fitness()))
+        self.status = STATUSES[self.tests.status[0, 1]]
+        self.bars = int(self.tests.bars[0, 1])
+
+    def __getattr__(self, name: str) -> float:
+        return float(getattr(self.tests, name)[0, 1])
+
+
+def examine(a: np.ndarray, b: np.ndarray, fitness: Fitness | None = None) -> Direction:
+    return Direction(a, b, fitness)
 
 
 def _walk(seed: int, n: int = N, level: float = 100.0) -> np.ndarray:
@@ -33,9 +51,8 @@ def test_numbers_are_statsmodels_own(seed: int) -> None:
     assert test.intercept == pytest.approx(fit.params[0], rel=1e-7)
     assert test.t_stat == pytest.approx(t_stat, rel=1e-10)
     assert test.p_value == pytest.approx(p_value, abs=1e-9)
-    spread = b - fit.params[1] * a
-    assert test.spread_mean == pytest.approx(spread.mean(), rel=1e-9)
-    assert test.spread_std == pytest.approx(spread.std(ddof=1), rel=1e-9)
+    spread = b - fit.params[0] - fit.params[1] * a
+    assert test.residual_std == pytest.approx(spread.std(ddof=1), rel=1e-9)
 
 
 def test_large_levels_cost_no_digits() -> None:
@@ -46,14 +63,17 @@ def test_large_levels_cost_no_digits() -> None:
 def test_statsmodels_confirms_what_we_found_and_names_what_it_does_not() -> None:
     a, b = _pair(1)
     test = examine(a, b)
-    confirm("A_B", test, a, b)
+    ours = test.t_stat, test.hedge_ratio
+    confirm_numbers("A_B", ours, (b, a), Method())
+    confirm_tests(test.panel, test.tests, 0, 1, Method())
     later = b.copy()
     later[-1] += 1
     with pytest.raises(InvariantBroken, match=r"A_B: statsmodels says t -[\d.]+ .* nothing was written"):
-        confirm("A_B", test, a, later)
+        confirm_numbers("A_B", ours, (later, a), Method())
     with pytest.raises(InvariantBroken, match="A_B"):
-        confirm("A_B", test, a, 3 * a + 5)  # Collinear: −inf.
-    confirm("A_B", examine(a, a), a, b)  # Nothing was found: nothing to confirm.
+        confirm_numbers("A_B", ours, (3 * a + 5, a), Method())  # Collinear: −inf.
+    with pytest.raises(InvariantBroken, match="b on a"):
+        confirm_tests(PricePanel(symbols=("b", "a"), prices=np.column_stack((later, a))), test.tests, 0, 1, Method())
 
 
 @pytest.mark.parametrize("criterion", list(Criterion))
@@ -101,14 +121,12 @@ def test_what_cannot_be_tested_has_no_numbers(story: str, a: np.ndarray, b: np.n
     for first, second in ((a, b), (b, a)):
         test = examine(first, second)
         assert test.status is status
-        assert test.t_stat is None
-        assert test.p_value is None
-        assert test.hedge_ratio is None
+        assert np.isnan([test.t_stat, test.p_value, test.hedge_ratio]).all()
 
 
 def test_a_symbol_listed_late_is_short_not_gappy() -> None:
     a, b = _pair(1, n=600)
     b[:300] = np.nan
-    assert examine(a, b).observations == 300
+    assert examine(a, b).bars == 300
     assert examine(a, b).status is PairStatus.OK
     assert examine(a, b, Fitness(observations_min=400)).status is PairStatus.TOO_SHORT

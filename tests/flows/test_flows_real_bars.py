@@ -1,18 +1,18 @@
 """Recalibration's functions on real candles: sixteen perpetuals, two weeks of May 2025, hourly."""
 
-from itertools import pairwise
+import math
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from domain.statistics.decisions import Action, Incumbent
+from domain.statistics.panel import PricePanel
+from domain.statistics.recalibration import recalibrate
 from domain.symbols import Symbol
-from flows.jobs.calibration import CalibrationRules, Stamp, decide_pair
-from flows.jobs.cointegration import Fitness, PairStatus
+from flows.jobs.calibration import CalibrationRules
 from flows.jobs.prices import read_prices
-from flows.jobs.recalibrate import examine_stored
 from flows.jobs.scan import ScanRules, scan
-from runner.pairs_file import PairRow
 from storage import market
 
 BARS = Path(__file__).parents[2].parent / "shared" / "data" / "binance_um_2025_1m_typhonun" / "klines_1m.parquet"
@@ -36,21 +36,24 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Symbol]]
 
 
 def test_every_pair_gets_a_sound_decision(store: tuple[Path, list[Symbol]]) -> None:
+    """Fifteen pairs that somebody might have written, and then whatever the market lists."""
     root, symbols = store
     end_ms = min(market.last_open_ms(root, symbol, "1h") or 0 for symbol in symbols) + HOUR
-    start_ms = end_ms - 14 * 24 * HOUR
-    stamp = Stamp(run_id="r", calibrated_at="t", window="w", candle_seconds=3600)
-    statuses = set()
-    for a, b in pairwise(symbols):
-        test = examine_stored(root, (a, b), "1h", start_ms, end_ms, fitness=Fitness())
-        statuses.add(test.status)
-        row = PairRow(pair_id="P", leg_a=a, leg_b=b, hedge_ratio=test.hedge_ratio or 1.0)
-        if row.hedge_ratio > 0:
-            decision = decide_pair(row, test, 0.5, CalibrationRules(), stamp)
-            assert decision.after.hedge_ratio > 0
-            assert decision.after.enabled == (decision.decision != "refused")
-    assert PairStatus.OK in statuses
-    assert statuses <= {PairStatus.OK, PairStatus.HALTED}
+    closes = market.read_closes(root, symbols, "1h", end_ms - 14 * 24 * HOUR, end_ms)
+    panel = PricePanel(symbols=tuple(symbols), prices=closes.matrix, open_ms=closes.times, bar_seconds=3600)
+    last = panel.prices[-1]
+    incumbents = [
+        Incumbent(pair_id=f"P{n}", leg_a=symbols[n], leg_b=symbols[n + 1], hedge_ratio=float(last[n + 1] / last[n]))
+        for n in range(len(symbols) - 1)
+    ]
+    for universe in ("configured", "listed"):
+        rules = CalibrationRules(universe=universe, max_turnover=1, hedge_drift_max=2).limits
+        result = recalibrate(panel, incumbents, rules)
+        assert not result.refusals
+        assert result.counts[Action.UPDATE] + result.counts[Action.RETIRE] + result.counts[Action.KEEP] == 15
+        assert result.counts[Action.ADD] <= 2, "corrected for 240 looks, hardly a pair comes in"
+        assert all(math.isfinite(one.hedge_ratio) and one.hedge_ratio > 0 for one in result.pairs_after)
+        assert not recalibrate(panel, result.pairs_after, rules, same_bars=True).is_change
 
 
 def test_a_scan_of_the_real_universe_claims_little(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from domain.statistics.panel import PricePanel
 from domain.statistics.scan import ScanOptions
 from domain.statistics.status import Fitness
 
-BARS = 600
+BARS = 400
 OPTIONS = ScanOptions(method=Method(fitness=Fitness(leg_p_min=0.05)), gates=Gates())
 
 

@@ -224,6 +224,8 @@ def test_caps_and_turnover_count_the_incumbents_first() -> None:
         rest = [decision for decision in result.decisions if decision.action is Action.REJECT]
         assert {decision.codes[0] for decision in rest} == ({code} if code else set())
         assert result.counts[Action.UPDATE] == 2, "a cap never puts an incumbent out"
+    retired_first = recalibrate(_market(WALK, pairs=4), before, LISTED)
+    assert (retired_first.counts[Action.RETIRE], retired_first.counts[Action.ADD]) == (1, 0), "one change of two pairs"
     held = Incumbent(pair_id="H", leg_a="A2/USDT:USDT", leg_b="W0/USDT:USDT", hedge_ratio=1.0, enabled=False)
     result = recalibrate(panel, [held], replace(LISTED, scan=_gates(pairs_per_symbol_max=1), max_turnover=9))
     by_name = {decision.pair_id: decision for decision in result.decisions}
@@ -316,7 +318,7 @@ def _turned(one: Incumbent, turned: bool) -> Incumbent:
     open_trades=st.sets(st.sampled_from([f"P{number}" for number in range(7)])),
     same_bars=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_whatever_is_in_the_file_and_in_the_market(
     panel: PricePanel, before: list[Incumbent], rules: RecalibrationRules, open_trades: set[str], same_bars: bool
 ) -> None:
