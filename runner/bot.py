@@ -30,7 +30,7 @@ from runner.execution.engine import FORGET_AFTER_MS
 from runner.execution.freezing import thaw
 from runner.logs import Log, keep_secret
 from runner.pairs_file import load_pairs, read_document, sha256_of
-from runner.pairs_watch import PairsWatch
+from runner.pairs_watch import PairsWatch, signature_of
 from runner.statistics import Statistics
 from runner.status import health_of, status_of
 from runner.warmup import keep_sampling
@@ -78,6 +78,7 @@ class TradingBot:
         self.settings = load_settings(self._config_path)
         for secret in (self.settings.binance_api_key, self.settings.binance_api_secret):
             keep_secret(secret.get_secret_value() if secret is not None else None)
+        self._pairs_seen = signature_of(self._pairs_path)
         self.pairs = {pair.pair_id: pair for pair in load_pairs(self._pairs_path, self.settings.signal)}
 
     async def initialize_components(self) -> None:
@@ -119,7 +120,8 @@ class TradingBot:
             pairs=self.pairs,
             halt=self._halt,
         )
-        self._watch = PairsWatch(self._pairs_path, settings, self._parts, self.pairs, self._log)
+        seen = self._pairs_seen
+        self._watch = PairsWatch(self._pairs_path, settings, self._parts, self.pairs, self._log, seen=seen)
         self._log.info(
             "starting",
             mode=settings.trading_mode,

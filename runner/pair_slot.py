@@ -41,6 +41,7 @@ class PairSlot:
         self.closed_bar: int | None = None  # The bar `statistics` ends with.
         self.signalled_ns: int | None = None
         self.failed = False
+        self.pair = pair
         self.configure(pair)
         leg_a.rows_a.append((-math.inf, math.inf, pair.hedge_ratio, leg_b, self))
         leg_b.rows_b.append((-math.inf, math.inf, pair.hedge_ratio, leg_a, self))
@@ -48,6 +49,9 @@ class PairSlot:
 
     def configure(self, pair: PairConfig) -> None:
         """Take new rules. An open trade goes on with what it was opened with."""
+        if self.closed_bar is not None and pair.hedge_ratio != self.pair.hedge_ratio:
+            # Mean and deviation of another spread: none at all until both legs have closed the same bar.
+            self.statistics = self.closed_bar = None
         self.pair = pair
         self.rules = EntryRules(pair.entry_z, pair.stop_z)
         self.close_only = not pair.enabled

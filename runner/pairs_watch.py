@@ -14,35 +14,45 @@ from runner.logs import Log
 from runner.pairs_file import load_pairs
 
 LOOK_SECONDS = 1.0
+FileSignature = tuple[int, int, int]
+
+
+def signature_of(path: Path) -> FileSignature | None:
+    """Changes whenever the file is replaced or rewritten."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 class PairsWatch:
     """Brings a changed file into the running bot."""
 
     def __init__(
-        self, path: Path, settings: Settings, parts: Components, pairs: dict[PairId, PairConfig], log: Log
+        self,
+        path: Path,
+        settings: Settings,
+        parts: Components,
+        pairs: dict[PairId, PairConfig],
+        log: Log,
+        *,
+        seen: FileSignature | None,
     ) -> None:
+        """`seen`: the signature of the file that `pairs` were read from, taken before it was read."""
         self._path = path
         self._settings = settings
         self._parts = parts
         self._pairs = pairs  # The engine looks pairs up in this very dict.
         self._log = log
-        self._seen = self._signature()
+        self._seen = seen
         self._gate = asyncio.Lock()
-
-    def _signature(self) -> tuple[int, int, int] | None:
-        """Changes whenever the file is replaced or rewritten."""
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return (status.st_ino, status.st_mtime_ns, status.st_size)
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            signature = self._signature()
+            signature = signature_of(self._path)
             if signature is None or signature == self._seen:
                 continue
             try:

@@ -106,7 +106,7 @@ class PairsSpreadCalculator:
         return slot
 
     def drop(self, slot: PairSlot) -> None:
-        """Forget one pair, and the symbols that no other pair uses."""
+        """Forget one pair. Its symbols stay until they are swept: another pair may go on with their closes."""
         del self.slots[slot.pair.pair_id]
         for leg in (slot.leg_a, slot.leg_b):
             # New lists, because a tick may be walking over the old ones.
@@ -116,7 +116,12 @@ class PairsSpreadCalculator:
                 row[4].index_a = index
             for index, row in enumerate(leg.rows_b):
                 row[4].index_b = index
-            if not leg.rows_a and not leg.rows_b:
+
+    def sweep(self, configured: Iterable[PairConfig]) -> None:
+        """Forget the symbols that no pair uses and none will."""
+        wanted = {symbol for pair in configured for symbol in pair.symbols}
+        for leg in list(self._legs.values()):
+            if not (leg.rows_a or leg.rows_b or leg.symbol in wanted):
                 self.grid.drop(leg.symbol)
 
     def recompute(self, slot: PairSlot) -> None:
@@ -253,6 +258,7 @@ class SignalGenerator:
         for pair in self._wanted.values():
             if pair.pair_id not in self.calculator.slots:
                 self.calculator.add(pair)
+        self.calculator.sweep(self._wanted.values())
 
     def _follow(self, slot: PairSlot) -> None:
         """Bring one pair to what is configured, as far as an open trade allows."""
@@ -269,6 +275,7 @@ class SignalGenerator:
         self.calculator.drop(slot)
         if wanted is not None:
             self.calculator.add(wanted)
+        self.calculator.sweep(self._wanted.values())
 
     # What others ask.
 
