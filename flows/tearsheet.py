@@ -20,7 +20,8 @@ _BINS = 40
 
 def sheet_of(result: Recalibration, signal: SignalSettings) -> str:
     """Markdown: what became of the file, the q-values of everything tested, and spread and z of every pair that stays in it."""
-    parts = ["# Recalibration", summary_of(result), "", f"**{end_of(result).capitalize()}.**", ""]
+    end = end_of(result)
+    parts = ["# Recalibration", summary_of(result), "", f"**{end[0].upper()}{end[1:]}.**", ""]
     parts += _family(result)
     drawn = [(decision, fit) for decision in result.decisions if (fit := _standing(decision)) is not None]
     parts += ["", "## The pairs of the file", ""]
