@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 WIDTH_INCHES = 9.0
 INK, LINE, FAINT, GOOD, BAD = "#222222", "#2b6cb0", "#b8c2cc", "#2f855a", "#c53030"
 _STYLE: Any = {
+    "axes.axisbelow": True,
     "axes.edgecolor": FAINT,
     "axes.grid": True,
     "axes.labelsize": 8,
@@ -58,6 +59,6 @@ def data_uri(drawn: Figure, *, kind: Literal["svg", "png"] = "png", dots_per_inc
     return f"data:image/{media};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def markdown_image(drawn: Figure, alt: str, *, kind: Literal["svg", "png"] = "png") -> str:
+def markdown_image(drawn: Figure, alt: str, *, kind: Literal["svg", "png"] = "png", dots_per_inch: int = 96) -> str:
     """The figure as one line of markdown."""
-    return f"![{alt}]({data_uri(drawn, kind=kind)})"
+    return f"![{alt}]({data_uri(drawn, kind=kind, dots_per_inch=dots_per_inch)})"

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from domain.statistics.adf import Floats
 from domain.statistics.decisions import Decision, Fit
-from flows.jobs.calibration_report import end_of, summary_of
+from flows.jobs.calibration_report import end_of
 from flows.jobs.recalibrate import Recalibration
 from flows.pictures import BAD, FAINT, GOOD, LINE, figure, markdown_image, style
 from runner.config import SignalSettings
@@ -16,12 +16,13 @@ SHEET_BYTES_MAX = 900_000
 """Of the whole page: what the server takes in one artifact without complaint, and a browser shows at once."""
 _POINTS_MAX = 1_500
 _BINS = 40
+_DOTS_PER_INCH = 72  # As wide as the page shows it, and twenty pairs are within the limit.
 
 
 def sheet_of(result: Recalibration, signal: SignalSettings) -> str:
     """Markdown: what became of the file, the q-values of everything tested, and spread and z of every pair that stays in it."""
     end = end_of(result)
-    parts = ["# Recalibration", summary_of(result), "", f"**{end[0].upper()}{end[1:]}.**", ""]
+    parts = ["# Recalibration", "", f"**{end[0].upper()}{end[1:]}.**", ""]
     parts += _family(result)
     drawn = [(decision, fit) for decision in result.decisions if (fit := _standing(decision)) is not None]
     parts += ["", "## The pairs of the file", ""]
@@ -102,7 +103,7 @@ def _pair_picture(result: Recalibration, decision: Decision, fit: Fit, signal: S
         for at, colour in ((entry, GOOD), (stop, BAD)):
             for sign in (-1, 1):
                 right.axhline(sign * at, color=colour, linestyle="--", linewidth=0.7)
-        return markdown_image(made, f"{decision.pair_id}: spread and z")
+        return markdown_image(made, f"{decision.pair_id}: spread and z", dots_per_inch=_DOTS_PER_INCH)
 
 
 def _curve(axes: Axes, days: Floats, values: Floats, title: str) -> None:
