@@ -14,7 +14,6 @@ from flows.jobs.calibration import CalibrationRules
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _NOT_OFFERED = {
-    "symbols",  # --symbol, one at a time.
     "space",  # There is one.
     "disable_unfit",  # --keep-unfit-open.
     "must_be_current",  # What stopped trading is not calibrated.
@@ -30,7 +29,7 @@ def _with_rules(function: _Command) -> _Command:
 
 def _options() -> Iterator[Callable[[_Command], _Command]]:
     for name, field in CalibrationRules.model_fields.items():
-        if name in _NOT_OFFERED:
+        if name in _NOT_OFFERED or typing.get_origin(field.annotation) in {list, dict}:
             continue
         flag = "--" + name.replace("_", "-")
         text = field.description or ""
