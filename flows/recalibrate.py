@@ -5,10 +5,10 @@ from typing import Any
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
-from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
 from flows.jobs import recalibrate as work
+from flows.jobs.bars import Say
 from flows.jobs.calibration import CalibrationRules
 from flows.jobs.calibration_report import summary_of, table_of
 from flows.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
@@ -47,13 +47,13 @@ def recalibrate(
             settings, pairs_path, rules, only=pairs, dry_run=dry_run, run_id=run_id(), say=say, progress=bar
         )
     summary = summary_of(result)
-    _show(result, summary, settings.signal)
+    _show(result, summary, settings.signal, say)
     if result.is_refused:
         return Failed(message=summary)
     return Completed(message=summary)
 
 
-def _show(result: work.Recalibration, summary: str, signal: SignalSettings) -> None:
+def _show(result: work.Recalibration, summary: str, signal: SignalSettings, say: Say) -> None:
     """The file stands by now: what cannot be shown is no reason to call the run failed."""
     try:
         create_table_artifact(key=ARTIFACT_KEY, table=table_of(result), description=summary)
@@ -62,4 +62,4 @@ def _show(result: work.Recalibration, summary: str, signal: SignalSettings) -> N
 
         create_markdown_artifact(key=SHEET_KEY, markdown=sheet_of(result, signal), description=summary)
     except Exception as problem:  # noqa: BLE001 - whatever it is.
-        get_run_logger().warning("an artifact could not be made: %s: %s", type(problem).__name__, problem)
+        say(f"an artifact could not be made: {type(problem).__name__}: {problem}")
