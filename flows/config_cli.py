@@ -79,8 +79,9 @@ def diff(
     before = known[-2] if first is None else version_of(pairs_path, first)
     after = known[-1] if second is None else version_of(pairs_path, second)
     found = changes(document_of(before).pairs, document_of(after).pairs)
+    told = _as_json if as_json else _as_text
     rows = [
-        {"pair": change.pair_id, "key": change.key, "before": _told(change.before), "after": _told(change.after)}
+        {"pair": change.pair_id, "key": change.key, "before": told(change.before), "after": told(change.after)}
         for change in found
         if everything or change.key not in _HIDDEN
     ]
@@ -91,12 +92,15 @@ def diff(
     return DONE
 
 
-def _told(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     from runner.pairs_file import PairRow  # noqa: PLC0415
 
-    if isinstance(value, PairRow):
-        return msgspec.json.encode(value).decode()
-    return value
+    return msgspec.json.encode(value).decode() if isinstance(value, PairRow) else value
+
+
+def _as_text(value: Any) -> Any:
+    """Every digit that differs is to be seen."""
+    return repr(value) if isinstance(value, float) else _as_json(value)
 
 
 @config.command()

@@ -132,6 +132,6 @@ def row_of(decision: Decision, row: PairRow | None, stamp: Stamp) -> PairRow | N
         calibrated_at=stamp.calibrated_at,
         window=stamp.window,
         run_id=stamp.run_id,
-        reason=f"{decision.action}: {decision.reason}",
+        reason=decision.reason,
         enabled=after.enabled,
     )

@@ -53,13 +53,13 @@ def test_what_was_written_is_read_again_and_another_candle_is_another_measure() 
 
 # One row, one story: action, the row, what stands afterwards -> open for entries, hedge ratio, how its reason begins; None: gone.
 STORIES: list[tuple[str, Action, PairRow | None, Incumbent | None, tuple[bool, float, str] | None]] = [
-    ("updated", Action.UPDATE, ROW, stands(), (True, 2.1, "updated: passed")),
-    ("updated, disabled by a person", Action.UPDATE, OFF_BY_HAND, stands(enabled=False), (False, 2.1, "updated: passed")),
-    ("opened again", Action.UPDATE, OFF_BY_US, stands(), (True, 2.1, "updated: passed")),
+    ("updated", Action.UPDATE, ROW, stands(), (True, 2.1, "passed: p 0.3")),
+    ("updated, disabled by a person", Action.UPDATE, OFF_BY_HAND, stands(enabled=False), (False, 2.1, "passed: p 0.3")),
+    ("opened again", Action.UPDATE, OFF_BY_US, stands(), (True, 2.1, "passed: p 0.3")),
     ("retired, stays", Action.RETIRE, ROW, stands(enabled=False, closed_by_us=True), (False, 2.0, UNFIT + "passed")),
     ("retired, gone", Action.RETIRE, ROW, None, None),
     ("kept", Action.KEEP, OFF_BY_US, stands(), (False, 2.0, UNFIT + "p_above_level")),
-    ("added", Action.ADD, None, stands(), (True, 2.1, "added: passed")),
+    ("added", Action.ADD, None, stands(), (True, 2.1, "passed: p 0.3")),
 ]  # fmt: skip
 
 

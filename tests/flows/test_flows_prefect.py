@@ -51,6 +51,13 @@ def test_recalibrate(server: None, here: dict[str, str]) -> None:
     artifact = _artifact("calibration")
     assert "LTC_BCH" in artifact.data
     assert "1 updated, 1 retired" in artifact.description
+    sheet = _artifact("calibration-sheet").data
+    assert "![LTC_BCH: spread and z](data:image/png;base64," in sheet
+    assert "![q-values](data:image/svg+xml;base64," in sheet
+    assert len(sheet) < 1_000_000
+    again = recalibrate(rules={"window_days": 20, "max_turnover": 0, "p_value_max": 1e-12}, **here, return_state=True)
+    assert again.is_failed()
+    assert "refused, nothing was written: turnover_exceeded" in (again.message or "")
 
 
 def test_scan(server: None, here: dict[str, str]) -> None:
