@@ -170,8 +170,8 @@ def edge_ratio(
 ) -> float:
     """What an entry at `costs.entry_z` is expected to earn over what it costs: the live runner's own sums (`domain.edge`).
 
-    For one unit of y (levels) or one dollar of it (logs), with hedge_ratio of x against it. y is leg b, x is leg a. In a month
-    either leg may be the one that pays the funding, so both do.
+    For one unit of y (levels) or one dollar of it (logs), with hedge_ratio of x against it; y is leg b, x is leg a. Both legs pay
+    their funding, for which of them will in a month is nobody's to know.
     """
     ratio = abs(hedge_ratio)
     price_b, price_a = (price_y, price_x) if space is Space.LEVELS else (1.0, 1.0)

@@ -4,7 +4,7 @@ The decisions themselves are `domain/statistics/recalibration.py`. A pair that a
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -13,6 +13,7 @@ from pydantic import Field
 from domain.statistics.decisions import Action, Decision, Fit, Incumbent, RecalibrationRules, Universe
 from domain.symbols import unified
 from flows.jobs.scan import ScanRules
+from runner.config import SignalSettings
 from runner.pairs_file import PairRow
 
 UNFIT = "close-only: "
@@ -64,6 +65,16 @@ class CalibrationRules(ScanRules):
     def sha256(self) -> str:
         """Of every rule: what the same bars are judged by."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+def limits_of(rules: CalibrationRules, signal: SignalSettings) -> RecalibrationRules:
+    """The limits, an entry's edge reckoned from where the runner enters to where it leaves."""
+    limits = rules.limits
+    gates = limits.scan.gates
+    if gates.costs is None:
+        return limits
+    costs = replace(gates.costs, entry_z=signal.entry_threshold, exit_z=signal.exit_threshold)
+    return replace(limits, scan=replace(limits.scan, gates=replace(gates, costs=costs)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

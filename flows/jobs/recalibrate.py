@@ -21,7 +21,7 @@ from domain.statistics.scan import hash_of
 from domain.symbols import PairId, Symbol
 from flows.jobs import facts
 from flows.jobs.bars import Say
-from flows.jobs.calibration import CalibrationRules, Stamp, incumbent_of, row_of
+from flows.jobs.calibration import CalibrationRules, Stamp, incumbent_of, limits_of, row_of
 from flows.jobs.cointegration import confirm_numbers
 from flows.jobs.evidence import Evidence, collect
 from runner.config import Settings
@@ -100,7 +100,7 @@ def recalibrate(
     verdict = decide(
         evidence.panel,
         incumbents,
-        rules.limits,
+        limits_of(rules, settings.signal),
         open_trades=_open_pairs(settings),
         facts=evidence.facts,
         gone=evidence.gone,

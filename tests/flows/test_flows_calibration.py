@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from domain.statistics.decisions import Action, Code, Decision, Finding, Fit, Incumbent, Universe
-from flows.jobs.calibration import UNFIT, CalibrationRules, Stamp, incumbent_of, row_of
+from flows.jobs.calibration import UNFIT, CalibrationRules, Stamp, incumbent_of, limits_of, row_of
 from flows.jobs.scan import ScanRules
+from runner.config import SignalSettings
 from runner.pairs_file import PairRow
 
 STAMP = Stamp(run_id="r", calibrated_at="2026-01-01T00:00:00Z", window="w 1h", candle_seconds=3600)
@@ -95,6 +96,14 @@ def test_every_rule_of_the_scan_is_one_of_the_recalibration_and_reaches_the_deci
     assert (limits.universe, limits.p_value_max, limits.hedge_drift_max) == (Universe.LISTED, 0.01, 0.1)
     assert (limits.max_turnover, limits.untested_share_max, limits.allow_empty) == (0.2, 0.3, True)
     assert (limits.disable_unfit, limits.scan.gates.q_max, limits.scan.gates.pairs_max) == (False, 0.02, 7)
+
+
+def test_an_edge_is_reckoned_from_where_the_runner_enters_to_where_it_leaves() -> None:
+    signal = SignalSettings(entry_threshold=3.0, exit_threshold=0.5)
+    costs = limits_of(CalibrationRules(taker_fee_bps=4), signal).scan.gates.costs
+    assert costs is not None
+    assert (costs.entry_z, costs.exit_z, costs.taker_fee_bps) == (3.0, 0.5, 4.0)
+    assert limits_of(CalibrationRules(min_edge_ratio=0), signal).scan.gates.costs is None
 
 
 def test_the_same_rules_have_the_same_hash() -> None:
