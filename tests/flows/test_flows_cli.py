@@ -103,6 +103,9 @@ def test_scan_finds_the_true_pair_among_decoys(project: tuple[Path, Path], tmp_p
         ("recalibrate", ["--p-value-max", "7"], "--p-value-max"),
         ("recalibrate", ["--timeframe", "hourly"], "--timeframe"),
         ("recalibrate", ["--window-days", "nan"], "--window-days"),
+        ("recalibrate", ["--max-turnover", "-1"], "--max-turnover"),
+        ("recalibrate", ["--universe", "all"], "--universe"),
+        ("recalibrate", ["--universe", "listed", "--only", "LTC_BCH"], "--only names pairs of the file"),
         ("reconcile", ["--tolerance", "-1"], "--tolerance"),
         ("backtest", ["--days", "0"], "--days"),
         ("backtest", ["--only", "NOPE"], "no pair is called NOPE"),
@@ -118,6 +121,17 @@ def test_bad_usage_is_one_line_and_code_2(
     result = _tandem(command, *where, *arguments)
     assert result.exit_code == 2, result.output
     assert message in result.stderr
+
+
+def test_every_rule_of_the_recalibration_is_an_option_that_says_its_default() -> None:
+    from flows.jobs.calibration import CalibrationRules  # noqa: PLC0415 - as late as the command itself.
+
+    offered = {name: option for option in commands.recalibrate.params for name in [option.name]}
+    differently = {"space", "must_be_current", "disable_unfit", "sectors"}
+    assert set(CalibrationRules.model_fields) - differently <= set(offered)
+    told = _tandem("recalibrate", "--help").stdout
+    assert "[default:" in told
+    assert "keep-unfit-open" in told
 
 
 def test_commands_never_load_prefect(project: tuple[Path, Path]) -> None:
