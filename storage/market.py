@@ -9,7 +9,6 @@ import fcntl
 import os
 import re
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ _TIMEFRAME = re.compile(r"^([1-9]\d{0,3})([smhdw])$")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _KLINE_COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
 _FUNDING_COLUMNS = ("at_ms", "rate")
+HOLES_NAME = "holes.json"
 
 
 class Kline(NamedTuple):
@@ -140,17 +140,39 @@ def last_open_ms(root: Path, symbol: Symbol, timeframe: str) -> int | None:
 
 def gaps(root: Path, symbol: Symbol, timeframe: str, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
     """The holes in [start_ms, end_ms): (opening of the first missing bar, opening of the next bar that is there)."""
-    step_ms = timeframe_ms(timeframe)
     files = _files(_folder(root, "klines", symbol, timeframe), start_ms, end_ms)
     with _engine() as connection:
-        times = _columns(connection, files, ("open_ms",), start_ms, end_ms)
+        times = _columns(connection, files, ("open_ms",), start_ms, end_ms)["open_ms"]
+    return gaps_between(times, timeframe_ms(timeframe), start_ms, end_ms)
+
+
+def gaps_between(times: npt.NDArray[np.int64], step_ms: int, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+    """The same of bars that opened at `times`, in order and within [start_ms, end_ms)."""
     first = -(-start_ms // step_ms) * step_ms
     end = -(-end_ms // step_ms) * step_ms
     if end <= first:
         return []
-    edges = np.concatenate(([first - step_ms], times["open_ms"].astype(np.int64), [end]))
+    edges = np.concatenate(([first - step_ms], times.astype(np.int64), [end]))
     holes = np.flatnonzero(np.diff(edges) > step_ms)
     return [(int(edges[hole]) + step_ms, int(edges[hole + 1])) for hole in holes]
+
+
+def forget(root: Path, symbol: Symbol, timeframe: str) -> None:
+    """Delete every bar of this symbol and timeframe, and what is known of its holes. Raises: ConfigError."""
+    folder = _folder(root, "klines", symbol, timeframe)
+    with alone_in(folder):
+        for path in (*_files(folder), *folder.glob(HOLES_NAME)):
+            path.unlink()
+
+
+def klines_folder(root: Path, symbol: Symbol, timeframe: str) -> Path:
+    """Where the bars of a symbol lie."""
+    return _folder(root, "klines", symbol, timeframe)
+
+
+def funding_folder(root: Path, symbol: Symbol) -> Path:
+    """Where the settlements of a symbol lie."""
+    return _folder(root, "funding", symbol)
 
 
 def stored_symbols(root: Path, timeframe: str) -> list[Symbol]:
@@ -184,19 +206,22 @@ def _files(folder: Path, start_ms: int | None = None, end_ms: int | None = None)
 
 
 def _upsert(folder: Path, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
-    by_month: defaultdict[str, dict[int, tuple[Any, ...]]] = defaultdict(dict)
-    for row in rows:
-        by_month[_month_of(row[0])][row[0]] = row
-    if not by_month:
+    if not rows:
         return
-    with _alone_in(folder), _engine() as connection:
-        for month, fresh in by_month.items():
-            target = folder / f"{month}.parquet"
+    fresh = {
+        name: np.array([row[index] for row in rows], dtype=np.float64 if index else np.int64)
+        for index, name in enumerate(columns)
+    }
+    months = np.array([_month_of(row[0]) for row in rows])
+    with alone_in(folder), _engine() as connection:
+        for month in sorted(set(months.tolist())):
+            target, here = folder / f"{month}.parquet", months == month
             stored = _columns(connection, [target] if target.exists() else [], columns)
-            merged = {
-                int(row[0]): row for row in zip(*(stored[name].tolist() for name in columns), strict=True)
-            } | fresh
-            _write_whole(connection, target, columns, [merged[time_ms] for time_ms in sorted(merged)])
+            merged = {name: np.concatenate((stored[name], fresh[name][here])) for name in columns}
+            # The later of two equal ones wins: seen from the end it is the first.
+            times = merged[columns[0]]
+            kept = len(times) - 1 - np.unique(times[::-1], return_index=True)[1]
+            _write_whole(connection, target, {name: merged[name][kept] for name in columns})
 
 
 def _engine() -> duckdb.DuckDBPyConnection:
@@ -205,8 +230,11 @@ def _engine() -> duckdb.DuckDBPyConnection:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """One writer at a time per symbol, or a month written twice at once would lose one half. Raises: ConfigError."""
+def alone_in(folder: Path) -> Iterator[None]:
+    """One writer at a time per symbol, or a month written twice at once would lose one half. Raises: ConfigError.
+
+    What a killed writer left half-written is removed: nobody else writes here now.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -214,19 +242,17 @@ def _alone_in(folder: Path) -> Iterator[None]:
         raise ConfigError(f"{folder}: cannot be written: {problem}; mend storage.market") from problem
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for left in folder.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
         yield
     finally:
         os.close(descriptor)
 
 
 def _write_whole(
-    connection: duckdb.DuckDBPyConnection, target: Path, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]
+    connection: duckdb.DuckDBPyConnection, target: Path, batch: dict[str, npt.NDArray[np.float64 | np.int64]]
 ) -> None:
     """Beside it, fsynced, renamed: a reader sees the old file or the new one."""
-    batch = {
-        name: np.array([row[index] for row in rows], dtype=np.float64 if index else np.int64)
-        for index, name in enumerate(columns)
-    }
     try:
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
         temporary = Path(name)
@@ -242,7 +268,9 @@ def _write_whole(
             os.close(descriptor)
             temporary.unlink(missing_ok=True)
     except (OSError, duckdb.Error) as problem:
-        raise ConfigError(f"{target}: cannot be written: {problem}; make room, or mend storage.market") from problem
+        raise ConfigError(
+            f"{target}: cannot be written: {str(problem).splitlines()[0]}; make room, or mend storage.market"
+        ) from problem
 
 
 def _columns(
@@ -263,7 +291,7 @@ def _columns(
         found: dict[str, npt.NDArray[Any]] = connection.execute(f"{query} ORDER BY {time}").fetchnumpy()
     except duckdb.Error as problem:
         raise ConfigError(
-            f"{files[0].parent}: cannot be read: {problem}; delete the damaged file, it is downloaded again"
+            f"{files[0].parent}: cannot be read: {str(problem).splitlines()[0]}; delete the damaged file, it is downloaded again"
         ) from problem
     return found
 

@@ -1,24 +1,18 @@
 """What flows ask the exchange: reads only, patient, and within the budget that leaves the live runner its share."""
 
-import asyncio
-import contextlib
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-from domain.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
+from domain.errors import OutcomeUnknown
 from domain.instruments import Instrument
 from domain.symbols import Symbol, exchange_id
-from runner.clock import SystemClock
+from flows.jobs.request_loop import Pool, RequestLoop
 from runner.config import Settings
-from runner.exchange.budget import Budget, Priority
-from runner.exchange.client import make_client
-from runner.exchange.requests import CLOCK_CODES, ask, reading
+from runner.exchange.budget import Budget
+from runner.exchange.requests import reading
 from runner.exchange.rules import instrument_of
 from runner.exchange.wire import Unreadable, decimal_of
 from storage.market import FundingRate, Kline
@@ -26,9 +20,9 @@ from storage.market import FundingRate, Kline
 KLINES_PER_REQUEST_MAX = 1500
 FUNDINGS_PER_REQUEST_MAX = 1000
 ATTEMPTS = 4
-# 0: a limit told without a code. A wrong key, an unknown symbol or a bad parameter stays wrong however often it is asked.
-_PASSING_CODES = frozenset({None, -1000, -1001, -1003, -1006, -1007, -1008, -1015, -1016, -1021, 0})
-_WAIT_SECONDS_MAX = 90.0
+PATIENCE_SECONDS = 90.0
+# fundingRate has a pool of its own, 500 in five minutes for this address; the runner asks there, too.
+_FUNDING_REQUESTS, _FUNDING_SECONDS = 400, 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,52 +44,89 @@ class VenueTime:
     round_trip_ms: float
 
 
-class ExchangeReads:
-    """A synchronous client for one short job. Use `with`; not from inside a running event loop.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A perpetual as exchangeInfo prints it. None: not told."""
 
-    Every read raises ExchangeError (OutcomeUnknown, Unreachable, Refused) once patience is exhausted.
+    instrument: Instrument
+    onboard_ms: int | None
+    sector: str | None  # The first of its `underlyingSubType`.
+
+
+class ExchangeReads:
+    """A synchronous client for one short job; several threads may ask at once. Use `with`.
+
+    Every read raises ExchangeError (OutcomeUnknown, Unreachable, Refused) once patience is exhausted: `attempts` tries, and no ban
+    longer than `patience_seconds`. `say` hears of long waits.
     """
 
-    def __init__(self, settings: Settings, *, attempts: int = ATTEMPTS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        attempts: int = ATTEMPTS,
+        patience_seconds: float = PATIENCE_SECONDS,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._settings = settings
-        self._clock = SystemClock()
-        self._timeout = settings.data.request_timeout_seconds
-        self._attempts = attempts
+        self._attempts, self._patience, self._say = attempts, patience_seconds, say
         self._symbols: dict[str, Symbol] = {}
+        self._funding_pool = Pool(_FUNDING_REQUESTS, _FUNDING_SECONDS)
 
     def __enter__(self) -> Self:
-        self._runner = asyncio.Runner()
-        self._budget = Budget(self._clock)
-        self._client: Any = self._runner.run(_made(self._settings, self._budget))
+        self._road = RequestLoop(
+            self._settings, attempts=self._attempts, patience_seconds=self._patience, say=self._say
+        )
+        self._client: Any = self._road.client
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._runner.run(self._client.close())
-        self._runner.close()
+        self._road.close()
+
+    @property
+    def _budget(self) -> Budget:
+        return self._road.budget
+
+    def abandon(self) -> None:
+        """Threads that wait for an answer give up: for whoever wants to end early."""
+        self._road.abandon()
 
     def listed(self) -> dict[Symbol, Instrument]:
         """Every perpetual the exchange lists, with its rules; a contract whose rules cannot be read is left out."""
-        info = self._read("exchangeInfo", self._client.fapiPublicGetExchangeInfo, weight=1)
-        found: dict[Symbol, Instrument] = {}
-        for row in info["symbols"]:
-            if not str(row.get("contractType", "")).endswith("PERPETUAL"):
-                continue
-            symbol = Symbol(f"{row['baseAsset']}/{row['quoteAsset']}:{row['marginAsset']}")
-            self._symbols[str(row["symbol"])] = symbol
-            try:
-                found[symbol] = instrument_of(row, symbol, ())
-            except Unreadable:
-                continue
+        return {symbol: listing.instrument for symbol, listing in self.listings().items()}
+
+    def listings(self) -> dict[Symbol, Listing]:
+        """The same with all that a universe is chosen by."""
+        info = self._road.ask("exchangeInfo", self._client.fapiPublicGetExchangeInfo, weight=1)
+        found: dict[Symbol, Listing] = {}
+        with reading("exchangeInfo"):
+            for row in info["symbols"]:
+                if not str(row.get("contractType", "")).endswith("PERPETUAL"):
+                    continue
+                symbol = Symbol(f"{row['baseAsset']}/{row['quoteAsset']}:{row['marginAsset']}")
+                self._symbols[str(row["symbol"])] = symbol
+                try:
+                    instrument = instrument_of(row, symbol, ())
+                except Unreadable:
+                    continue
+                found[symbol] = Listing(instrument=instrument, onboard_ms=_onboard_ms(row), sector=_sector(row))
         return found
+
+    def quote_volumes(self) -> dict[Symbol, float]:
+        """What was traded of each contract in the last 24 hours, in USD (weight 40)."""
+        self._know_symbols()
+        rows = self._road.ask("ticker/24hr", self._client.fapiPublicGetTicker24hr, weight=40)
+        with reading("ticker/24hr"):
+            return {self._symbol(row): float(row["quoteVolume"]) for row in rows}
 
     def klines(self, symbol: Symbol, timeframe: str, *, limit: int, end_ms: int | None = None) -> list[Kline]:
         """Bars that opened up to `end_ms` (inclusive), ascending. Without `end_ms` the last one is still open."""
         parameters: dict[str, Any] = {"symbol": exchange_id(symbol), "interval": timeframe, "limit": limit}
         if end_ms is not None:
             parameters["endTime"] = end_ms
-        rows = self._read(
+        rows = self._road.ask(
             f"klines {symbol}", lambda: self._client.fapiPublicGetKlines(parameters), weight=_klines_weight(limit)
         )
         try:
@@ -111,7 +142,12 @@ class ExchangeReads:
             "endTime": end_ms - 1,
             "limit": FUNDINGS_PER_REQUEST_MAX,
         }
-        rows = self._read(f"fundingRate {symbol}", lambda: self._client.fapiPublicGetFundingRate(parameters), weight=1)
+        rows = self._road.ask(
+            f"fundingRate {symbol}",
+            lambda: self._client.fapiPublicGetFundingRate(parameters),
+            weight=0,
+            pool=self._funding_pool,
+        )
         try:
             return [FundingRate(int(row["fundingTime"]), float(row["fundingRate"])) for row in rows]
         except (TypeError, ValueError, LookupError) as error:
@@ -120,7 +156,7 @@ class ExchangeReads:
     def positions(self) -> dict[Symbol, Decimal]:
         """Signed quantity of every position that is not zero, whoever made it."""
         self._know_symbols()
-        rows = self._read("positionRisk", self._client.fapiPrivateV3GetPositionRisk, weight=5)
+        rows = self._road.ask("positionRisk", self._client.fapiPrivateV3GetPositionRisk, weight=5)
         held: dict[Symbol, Decimal] = {}
         try:
             for row in rows:
@@ -136,7 +172,7 @@ class ExchangeReads:
     def open_orders(self) -> list[RestingOrder]:
         """Every resting order of the account, whoever placed it (weight 40)."""
         self._know_symbols()
-        rows = self._read("openOrders", self._client.fapiPrivateGetOpenOrders, weight=40)
+        rows = self._road.ask("openOrders", self._client.fapiPrivateGetOpenOrders, weight=40)
         try:
             return [
                 RestingOrder(
@@ -153,10 +189,10 @@ class ExchangeReads:
 
     def time(self) -> VenueTime:
         """One question, timed: half the round trip is the error of the skew."""
-        self._read("time", self._client.fapiPublicGetTime, weight=1)  # Opens the connection.
-        before_ns, before_ms = self._clock.monotonic_ns(), self._clock.now_ms()
-        reply = self._read("time", self._client.fapiPublicGetTime, weight=1)
-        round_trip_ms = (self._clock.monotonic_ns() - before_ns) / 1e6
+        self._road.ask("time", self._client.fapiPublicGetTime, weight=1)  # Opens the connection.
+        before_ns, before_ms = self._road.clock.monotonic_ns(), self._road.clock.now_ms()
+        reply = self._road.ask("time", self._client.fapiPublicGetTime, weight=1)
+        round_trip_ms = (self._road.clock.monotonic_ns() - before_ns) / 1e6
         try:
             venue_ms = int(reply["serverTime"])
         except (TypeError, ValueError, LookupError):
@@ -172,55 +208,15 @@ class ExchangeReads:
         venue_id = str(row["symbol"])
         return self._symbols.get(venue_id, Symbol(venue_id))
 
-    def _read(self, what: str, request: Callable[[], Awaitable[Any]], *, weight: int) -> Any:
-        def once() -> Any:
-            self._wait_for_budget(what, weight)
-            try:
-                return self._runner.run(ask(what, request, timeout_seconds=self._timeout))
-            except Refused as refused:
-                if refused.code in CLOCK_CODES:
-                    self._set_clock()
-                raise
 
-        patience = Retrying(
-            stop=stop_after_attempt(self._attempts),
-            wait=wait_random_exponential(multiplier=0.25, max=8),
-            retry=retry_if_exception(_may_pass),
-            reraise=True,
-        )
-        return patience(once)
-
-    def _set_clock(self) -> None:
-        """Our timestamps are refused: from now on they are the exchange's. When it cannot be asked, the next try asks again."""
-        ticks = self._budget.venue_clock.ticks_ns
-        with contextlib.suppress(ExchangeError):
-            asked_ns = ticks()
-            reply = self._runner.run(ask("time", self._client.fapiPublicGetTime, timeout_seconds=self._timeout))
-            with reading("time"):
-                self._budget.venue_clock.measured(int(reply["serverTime"]), asked_ns, ticks())
-
-    def _wait_for_budget(self, what: str, weight: int) -> None:
-        """Let the minute pass rather than eat into the share that unwinding may need."""
-        waited = 0.0
-        while (wait_ms := self._budget.wait_ms(Priority.BACKGROUND, weight)) > 0:
-            pause = wait_ms / 1000
-            if waited + pause > _WAIT_SECONDS_MAX:
-                raise Unreachable(
-                    f"{what}: this address's request budget at the exchange is used up, or it is banned; try again in {pause:.0f} s"
-                )
-            time.sleep(pause)
-            waited += pause
+def _onboard_ms(row: Mapping[str, Any]) -> int | None:
+    told = str(row.get("onboardDate", ""))
+    return int(told) if told.isascii() and told.isdigit() else None
 
 
-async def _made(settings: Settings, budget: Budget) -> Any:
-    """Inside the loop, because ccxt binds its session to the running one."""
-    return make_client(settings, budget)
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, OutcomeUnknown | Refused):
-        return error.code in _PASSING_CODES
-    return isinstance(error, Unreachable)
+def _sector(row: Mapping[str, Any]) -> str | None:
+    told = row.get("underlyingSubType")
+    return str(told[0]) if isinstance(told, list) and told else None
 
 
 def _klines_weight(limit: int) -> int:

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from paper.market import Market
 from paper.markets import SyntheticMarket
 from paper.server import PaperExchange
 
@@ -24,10 +26,10 @@ def write_project(folder: Path, rest_url: str, pairs: list[dict[str, Any]] | Non
 
 
 class ExchangeThread:
-    """Serves a synthetic market until stopped; counts nothing, changes nothing."""
+    """Serves a market until stopped, a synthetic one unless told otherwise; counts nothing, changes nothing."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, make_market: Callable[[], Market] | None = None) -> None:
+        self._make_market = make_market or (lambda: SyntheticMarket(seed=seed))
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self.rest_url = ""
@@ -38,7 +40,7 @@ class ExchangeThread:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with PaperExchange(SyntheticMarket(seed=self._seed)) as exchange:
+        async with PaperExchange(self._make_market()) as exchange:
             self.rest_url = exchange.rest_url
             self._ready.set()
             await self._stop.wait()
