@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from domain.errors import ConfigError, ExchangeError
 from domain.symbols import Symbol
-from flows.jobs.exchange_reads import FUNDINGS_PER_REQUEST_MAX, KLINES_PER_REQUEST_MAX, ExchangeReads
+from flows.jobs.exchange_reads import FUNDINGS_PER_REQUEST_MAX, KLINES_PER_REQUEST, ExchangeReads
 from flows.progress import Bar
 from runner.config import Settings
 from storage import market
@@ -137,7 +137,7 @@ class _Bars:
         if newest is not None:
             since = 0 if self.end_ms is None else (self.end_ms - newest) // self._step_ms
             wanted = min(wanted, max(0, since) + _NEWEST)
-        return max(2, min(wanted, KLINES_PER_REQUEST_MAX))
+        return max(2, min(wanted, KLINES_PER_REQUEST))
 
     def _complete(self, symbol: Symbol, page: Sequence[Kline], start_ms: int, end_ms: int) -> int:
         first_ms = min(start_ms - self._step_ms, page[0].open_ms)
@@ -164,7 +164,7 @@ class _Bars:
             start_ms -= self._step_ms
         count = 0
         while end_ms > start_ms:
-            limit = min(KLINES_PER_REQUEST_MAX, (end_ms - start_ms) // self._step_ms)
+            limit = min(KLINES_PER_REQUEST, (end_ms - start_ms) // self._step_ms)
             page = self._reads.klines(symbol, self._timeframe, limit=limit, end_ms=end_ms - 1)
             page = [bar for bar in page if bar.open_ms < end_ms]
             if not page:

@@ -17,7 +17,8 @@ from runner.exchange.rules import instrument_of
 from runner.exchange.wire import Unreadable, decimal_of
 from storage.market import FundingRate, Kline
 
-KLINES_PER_REQUEST_MAX = 1500
+KLINES_PER_REQUEST = 499
+"""The exchange gives 1,500 at most. So many weigh 2, the most bars for a unit of weight; and weight is what a universe waits for."""
 FUNDINGS_PER_REQUEST_MAX = 1000
 ATTEMPTS = 4
 PATIENCE_SECONDS = 90.0

@@ -177,7 +177,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(
     """kill -9 between two pages of three symbols. What was stored by then is never handed out again."""
     counted.seconds = 0.02
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "config.json"), *NAMES])
-    while len(counted.questions) < 14 and child.poll() is None:
+    while len(counted.questions) < 20 and child.poll() is None:
         time.sleep(0.005)
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL, "it was over before it could be killed"
@@ -187,7 +187,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(
         for name, symbol in zip(NAMES, SYMBOLS, strict=True)
         for time_ms in market.read_klines(root, symbol, "1m", 0, counted.now_ms())["open_ms"].tolist()
     }
-    assert len(stored) > 5_000
+    assert len(stored) > 3_000
     counted.questions.clear()
     found = fetch(settings, 14_000, "1m")
     assert found.failures == {}
