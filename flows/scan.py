@@ -39,5 +39,9 @@ def scan(
     summary = work.summary_of(found)
     if not found.tested:
         return Failed(message=f"no pair could be tested: {summary}")
-    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(found, rows_max=rows), description=summary)
+    excluded = work.excluded_lines(found)
+    for line in excluded:
+        say(line)
+    description = "\n\n".join([summary, *excluded])
+    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(found, rows_max=rows), description=description)
     return Completed(message=summary)

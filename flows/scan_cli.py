@@ -43,6 +43,22 @@ from flows.cli import AS_JSON, DONE, FAILED, rules_of, say, show, speaking, with
 @click.option("--pairs-per-symbol-max", type=int, default=None, help="Most kept pairs of a symbol.  [default: 3]")
 @click.option("--pairs-max", type=int, default=None, help="Most kept pairs.  [default: 20]")
 @click.option("--quote-volume-usd-per-day-min", type=float, default=None, help="Only symbols that trade as much.")
+@click.option("--age-days-min", type=float, default=None, help="Only symbols that were listed so long ago.")
+@click.option(
+    "--funding-bps-per-day-max",
+    type=float,
+    default=None,
+    help="Only symbols whose funding of no day was further from 0.",
+)
+@click.option("--same-sector", is_flag=True, help="Only pairs within one sector, as the exchange names it.")
+@click.option(
+    "--sectors",
+    "sectors_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="FILE",
+    help="Sectors of your own, before the exchange's: a JSON object of symbol to word.",
+)
 @click.option(
     "--prices",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -66,6 +82,7 @@ def scan(
     symbols: tuple[str, ...],
     prices: Path | None,
     output: Path | None,
+    sectors_path: Path | None,
     top: int,
     as_json: bool,
     **given: Any,
@@ -74,11 +91,15 @@ def scan(
 
     Never writes the pairs file: what it finds is a candidate, not a trade.
     """
+    from domain.statistics.prefilter import SymbolFacts  # noqa: PLC0415
     from flows.jobs import scan as work  # noqa: PLC0415
     from flows.jobs.prices import read_prices  # noqa: PLC0415
+    from flows.jobs.universe_rules import read_sectors  # noqa: PLC0415
     from flows.progress import Bar  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
+    if sectors_path is not None:
+        given["sectors"] = read_sectors(sectors_path)
     if prices is not None:
         # A file is a study: all of its bars, and the symbols that ended before it does.
         given["holdout_share"] = given["holdout_share"] or 0.0
@@ -88,9 +109,10 @@ def scan(
         work.check_output(output)
     with Bar("pairs", say) as bar:
         if prices is not None:
-            if rules.quote_volume_usd_per_day_min is not None:
-                raise ConfigError("--quote-volume-usd-per-day-min needs the exchange's candles; a FILE has only closes")
-            found = work.scan(read_prices(prices), rules.options, progress=bar)
+            if rules.needs_the_exchange is not None:
+                raise ConfigError(f"{rules.needs_the_exchange} needs the exchange's word; a FILE has only closes")
+            facts = {symbol: SymbolFacts(sector=sector) for symbol, sector in rules.sectors.items()}
+            found = work.scan(read_prices(prices), rules.options, facts=facts, progress=bar)
         else:
             from flows.jobs.universe import gather  # noqa: PLC0415
 
@@ -98,5 +120,7 @@ def scan(
             found = work.scan(universe.panel, rules.options, facts=universe.facts, progress=bar)
     if output is not None:
         work.write_directions(output, found.result)
+    for line in work.excluded_lines(found):
+        say(line)
     show(work.table_of(found, rows_max=top), title="Best pairs", as_json=as_json, summary=work.summary_of(found))
     return DONE if found.tested else FAILED

@@ -53,6 +53,7 @@ class Listing:
     funding_interval_hours: int
     status: str  # TRADING, SETTLING, CLOSE, ...
     brackets: tuple[LeverageBracket, ...]
+    sectors: tuple[str, ...] = ()  # `underlyingSubType`.
     delivery_ms: int = NO_DELIVERY_MS  # Wall clock; changed when a delisting is announced.
 
 

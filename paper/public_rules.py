@@ -55,7 +55,7 @@ def _symbol(listing: Listing) -> dict[str, object]:
         "baseAssetPrecision": 8,
         "quotePrecision": 8,
         "underlyingType": "COIN",
-        "underlyingSubType": [],
+        "underlyingSubType": list(listing.sectors),
         "triggerProtect": "0.0500",
         "liquidationFee": "0.012500",
         "marketTakeBound": f"{listing.market_take_bound:f}",

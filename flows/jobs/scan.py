@@ -9,26 +9,25 @@ from typing import Any, Literal
 
 import duckdb
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from domain.errors import ConfigError
 from domain.statistics.engle_granger import Criterion, Method, Progress
 from domain.statistics.fdr import Correction
 from domain.statistics.gates import REASONS, Costs, Gates
 from domain.statistics.panel import PricePanel, Space
-from domain.statistics.prefilter import Prefilter, SymbolFacts
+from domain.statistics.prefilter import SymbolFacts
 from domain.statistics.scan import ScanOptions, ScanResult
 from domain.statistics.scan import scan as scan_panel
 from domain.statistics.status import STATUSES, Fitness, PairStatus
 from flows.jobs.cointegration import confirm_tests
+from flows.jobs.universe_rules import UniverseRules
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".json")
 
 
-class ScanRules(BaseModel):
+class ScanRules(UniverseRules):
     """What is looked at, for how long back, how it is tested, and what a pair must show to be kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     symbols: list[str] = Field(
         default_factory=list, description="Contracts to pair up, as BASE/USDT. Empty: what the exchange lists."
@@ -65,9 +64,6 @@ class ScanRules(BaseModel):
     min_edge_ratio: float = Field(default=1, ge=0, description="Reversion of a half-life over its costs; 0: off.")
     pairs_per_symbol_max: int = Field(default=3, ge=1, description="Most kept pairs that share a symbol.")
     pairs_max: int = Field(default=20, ge=1, description="Most kept pairs.")
-    quote_volume_usd_per_day_min: float | None = Field(
-        default=None, ge=0, description="Symbols that trade less are not looked at; empty: off."
-    )
 
     @property
     def options(self) -> ScanOptions:
@@ -102,7 +98,7 @@ class ScanRules(BaseModel):
                 pairs_per_symbol_max=self.pairs_per_symbol_max,
                 pairs_max=self.pairs_max,
             ),
-            prefilter=Prefilter(quote_volume_usd_per_day_min=self.quote_volume_usd_per_day_min),
+            prefilter=self.prefilter,
         )
 
 
@@ -172,6 +168,12 @@ def table_of(found: Scan, *, rows_max: int) -> list[dict[str, Any]]:
     return rows
 
 
+def excluded_lines(found: Scan, *, most: int = 20) -> list[str]:
+    """Which symbols were not looked at, and why; a line each, and one for those that are too many."""
+    lines = [f"left out: {symbol}: {reason}" for symbol, reason in sorted(found.result.excluded_symbols.items())]
+    return lines if len(lines) <= most else [*lines[:most], f"left out: {len(lines) - most} more"]
+
+
 def _notes(result: ScanResult) -> dict[tuple[int, int], str]:
     """The refusals of the gates, with their facts."""
     return {
@@ -212,6 +214,10 @@ def write_directions(path: Path, result: ScanResult) -> int:
     statuses = {"place": np.arange(len(STATUSES)), "name": np.array([str(word) for word in STATUSES], dtype=object)}
     reasons = {"place": np.arange(len(REASONS)), "name": np.array([str(word) for word in REASONS], dtype=object)}
     notes = _notes(result)
+    left_out = {
+        "name": np.array(list(result.excluded_symbols), dtype=object),
+        "why": np.array(list(result.excluded_symbols.values()), dtype=object),
+    }
     noted = {
         "y": np.array([y for y, _ in notes], dtype=np.int64),
         "x": np.array([x for _, x in notes], dtype=np.int64),
@@ -225,6 +231,7 @@ def write_directions(path: Path, result: ScanResult) -> int:
         with duckdb.connect(config={"threads": 1}) as connection:
             for name, table in {
                 "rows": rows, "names": names, "statuses": statuses, "reasons": reasons, "noted": noted,
+                "left_out": left_out,
             }.items():  # fmt: skip
                 connection.register(name, table)
             connection.execute(f"COPY ({_DIRECTIONS}) TO '{str(beside).replace(chr(39), chr(39) * 2)}' (FORMAT {kind})")
@@ -244,10 +251,17 @@ SELECT y.name AS y, x.name AS x, rows.n, {_number("hedge_ratio")}, {_number("int
     CASE WHEN rows.lag < 0 THEN NULL ELSE rows.lag END AS lag, {_number("t_stat")}, {_number("p_value")},
     {_number("q_value")}, {_number("half_life")}, {_number("hurst")}, {_number("johansen_trace")},
     statuses.name AS status, reasons.name = 'kept' AS kept,
-    coalesce(noted.note, CASE WHEN reasons.name = 'not_ranked' THEN statuses.name ELSE reasons.name END) AS reason
+    CASE
+        WHEN noted.note IS NOT NULL THEN noted.note
+        WHEN statuses.name = 'excluded'
+        THEN 'excluded: ' || coalesce(y.name || ': ' || y_out.why, x.name || ': ' || x_out.why, 'not the same sector')
+        WHEN reasons.name = 'not_ranked' THEN statuses.name
+        ELSE reasons.name
+    END AS reason
 FROM (SELECT *, row_number() OVER () AS number FROM rows) AS rows
 JOIN names AS y ON y.place = rows.y JOIN names AS x ON x.place = rows.x
 JOIN statuses ON statuses.place = rows.status JOIN reasons ON reasons.place = rows.reason
+LEFT JOIN left_out AS y_out ON y_out.name = y.name LEFT JOIN left_out AS x_out ON x_out.name = x.name
 LEFT JOIN noted ON noted.y = rows.y AND noted.x = rows.x
 ORDER BY rows.number
 """  # noqa: S608 - names of our own.
@@ -267,8 +281,9 @@ def summary_of(found: Scan) -> str:
     gates = result.options.gates
     formation = f"{result.formation_bars} bars" + (f", {result.holdout_bars} held out" if result.holdout_bars else "")
     passed = len(result.survivors)
+    filtered = f"; {len(result.excluded_symbols)} symbols left out beforehand" if result.excluded_symbols else ""
     return (
         f"{count * (count - 1)} directions of {count} symbols over {formation} in {found.seconds:.1f} s: {result.family} ranked,"
         f" {passed} pairs with q ≤ {gates.q_max:g} ({str(gates.correction).upper()} over all of them), {len(result.kept)} kept;"
-        f" not ranked: {told}"
+        f" not ranked: {told}{filtered}"
     )

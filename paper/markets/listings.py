@@ -5,7 +5,8 @@ from decimal import Decimal
 
 from paper.market import LeverageBracket, Listing
 
-_ONBOARD_MS = 1_569_398_400_000
+_ONBOARD_DAY = 18_164  # Of contracts that nobody knows: 2019-09-25.
+_DAY_MS = 86_400_000
 
 # Tick, step, min notional: reference sheet, table 3.3. Price levels are plausible, not quotes.
 _RULES: tuple[tuple[str, str, str, str, float], ...] = (
@@ -102,6 +103,35 @@ _QUANTITY_MAX: dict[str, tuple[str, str]] = {"BTCUSDT": ("1000", "120"), "ETHUSD
 _FUNDING_HOURS: dict[str, int] = {"1000CATUSDT": 4, "1MBABYDOGEUSDT": 4}
 FUNDING_HOURS_DEFAULT = 8
 _STEP_USD_MIN = 0.05
+# What the exchange calls the coin, and the day since 1970 on which the contract was listed; plausible, like the prices.
+_ABOUT: dict[str, tuple[str, int]] = {
+    "BTCUSDT": ("PoW", 18_147),
+    "ETHUSDT": ("Layer-1", 18_227),
+    "SOLUSDT": ("Layer-1", 18_519),
+    "XRPUSDT": ("Payment", 18_267),
+    "BNBUSDT": ("Layer-1", 18_302),
+    "DOGEUSDT": ("Meme", 18_453),
+    "ADAUSDT": ("Layer-1", 18_292),
+    "LINKUSDT": ("Infrastructure", 18_278),
+    "AVAXUSDT": ("Layer-1", 18_527),
+    "LTCUSDT": ("PoW", 18_270),
+    "BCHUSDT": ("PoW", 18_243),
+    "1000PEPEUSDT": ("Meme", 19_482),
+    "1000SHIBUSDT": ("Meme", 18_757),
+    "SUIUSDT": ("Layer-1", 19_480),
+    "WIFUSDT": ("Meme", 19_740),
+    "ARBUSDT": ("Layer-2", 19_439),
+    "OPUSDT": ("Layer-2", 19_144),
+    "NEARUSDT": ("Layer-1", 18_549),
+    "TRXUSDT": ("Layer-1", 18_276),
+    "HYPEUSDT": ("DeFi", 20_238),
+    "1000FLOKIUSDT": ("Meme", 19_482),
+    "1000BONKUSDT": ("Meme", 19_683),
+    "1000SATSUSDT": ("Meme", 19_703),
+    "1000000MOGUSDT": ("Meme", 20_047),
+    "1000CATUSDT": ("Meme", 20_073),
+    "1MBABYDOGEUSDT": ("Meme", 19_989),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +174,7 @@ def make_listing(symbol: str, *, tick: Decimal, step: Decimal, notional_min: Dec
     else:
         quantity_max = _rounded_up(20_000_000 / price, step)
         market_quantity_max = _rounded_up(2_000_000 / price, step)
+    sector, onboard_day = _ABOUT.get(symbol, (None, _ONBOARD_DAY))
     return Listing(
         symbol=symbol,
         base_asset=symbol.removesuffix("USDT"),
@@ -162,10 +193,11 @@ def make_listing(symbol: str, *, tick: Decimal, step: Decimal, notional_min: Dec
         price_precision=max(_digits(tick), 2),
         quantity_precision=_digits(step),
         open_orders_max=200,
-        onboard_ms=_ONBOARD_MS,
+        onboard_ms=onboard_day * _DAY_MS,
         funding_interval_hours=_FUNDING_HOURS.get(symbol, FUNDING_HOURS_DEFAULT),
         status="TRADING",
         brackets=_brackets(_LADDERS.get(symbol, _MID)),
+        sectors=() if sector is None else (sector,),
     )
 
 

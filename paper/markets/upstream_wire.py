@@ -40,6 +40,7 @@ class Contract(msgspec.Struct, rename="camel"):
     quantity_precision: int
     filters: list[Filter]
     market_take_bound: Decimal = Decimal("0.05")
+    underlying_sub_type: list[str] = []
 
 
 class ExchangeInfo(msgspec.Struct):
@@ -179,6 +180,7 @@ def listing_of(contract: Contract, *, price: float, funding_hours: int) -> Listi
         price_precision=contract.price_precision,
         quantity_precision=contract.quantity_precision,
         onboard_ms=contract.onboard_date,
+        sectors=tuple(contract.underlying_sub_type),
         funding_interval_hours=funding_hours,
         status=contract.status,
     )

@@ -1,0 +1,62 @@
+"""Which symbols and pairs are looked at at all: economic reasons, fixed before any p-value is seen."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.errors import ConfigError
+from domain.statistics.prefilter import Prefilter
+
+
+class UniverseRules(BaseModel):
+    """Prefilters. Each is off until it is given; what is not known of a symbol does not let it pass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    quote_volume_usd_per_day_min: float | None = Field(
+        default=None, ge=0, description="Symbols that trade less are not looked at; empty: off."
+    )
+    age_days_min: float | None = Field(
+        default=None, ge=0, description="Symbols listed for a shorter time are not looked at; empty: off."
+    )
+    funding_bps_per_day_max: float | None = Field(
+        default=None,
+        ge=0,
+        description="Symbols whose funding of any day of the window was further from 0 are not looked at; empty: off.",
+    )
+    same_sector: bool = Field(default=False, description="Only pairs within one sector are looked at.")
+    sectors: dict[str, str] = Field(
+        default_factory=dict, description="Sectors of symbols, BASE/USDT to a word, before what the exchange says."
+    )
+
+    @property
+    def prefilter(self) -> Prefilter:
+        return Prefilter(
+            quote_volume_usd_per_day_min=self.quote_volume_usd_per_day_min,
+            age_days_min=self.age_days_min,
+            funding_bps_per_day_max=self.funding_bps_per_day_max,
+            same_sector=self.same_sector,
+        )
+
+    @property
+    def needs_the_exchange(self) -> str | None:
+        """The first rule that a file of closes cannot answer, as an option of the command."""
+        for name in ("quote_volume_usd_per_day_min", "age_days_min", "funding_bps_per_day_max"):
+            if getattr(self, name) is not None:
+                return "--" + name.replace("_", "-")
+        return None
+
+
+def read_sectors(path: Path) -> dict[str, str]:
+    """A JSON object from symbol to sector. Raises: ConfigError, one line."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise ConfigError(f"--sectors {path}: cannot be read ({problem.strerror})") from None
+    except ValueError as problem:
+        raise ConfigError(f"--sectors {path}: not JSON ({problem})") from None
+    if not isinstance(found, Mapping) or not all(isinstance(word, str) and word for word in found.values()):
+        raise ConfigError(f'--sectors {path}: need one object of symbol to sector, {{"LTC/USDT": "PoW"}}')
+    return dict(found)
