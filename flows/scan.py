@@ -1,5 +1,6 @@
 """The `scan` flow: ad hoc, cointegrated pairs among all symbols. It proposes; it never writes the pairs file."""
 
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from prefect import flow
@@ -8,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from flows.fan_out import FanOut, spread_over
 from flows.jobs import scan as work
 from flows.jobs.scan import ScanRules
 from flows.jobs.universe import gather
@@ -22,6 +24,7 @@ ARTIFACT_KEY = "scan"
 def scan(
     rules: ScanRules = ScanRules(),  # noqa: B008 - frozen; the form's defaults.
     rows: Annotated[int, Field(ge=1, le=5000)] = 200,
+    fan_out: FanOut = FanOut(),  # noqa: B008
     config_file: ConfigFile = "config.json",
 ) -> State[Any]:
     """Test every pair of a universe in both directions, correct for the number of tests, say what passes the gates, best first.
@@ -29,13 +32,17 @@ def scan(
     Args:
         rules: What is looked at, for how long back, how it is tested, and what a pair must show to be kept.
         rows: Rows of the artifact, best first.
+        fan_out: Who does the testing, for universes that are too large for one process.
         config_file: The configuration, relative to the project folder.
     """
     config, _ = files(config_file, "")
     say = sayer()
     universe = gather(load_settings(config), rules, say=say)
-    with Bar("pairs", say) as bar:
-        found = work.scan(universe.panel, rules.options, facts=universe.facts, progress=bar)
+    batches = fan_out.batches_for(len(universe.panel.symbols))
+    with ExitStack() as stack:
+        bar = stack.enter_context(Bar("pairs", say))
+        spread = spread_over(stack.enter_context(fan_out.open_runner()), batches) if batches > 1 else None
+        found = work.scan(universe.panel, rules.options, facts=universe.facts, progress=bar, spread=spread)
     summary = work.summary_of(found)
     if not found.tested:
         return Failed(message=f"no pair could be tested: {summary}")

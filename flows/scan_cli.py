@@ -54,21 +54,21 @@ from flows.cli import AS_JSON, DONE, FAILED, rules_of, say, show, speaking, with
 @click.option(
     "--sectors",
     "sectors_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),  # What is wrong with it is told in one line of our own.
     default=None,
     metavar="FILE",
     help="Sectors of your own, before the exchange's: a JSON object of symbol to word.",
 )
 @click.option(
     "--prices",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),  # What is wrong with it is told in one line of our own.
     default=None,
     metavar="FILE",
     help="Scan this .parquet or .csv instead of the exchange: long (symbol, ts, close) or wide.",
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),  # What is wrong with it is told in one line of our own.
     default=None,
     metavar="FILE",
     help="Every direction to this .parquet, .csv or .json file.",

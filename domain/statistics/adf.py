@@ -23,7 +23,7 @@ from domain.statistics.compiled import compiled
 Floats = NDArray[np.float64]
 
 FIXED, AIC, BIC, T_STAT = 0, 1, 2, 3
-LANES = 64
+LANES = 32
 HURST_LAGS = (1, 2, 4, 8, 16)
 WINDOW_MIN = 16
 """The autocovariances reach at least this far, because the Hurst exponent looks 16 bars ahead."""

@@ -10,6 +10,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # Sums may be reordered, so that they fill vector registers; NaN and infinity keep their meaning.
 _FASTMATH = {"contract", "reassoc", "nsz"}
+# Without the interpreter's lock: a scan on several threads runs on as many cores.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": _FASTMATH, "nogil": True}
 _fingerprints: dict[int, str] = {}
 
 
@@ -21,11 +23,10 @@ def compiled(function: _Function) -> _Function:
     """
     fingerprint = _fingerprint(function)
     function.__qualname__ = f"{function.__qualname__}-{fingerprint}"
-    options: dict[str, Any] = {"error_model": "numpy", "fastmath": _FASTMATH}
     try:
-        machine = njit(cache=True, **options)(function)
+        machine = njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # A read-only installation without a home folder: slower to start, never wrong.
-        machine = njit(**options)(function)
+        machine = njit(**_OPTIONS)(function)
     _fingerprints[id(machine)] = fingerprint
     return machine  # type: ignore[no-any-return]
 
@@ -37,5 +38,5 @@ def _fingerprint(function: Callable[..., Any]) -> str:
     for name in code.co_names:
         value = function.__globals__.get(name)
         used.append(_fingerprints.get(id(value)) or (repr(value) if isinstance(value, int | float | tuple) else name))
-    text = repr((code.co_code.hex(), code.co_consts, code.co_varnames, used))
+    text = repr((code.co_code.hex(), code.co_consts, code.co_varnames, used, sorted(_FASTMATH), _OPTIONS["nogil"]))
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -6,27 +6,31 @@ grow with the number of pairs.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.statistics import adf, fitness, johansen
+from domain.statistics import adf, fitness
 from domain.statistics.adf import Floats
-from domain.statistics.blocks import solve_together
+from domain.statistics.batches import Batch, Piece, reach, solve, solve_singly, strips_of_block
+from domain.statistics.blocks import Places, Tile
 from domain.statistics.mackinnon import COINTEGRATION, UNIT_ROOT, p_values
 from domain.statistics.orthogonal import solve_orthogonal
 from domain.statistics.panel import PricePanel, Space
 from domain.statistics.spreads import Findings, findings_of, series_of, solve_each
 from domain.statistics.status import CODES, Fitness, PairStatus
 
-Places = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 """Called now and then with (pairs done, pairs in all)."""
+Spread = Callable[[Batch], Iterable[Piece]]
+"""Somebody else who solves a batch: cut into smaller ones, elsewhere, in any order."""
 COLLINEAR_MAX = 100 * math.sqrt(float(np.finfo(np.float64).eps))
 """statsmodels' own limit: with less than this share unexplained (1 - R²) a pair is collinear, and it answers −inf."""
+PRICE_MAX = 1e50
+"""A price above it, or below its inverse, is no price: infinite, zero and negative ones among them."""
 HALF_LIFE_BARS_MIN = 0.1
 """A residual that forgets within the bar: its half-life cannot be told any better, and must be above 0."""
 _OK, _UNUSABLE, _EXCLUDED = CODES[PairStatus.OK], CODES[PairStatus.UNUSABLE], CODES[PairStatus.EXCLUDED]
@@ -34,7 +38,6 @@ _STATIONARY = CODES[PairStatus.STATIONARY_LEG]
 _PENDING = -1
 _BARS_MIN = 40
 _TOGETHER_MIN = 64  # Fewer pairs than this on the same bars are not worth a matrix product.
-_PAIRS_BEFORE_PROGRESS = 4096
 
 
 class Criterion(StrEnum):
@@ -92,10 +95,11 @@ def examine_pairs(
     *,
     excluded: NDArray[np.bool_] | None = None,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> PairTests:
     """Test every pair both ways. Never raises for prices: the status says what is wrong with them.
 
-    `excluded` [y, x] names pairs that are not to be looked at.
+    `excluded` [y, x] names pairs that are not to be looked at. `spread`: who solves it instead of this process alone.
     """
     options = options or Method()
     # What the arithmetic itself needs, whatever is asked for: more bars than a lag search has columns, and than its edges are long.
@@ -108,15 +112,13 @@ def examine_pairs(
         _judge_block(sheet, left, right, options.fitness)
     pairs = np.argwhere(np.triu(sheet.status == _PENDING, 1))
     _judge_singly(sheet, pairs, options.fitness)
-    for left, right in blocks:
-        _solve_block(sheet, left, right, options, report)
-    pairs = pairs[sheet.is_tested(pairs)]
-    for start in range(0, len(pairs), _PAIRS_BEFORE_PROGRESS):
-        some = pairs[start : start + _PAIRS_BEFORE_PROGRESS]
-        _solve_singly(sheet, np.concatenate((some, some[:, ::-1])), options)
-        report(len(some))
-    _solve_with_care(sheet, options)
-    return _finished(sheet)
+    whole = _batch(sheet, blocks, pairs[sheet.is_tested(pairs)], options)
+    # Prices whose squares are no numbers any more end in NaN, and that in a status.
+    with np.errstate(all="ignore"):
+        for piece in solve(whole) if spread is None else spread(whole):
+            report(_take(sheet, piece))
+        _solve_with_care(sheet, whole)
+        return _finished(sheet)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +147,8 @@ def _sheet(panel: PricePanel, options: Method, excluded: NDArray[np.bool_] | Non
     prices = np.ascontiguousarray(panel.prices.T, dtype=np.float64)
     with np.errstate(all="ignore"):
         values = np.log(prices) if options.space is Space.LOGS else prices
-        unusable = (np.isinf(prices) | (prices <= 0)).any(axis=1)
+        # Beyond this the squares of a pair's numbers would leave what a double can say.
+        unusable = ((prices < 1 / PRICE_MAX) | (prices > PRICE_MAX)).any(axis=1)
     status = np.full((count, count), _PENDING, dtype=np.int8)
     status[unusable, :] = status[:, unusable] = _UNUSABLE
     if excluded is not None:
@@ -158,7 +161,7 @@ def _sheet(panel: PricePanel, options: Method, excluded: NDArray[np.bool_] | Non
         present=np.isfinite(prices),
         status=status,
         bars=np.zeros((count, count), dtype=np.int32),
-        found=findings_of(count),
+        found=findings_of(count, count),
         trace=np.full((count, count), np.nan),
     )
 
@@ -245,60 +248,60 @@ def _steps(fit: Fitness) -> float:
 def _leg_p_values(sheet: _Sheet, pairs: NDArray[np.int64]) -> Floats:
     """The ADF p-value of the first of each pair over the bars of both."""
     found = series_of(len(pairs))
-    room = adf.lanes_of(*_reach(sheet, None), 1)
+    room = adf.lanes_of(*reach(sheet.values.shape[1], None), 1)
     solve_each(room, sheet.values, sheet.present, np.ascontiguousarray(pairs), -1, adf.AIC, 1, found)
     return p_values(found.t_stat, UNIT_ROOT)
 
 
-def _reach(sheet: _Sheet, lags_max: int | None) -> tuple[int, int]:
-    """The largest window and number of lags that any pair of the sheet can ask for."""
-    lags = adf.schwert(sheet.values.shape[1], 0) if lags_max is None else lags_max
-    lags = max(lags, adf.WINDOW_MIN)
-    return lags, lags
+def _batch(sheet: _Sheet, blocks: list[tuple[Places, Places]], pairs: Places, options: Method) -> Batch:
+    """All that is to be solved."""
+    open_blocks = []
+    for left, right in blocks:
+        is_open = np.isin(sheet.status[np.ix_(left, right)], (_OK, _STATIONARY))
+        ours, theirs = left[is_open.any(axis=1)], right[is_open.any(axis=0)]
+        if not len(ours):
+            continue
+        if left is right:
+            ours = theirs = np.union1d(ours, theirs)
+        open_blocks.append(strips_of_block(ours, theirs))
+    return Batch(
+        values=sheet.values,
+        criterion=_CRITERIA[options.criterion],
+        lags_max=options.lags_max,
+        blocks=tuple(open_blocks),
+        pairs=pairs,
+    )
 
 
-def _solve_block(sheet: _Sheet, left: Places, right: Places, options: Method, report: Callable[[int], None]) -> None:
-    is_open = np.isin(sheet.status[np.ix_(left, right)], (_OK, _STATIONARY))
-    ours, theirs = left[is_open.any(axis=1)], right[is_open.any(axis=0)]
-    if not len(ours):
-        return
-    if left is right:
-        ours = theirs = np.union1d(ours, theirs)
-    rows = np.flatnonzero(sheet.present[left[0]] & sheet.present[right[0]])
-    lags_max = adf.schwert(len(rows), 0) if options.lags_max is None else options.lags_max
-    search = adf.Search(max(lags_max, adf.WINDOW_MIN), lags_max, _CRITERIA[options.criterion], 0)
-    for done in solve_together(sheet.values, rows, (ours, theirs), search, sheet.found, sheet.trace):
-        report(done)
-
-
-def _solve_singly(sheet: _Sheet, pairs: NDArray[np.int64], options: Method) -> None:
-    """The exact path for these directions, and Johansen's trace."""
-    asked = -1 if options.lags_max is None else options.lags_max
-    found = series_of(len(pairs))
-    room = adf.lanes_of(*_reach(sheet, options.lags_max), 1)
-    solve_each(room, sheet.values, sheet.present, pairs, asked, _CRITERIA[options.criterion], 0, found)
+def _take(sheet: _Sheet, piece: Piece) -> int:
+    """Put what was found in its place; returns how many pairs it was."""
+    if isinstance(piece, Tile):
+        i, j = np.nonzero(piece.fits)
+        left, right = piece.left[i], piece.right[j]
+        for name in Findings._fields:
+            whole, tile = getattr(sheet.found, name), getattr(piece.found, name)
+            whole[right, left], whole[left, right] = tile[0, i, j], tile[1, i, j]
+        sheet.trace[left, right] = sheet.trace[right, left] = piece.trace[i, j]
+        return len(i)
+    at = tuple(piece.directions.T)
     for name in Findings._fields:
-        getattr(sheet.found, name)[tuple(pairs.T)] = getattr(found, name)
-    # Both directions have the one trace, so it is computed once.
-    pairs = np.unique(np.sort(pairs, axis=1), axis=0)
-    moments, count = np.empty((johansen.MOMENTS, len(pairs))), np.empty(len(pairs))
-    slopes = sheet.found.hedge_ratio[tuple(pairs.T)]
-    johansen.moments_each(sheet.values, sheet.present, pairs, slopes, moments, count)
-    trace = np.empty(len(pairs))
-    johansen.traces(moments, count, trace)
-    sheet.trace[tuple(pairs.T)] = sheet.trace[tuple(pairs[:, ::-1].T)] = trace
+        getattr(sheet.found, name)[at] = getattr(piece.found, name)
+    sheet.trace[at] = piece.trace
+    sheet.trace[at[::-1]] = piece.trace
+    return len(piece.directions) // 2
 
 
-def _solve_with_care(sheet: _Sheet, options: Method) -> None:
+def _solve_with_care(sheet: _Sheet, whole: Batch) -> None:
     """What lost digits in the products is solved from its series; what loses them there too, by an orthogonal factor."""
     tested = np.isin(sheet.status, (_OK, _STATIONARY))
-    pairs = np.argwhere(tested & ~_is_sound(sheet.found))
-    _solve_singly(sheet, pairs, options)
+    unsound = np.argwhere(tested & ~_is_sound(sheet.found))
+    if len(unsound):
+        _take(sheet, solve_singly(whole, unsound))
     collinear = sheet.found.unexplained <= COLLINEAR_MAX
     for y, x in np.argwhere(tested & ~collinear & ~_is_sound(sheet.found)):
         together = sheet.present[y] & sheet.present[x]
         spread = sheet.values[y, together] - sheet.found.hedge_ratio[y, x] * sheet.values[x, together]
-        t_stat, lag = solve_orthogonal(spread - spread.mean(), _CRITERIA[options.criterion], options.lags_max)
+        t_stat, lag = solve_orthogonal(spread - spread.mean(), whole.criterion, whole.lags_max)
         sheet.found.t_stat[y, x], sheet.found.lag[y, x] = t_stat, lag
 
 

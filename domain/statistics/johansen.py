@@ -53,14 +53,17 @@ def traces(moments: Floats, count: Floats, out: Floats) -> None:
         out[at] = -count[at] * math.log1p((g_aa * g_bb - g_ab * g_ab) / volume - share)
 
 
-def tile_moments(x: Floats, left: slice, right: slice, steps: Floats, lagged: Floats, levels: Floats) -> Floats:
-    """The moments (MOMENTS, left, right) of all pairs of a tile, `x` (n, symbols) centred.
+def tile_moments(
+    x: Floats, d: Floats, own: Floats, tile: tuple[slice, slice], products: tuple[Floats, Floats, Floats]
+) -> Floats:
+    """The moments (MOMENTS, left, right) of all pairs of a tile; `x` (n, symbols) centred, `d` its steps, `own` their moments.
 
-    `steps` Σ d_i d_j and `lagged` Σ d_i,t d_j,t-1 + d_i,t-1 d_j,t over t = 1 … m-1, `levels` Σ x_i x_j over all bars.
+    `products`: Σ d_i d_j and Σ d_i,t d_j,t-1 + d_i,t-1 d_j,t over t = 1 … m-1, and Σ x_i x_j over all bars.
     """
-    a, b = x[:, left], x[:, right]
-    d_a, d_b = np.diff(a, axis=0), np.diff(b, axis=0)
-    m = len(d_a)
+    left, right = tile
+    steps, lagged, levels = products
+    a, b, d_a, d_b = x[:, left], x[:, right], d[:, left], d[:, right]
+    m = len(d)
     count = m - 1
     lag_ab = d_a[1:].T @ d_b[:-1]
     mixed = a[1:m].T @ d_b[1:]
@@ -72,10 +75,10 @@ def tile_moments(x: Floats, left: slice, right: slice, steps: Floats, lagged: Fl
     mixed_ba = np.outer(a[-1], b[-1]) - np.outer(a[1], b[1]) - mixed - steps
     before_ab = mixed + np.outer(a[0], d_b[0]) - np.outer(a[m - 1], d_b[-1]) + vv
     before_ba = mixed_ba + np.outer(d_a[0], b[0]) - np.outer(d_a[-1], b[m - 1]) + vv
-    mean_u_a, mean_u_b = d_a[1:].mean(axis=0), d_b[1:].mean(axis=0)
-    mean_v_a, mean_v_b = d_a[:-1].mean(axis=0), d_b[:-1].mean(axis=0)
-    mean_l_a, mean_l_b = a[1:m].mean(axis=0), b[1:m].mean(axis=0)
-    own = _own_moments(a), _own_moments(b)
+    # Σ d and Σ x telescope, too.
+    mean_u_a, mean_u_b = (a[-1] - a[1]) / count, (b[-1] - b[1]) / count
+    mean_v_a, mean_v_b = (a[-2] - a[0]) / count, (b[-2] - b[0]) / count
+    mean_l_a, mean_l_b = own[-1, left], own[-1, right]
     table = np.empty((MOMENTS, a.shape[1], b.shape[1]))
     table[_UU + 1] = uu - count * np.outer(mean_u_a, mean_u_b)
     table[_VV + 1] = vv - count * np.outer(mean_v_a, mean_v_b)
@@ -87,17 +90,18 @@ def tile_moments(x: Floats, left: slice, right: slice, steps: Floats, lagged: Fl
     table[_LV + 1] = before_ab - count * np.outer(mean_l_a, mean_v_b)
     table[_LV + 2] = before_ba - count * np.outer(mean_v_a, mean_l_b)
     for row, last, index in ((_UU, 2, 0), (_VV, 2, 1), (_LL, 2, 2), (_UV, 3, 3), (_LU, 3, 4), (_LV, 3, 5)):
-        table[row] = own[0][index][:, None]
-        table[row + last] = own[1][index][None, :]
+        table[row] = own[index, left][:, None]
+        table[row + last] = own[index, right][None, :]
     return table
 
 
-def _own_moments(x: Floats) -> Floats:
-    """uu, vv, ll, uv, lu, lv of each column with itself."""
-    d = np.diff(x, axis=0)
-    u, v, level = d[1:] - d[1:].mean(axis=0), d[:-1] - d[:-1].mean(axis=0), x[1:-1] - x[1:-1].mean(axis=0)
+def own_moments(x: Floats, d: Floats) -> Floats:
+    """uu, vv, ll, uv, lu, lv of each column of `x` with itself, `d` its steps; and the mean of l."""
+    u, v, level = d[1:], d[:-1], x[1:-1]
+    means = u.mean(axis=0), v.mean(axis=0), level.mean(axis=0)
+    u, v, level = u - means[0], v - means[1], level - means[2]
     pairs = ((u, u), (v, v), (level, level), (u, v), (level, u), (level, v))
-    return np.array([np.einsum("tj,tj->j", one, other) for one, other in pairs])
+    return np.array([*(np.einsum("tj,tj->j", one, other) for one, other in pairs), means[2]])
 
 
 @compiled

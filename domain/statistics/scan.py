@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.statistics.adf import Floats
-from domain.statistics.engle_granger import Method, PairTests, Progress, examine_pairs
+from domain.statistics.engle_granger import Method, PairTests, Progress, Spread, examine_pairs
 from domain.statistics.fdr import q_values
 from domain.statistics.gates import (
     REASONS,
@@ -98,8 +98,10 @@ def scan(
     facts: Mapping[str, SymbolFacts] | None = None,
     excluded: NDArray[np.bool_] | None = None,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> ScanResult:
     """Test every pair, correct, and decide. Never raises for prices. `excluded` [y, x]: pairs that the caller leaves out.
+    `spread`: who does the testing, when it is not this process alone.
 
     Both directions of a pair are in the family: two looks, counted as two. Of both, the one with the lower t can be kept.
     """
@@ -110,7 +112,7 @@ def scan(
     filtered, reasons = prefilter(panel.symbols, facts or {}, options.prefilter)
     if excluded is not None:
         filtered |= excluded
-    tests = examine_pairs(formation, options.method, excluded=filtered, progress=progress)
+    tests = examine_pairs(formation, options.method, excluded=filtered, progress=progress, spread=spread)
     family = tests.status == _OK
     q_value = np.full(tests.status.shape, np.nan)
     q_value[family] = q_values(tests.p_value[family], gates.correction)

@@ -11,7 +11,7 @@ from domain.statistics.compiled import compiled
 
 
 class Findings(NamedTuple):
-    """What is found for every direction, as matrices [y, x] over all symbols of a panel; NaN where nothing was tested."""
+    """What is found: of all directions of a panel as matrices [y, x], NaN where nothing was tested; of a tile as [direction, i, j]."""
 
     hedge_ratio: Floats
     intercept: Floats
@@ -25,15 +25,15 @@ class Findings(NamedTuple):
     sound: Floats
 
 
-def findings_of(count: int) -> Findings:
+def findings_of(*shape: int) -> Findings:
     """Nothing found yet."""
     return Findings._make(
         [
-            *(np.full((count, count), np.nan) for _ in range(4)),
-            np.full((count, count), -1, dtype=np.int16),
-            *(np.full((count, count), np.nan) for _ in range(2)),
-            np.full((count, count), -1, dtype=np.int32),
-            *(np.full((count, count), np.nan) for _ in range(2)),
+            *(np.full(shape, np.nan) for _ in range(4)),
+            np.full(shape, -1, dtype=np.int16),
+            *(np.full(shape, np.nan) for _ in range(2)),
+            np.full(shape, -1, dtype=np.int32),
+            *(np.full(shape, np.nan) for _ in range(2)),
         ]
     )
 
@@ -68,7 +68,8 @@ def solve_tile(
     steps: Floats,
     out: Findings,
 ) -> None:
-    """Both directions of every pair (i, j), i in `rows`, j in `columns`, i < j; 32 lanes share one i.
+    """Both directions of every pair (i, j), i in `rows`, j in `columns`, i < j; the lanes share one i. In `out` direction 0 is j
+    on i, direction 1 is i on j.
 
     `levels` [i, j] holds Σ x_i x_j and `steps` [k, i, j] the sum Σ (d_i,t + d_i,t-k)(d_j,t + d_j,t-k), for k = 0 Σ d_i,t d_j,t,
     both over this tile; only j from i's own lanes on is read.
@@ -117,7 +118,7 @@ def solve_tile(
                         if s.energy[w] < EXPLAINED_MAX * brought or s.products[0, w] < EXPLAINED_MAX * moved:
                             s.sound[w] = 0.0
                         y, x = (j + w, i) if direction == 0 else (i, j + w)
-                        at = b.place[y], b.place[x]
+                        at = direction, tile_i, tile_j + w
                         out.hedge_ratio[at] = slope[w]
                         out.intercept[at] = b.means[y] - slope[w] * b.means[x]
                         out.residual_std[at] = math.sqrt(s.energy[w] / m)

@@ -10,7 +10,7 @@ class PairStatus(StrEnum):
     OK = "ok"
     TOO_SHORT = "too_short"
     GAPPY = "gappy"
-    UNUSABLE = "unusable"  # Infinite, zero or negative prices, or a regression without a solution.
+    UNUSABLE = "unusable"  # Infinite, zero, negative or absurd prices (1e50), or a regression without a solution.
     CONSTANT = "constant"
     HALTED = "halted"  # Most bars do not move: a delisted or suspended contract.
     BAD_PRINT = "bad_print"  # One bar far out and back again.

@@ -23,6 +23,8 @@ def read_prices(path: Path) -> PricePanel:
     Parquet or CSV by the file's ending. Rows may be in any order; a row that is there twice counts once. A close that is
     missing or NaN is a missing bar. Raises: ConfigError, one line.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; name a .parquet or .csv file of prices")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(f"{path}: need a .parquet or .csv file of prices")
@@ -38,9 +40,17 @@ def read_prices(path: Path) -> PricePanel:
             stamps = _times(connection, path, time_name)
             panel = _panel(connection, path, stamps)
     except duckdb.Error as problem:
-        raise ConfigError(f"{path}: cannot be read as prices: {str(problem).splitlines()[0]}") from None
+        raise ConfigError(f"{path}: cannot be read as prices: {_in_a_line(str(problem))}") from None
     _check_intervals(panel, path)
     return panel
+
+
+def _in_a_line(problem: str) -> str:
+    """DuckDB says what is wrong in the middle of a page of advice."""
+    if "utf-8" in problem.lower() or "unicode" in problem.lower():
+        return "it is not UTF-8 text; save it as UTF-8"
+    lines = [line.strip() for line in problem.splitlines() if line.strip()]
+    return " ".join(lines[:3])[:300]
 
 
 def _long_form(connection: duckdb.DuckDBPyConnection, source: str, columns: list[str], path: Path) -> str:

@@ -1,6 +1,8 @@
 """The scan: every pair of a universe, both directions, corrected for having looked at all of them. Writes no configuration."""
 
 import math
+import os
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from domain.errors import ConfigError
-from domain.statistics.engle_granger import Criterion, Method, Progress
+from domain.statistics.engle_granger import Criterion, Method, Progress, Spread
 from domain.statistics.fdr import Correction
 from domain.statistics.gates import REASONS, Costs, Gates
 from domain.statistics.panel import PricePanel, Space
@@ -121,8 +123,9 @@ def scan(
     *,
     facts: Mapping[str, SymbolFacts] | None = None,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> Scan:
-    """Test every pair both ways; what is kept, statsmodels has confirmed.
+    """Test every pair both ways; what is kept, statsmodels has confirmed. `spread`: who tests, when it is not this process alone.
 
     Raises: ConfigError when there are not two symbols; InvariantBroken when statsmodels does not agree.
     """
@@ -133,7 +136,7 @@ def scan(
             f"--lags-max {options.method.lags_max} is too many for {panel.bars} bars; at most a quarter of them"
         )
     started = time.monotonic()
-    result = scan_panel(panel, options, facts=facts, progress=progress)
+    result = scan_panel(panel, options, facts=facts, progress=progress, spread=spread)
     formation = panel.between(0, result.formation_bars)
     for survivor in result.kept:
         confirm_tests(formation, result.tests, survivor.y, survivor.x, options.method)
@@ -187,8 +190,22 @@ def check_output(path: Path) -> None:
     """Before any work is done. Raises: ConfigError."""
     if path.suffix.lower() not in OUTPUT_SUFFIXES:
         raise ConfigError(f"--output {path}: need a name that ends in .parquet, .csv or .json")
+    if path.is_dir():
+        raise ConfigError(f"--output {path}: is a folder; name a file")
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: there is no folder {path.parent}; create it")
+    _beside(path).unlink()
+
+
+def _beside(path: Path) -> Path:
+    """An empty file in the same folder, to be written and put in place. Raises: ConfigError."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+        os.fchmod(descriptor, 0o644)
+        os.close(descriptor)
+    except OSError as problem:
+        raise ConfigError(f"--output {path}: cannot be written ({problem.strerror}); choose another folder") from None
+    return Path(name)
 
 
 def write_directions(path: Path, result: ScanResult) -> int:
@@ -226,7 +243,7 @@ def write_directions(path: Path, result: ScanResult) -> int:
     kind = {".parquet": "PARQUET, COMPRESSION ZSTD", ".csv": "CSV, HEADER", ".json": "JSON, ARRAY true"}[
         path.suffix.lower()
     ]
-    beside = path.with_name(f".{path.name}.writing")
+    beside = _beside(path)
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
             for name, table in {
@@ -237,13 +254,14 @@ def write_directions(path: Path, result: ScanResult) -> int:
             connection.execute(f"COPY ({_DIRECTIONS}) TO '{str(beside).replace(chr(39), chr(39) * 2)}' (FORMAT {kind})")
         beside.replace(path)
     except (duckdb.Error, OSError) as problem:
-        beside.unlink(missing_ok=True)
         raise ConfigError(f"--output {path}: cannot be written ({str(problem).splitlines()[0]})") from None
+    finally:
+        beside.unlink(missing_ok=True)
     return len(places)
 
 
 def _number(name: str) -> str:
-    return f"CASE WHEN isnan(rows.{name}) THEN NULL ELSE rows.{name} END AS {name}"
+    return f"CASE WHEN isfinite(rows.{name}) THEN rows.{name} END AS {name}"
 
 
 _DIRECTIONS = f"""

@@ -28,7 +28,7 @@ class UniverseRules(BaseModel):
     )
     same_sector: bool = Field(default=False, description="Only pairs within one sector are looked at.")
     sectors: dict[str, str] = Field(
-        default_factory=dict, description="Sectors of symbols, BASE/USDT to a word, before what the exchange says."
+        default={}, description="Sectors of symbols, BASE/USDT to a word, before what the exchange says."
     )
 
     @property

@@ -4,8 +4,12 @@ import math
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from statsmodels.tsa.stattools import adfuller, coint
 
+import flows.cli as commands
 from domain.statistics.decisions import Action, Incumbent
 from domain.statistics.panel import PricePanel
 from domain.statistics.recalibration import recalibrate
@@ -71,3 +75,32 @@ def test_a_scan_of_the_real_universe_claims_little(tmp_path: Path) -> None:
     assert (result.q_value[ranked] >= result.tests.p_value[ranked]).all()
     assert (result.tests.t_stat[ranked] > -20).all()
     assert len(result.kept) <= 2
+
+
+def test_the_written_numbers_are_statsmodels_own(tmp_path: Path) -> None:
+    """Two hundred directions of the file that `tandem scan` wrote, each computed once more from the prices it read."""
+    prices, out = tmp_path / "hourly.csv", tmp_path / "found.csv"
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            f"COPY (SELECT symbol, open_ms AS ts, close FROM ({HOURLY}) ORDER BY random()) TO '{prices}'"
+        )
+        result = CliRunner().invoke(commands.scan, ["--prices", str(prices), "--space", "logs", "--output", str(out)])
+        assert result.exit_code == 0, result.output
+        rows = connection.execute(
+            f"SELECT y, x, n, lag, t_stat, p_value FROM '{out}' WHERE t_stat IS NOT NULL"
+        ).fetchall()
+        closes = {
+            name: dict(connection.execute(f"SELECT ts, close FROM '{prices}' WHERE symbol = '{name}'").fetchall())
+            for name in {row[0] for row in rows}
+        }
+    rng = np.random.default_rng(4)
+    for y, x, n, lag, t_stat, p_value in [rows[place] for place in rng.permutation(len(rows))[:200]]:
+        times = sorted(closes[y].keys() & closes[x].keys())
+        assert len(times) == n
+        log_y, log_x = (np.log([closes[name][time] for time in times]) for name in (y, x))
+        expected_t, expected_p, _ = coint(log_y, log_x)
+        assert t_stat == pytest.approx(expected_t, abs=1e-8), (y, x)
+        assert p_value == pytest.approx(expected_p, abs=1e-9), (y, x)
+        residual = log_y - np.polynomial.Polynomial.fit(log_x, log_y, 1)(log_x)
+        assert adfuller(residual, regression="n")[2] == lag

@@ -1,0 +1,163 @@
+"""`tandem scan --prices FILE` with what people really have: a status, or one line, and nothing half-written."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import flows.cli as commands
+
+BARS = 240
+START_MS, HOUR_MS = 1_704_067_200_000, 3_600_000
+Market = dict[str, np.ndarray]
+
+
+def _scan(path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(commands.scan, ["--prices", str(path), *arguments])
+
+
+def _market() -> Market:
+    rng = np.random.default_rng(12)
+    return {name: 100 + np.cumsum(rng.normal(0, 0.5, BARS)) for name in "ABC"}
+
+
+def _rows(market: Market) -> list[str]:
+    return [
+        f"{name},{START_MS + n * HOUR_MS},{float(p)!r}" for name, prices in market.items() for n, p in enumerate(prices)
+    ]
+
+
+def _file(folder: Path, rows: list[str], header: str = "symbol,ts,close") -> Path:
+    path = folder / "prices.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+# One row, one story: what is done to symbol C's prices -> its status, whoever it is paired with.
+SICK: list[tuple[str, Callable[[np.ndarray], np.ndarray], str]] = [
+    ("1e155", lambda p: p * 1e155, "unusable"),
+    ("1e300", lambda p: p * 1e300, "unusable"),
+    ("1e-160", lambda p: p * 1e-160, "unusable"),
+    ("denormal", lambda p: p * 1e-310, "unusable"),
+    ("one infinity", lambda p: np.where(np.arange(BARS) == 7, np.inf, p), "unusable"),
+    ("one minus infinity", lambda p: np.where(np.arange(BARS) == 7, -np.inf, p), "unusable"),
+    ("all NaN", lambda _: np.full(BARS, np.nan), "too_short"),
+    ("every other NaN", lambda p: np.where(np.arange(BARS) % 2, np.nan, p), "too_short"),
+    ("delisted at once", lambda p: np.where(np.arange(BARS) > 20, np.nan, p), "too_short"),
+    ("halted at half", lambda p: np.where(np.arange(BARS) > 90, p[90], p), "halted"),
+    ("two prices in turn", lambda _: 100.0 + np.arange(BARS) % 2, "stationary_leg"),
+    ("a straight line", lambda _: 100.0 + np.arange(BARS), "unusable"),
+]
+
+
+@pytest.mark.parametrize(("story", "make", "status"), SICK, ids=[row[0] for row in SICK])
+def test_a_sick_symbol_has_a_status_and_spoils_nothing_else(
+    tmp_path: Path, story: str, make: Callable[[np.ndarray], np.ndarray], status: str
+) -> None:
+    market = _market()
+    out = tmp_path / "out.json"
+    assert _scan(_file(tmp_path, _rows(market)), "--output", str(out)).exit_code in {0, 1}
+    before = {(row["y"], row["x"]): row for row in json.loads(out.read_text())}
+    market["C"] = make(market["C"])
+    result = _scan(_file(tmp_path, _rows(market)), "--output", str(out))
+    assert result.exit_code in {0, 1}, result.output
+    assert result.stderr == ""
+    rows = {(row["y"], row["x"]): row for row in json.loads(out.read_text())}
+    assert {rows[pair]["status"] for pair in rows if "C" in pair} == {status}
+    for pair in (("A", "B"), ("B", "A")):
+        for name in ("n", "hedge_ratio", "lag", "t_stat", "p_value", "half_life", "hurst", "status"):
+            assert rows[pair][name] == pytest.approx(before[pair][name], rel=1e-9), name
+
+
+# One row, one story: what is done to the bytes of a good file -> exit code, and what is said.
+BYTES: list[tuple[str, Callable[[bytes], bytes], int, str]] = [
+    ("byte order mark", lambda text: b"\xef\xbb\xbf" + text, 0, "6 directions of 3 symbols"),
+    ("semicolons", lambda text: text.replace(b",", b";"), 0, "6 directions of 3 symbols"),
+    ("carriage returns", lambda text: text.replace(b"\n", b"\r\n"), 0, "6 directions of 3 symbols"),
+    (
+        "capital headers",
+        lambda text: text.replace(b"symbol,ts,close", b"Symbol,TS,Close"),
+        0,
+        "6 directions of 3 symbols",
+    ),
+    ("Latin-1", lambda text: text.replace(b"A,", b"\xc4,"), 2, "it is not UTF-8 text; save it as UTF-8"),
+    ("UTF-16", lambda text: text.decode().encode("utf-16"), 2, "prices.csv"),
+    ("a column too many", lambda text: text.replace(b"A,", b"A,1,", 3), 2, "prices.csv"),
+    ("torn off", lambda text: text[:50], 2, "prices.csv"),
+    ("an archive", lambda _: b"PK\x03\x04" + bytes(range(256)) * 8, 2, "prices.csv"),
+]
+
+
+@pytest.mark.parametrize(("story", "make", "code", "said"), BYTES, ids=[row[0] for row in BYTES])
+def test_the_files_of_other_programs(
+    tmp_path: Path, story: str, make: Callable[[bytes], bytes], code: int, said: str
+) -> None:
+    path = _file(tmp_path, _rows(_market()))
+    path.write_bytes(make(path.read_bytes()))
+    result = _scan(path)
+    assert result.exit_code in ({0, 1} if code == 0 else {code}), result.output
+    assert said in (result.stdout if code == 0 else result.stderr)
+    assert len(result.stderr.strip().splitlines()) == (0 if code == 0 else 1)
+
+
+def test_names_are_only_names(tmp_path: Path) -> None:
+    """Quotes, spaces, another alphabet, numbers: a symbol is what stands there."""
+    market = _market()
+    names = ["O'B\"x; DROP TABLE given", "币 安", "42"]
+    rows = [
+        (name, START_MS + n * HOUR_MS, float(price))
+        for name, prices in zip(names, market.values(), strict=True)
+        for n, price in enumerate(prices)
+    ]
+    path, out = tmp_path / "prices.parquet", tmp_path / "it's.json"
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE t (symbol VARCHAR, ts BIGINT, close DOUBLE)")
+        connection.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
+        connection.execute(f"COPY t TO '{path}'")
+    assert _scan(path, "--output", str(out)).exit_code in {0, 1}
+    assert {row["y"] for row in json.loads(out.read_text())} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder.csv", "is a folder; name a file"),
+        ("x.xlsx", "need a name that ends in .parquet, .csv or .json"),
+        ("no/x.csv", "there is no folder"),
+        ("/proc/x.csv", "cannot be written"),
+    ],
+)
+def test_where_the_output_cannot_go_is_said_before_any_work(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    result = _scan(tmp_path / "not-there.csv", "--output", str(tmp_path / name))
+    assert result.exit_code == 2
+    assert message in result.stderr, "the missing prices would be the next complaint"
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["", "folder.csv"])
+def test_a_folder_is_no_file_of_prices(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    result = _scan(tmp_path / name)
+    assert result.exit_code == 2
+    assert "is a folder; name a .parquet or .csv file of prices" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("what was there")
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    result = _scan(_file(tmp_path, _rows(_market())), "--output", str(out))
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+    assert out.read_text() == "what was there"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "prices.csv"]
