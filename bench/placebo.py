@@ -1,6 +1,6 @@
 """What the scan finds where nothing is, where something was put, and in real prices: the tables of docs/statistics.md.
 
-    python -m bench.placebo [--runs 200] [--write]
+    python -m bench.placebo [--runs 200] [--only TABLE] [--write]
 
 Every row is seeded and comes out the same again. Real prices are read from ../shared/data; without them their rows are left out
 and nothing is written.
@@ -11,9 +11,10 @@ import os
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import itertools
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -45,14 +46,29 @@ def real(name: str, seconds: int) -> PricePanel | None:
     path = DATA / f"{name}.parquet"
     if not path.is_file():
         return None
-    query = f"PIVOT (SELECT symbol, ts, close FROM '{path}') ON symbol USING first(close) GROUP BY ts ORDER BY ts"  # noqa: S608
+    query = (
+        f"PIVOT (SELECT symbol, epoch_ms(ts) AS ts, close FROM '{path}') ON symbol USING first(close)"  # noqa: S608
+        " GROUP BY ts ORDER BY ts"
+    )
     with duckdb.connect(config={"threads": 1}) as connection:
         table = connection.execute(query).fetchnumpy()
     names = tuple(name for name in table if name != "ts")
     prices = np.column_stack([np.ma.filled(np.ma.asarray(table[name]).astype(float), np.nan) for name in names])
     listed = np.isfinite(prices).sum(axis=1)
     shared = np.flatnonzero(listed >= 0.9 * listed.max())
-    return PricePanel(symbols=names, prices=prices[shared[0] : shared[-1] + 1], bar_seconds=seconds)
+    here = slice(shared[0], shared[-1] + 1)
+    return PricePanel(symbols=names, prices=prices[here], open_ms=table["ts"][here], bar_seconds=seconds)
+
+
+def hourly(panel: PricePanel) -> PricePanel:
+    """The close of the last bar of each full hour."""
+    assert panel.open_ms is not None
+    assert panel.bar_seconds is not None
+    last = (panel.open_ms // 1000 + panel.bar_seconds) % 3600 == 0
+    return PricePanel(
+        symbols=panel.symbols, prices=panel.prices[last], open_ms=panel.open_ms[last] + panel.bar_seconds * 1000 - 3_600_000,
+        bar_seconds=3600,
+    )  # fmt: skip
 
 
 def without_gaps(panel: PricePanel) -> PricePanel:
@@ -170,26 +186,34 @@ def survivors(panels: dict[str, PricePanel]) -> list[list[str]]:
     """What is kept in real prices, and how far we are from statsmodels on a sample of them."""
     rows = []
     for name, panel in panels.items():
-        result = scan(panel, OPTIONS)
-        ranked = result.ranked()
-        sample = ranked[np.random.default_rng(0).permutation(len(ranked))[:50]]
-        off = _distance(panel.between(0, result.formation_bars), result, sample)
-        reasons = [f"{s.rejection.reason}" for s in result.survivors if s.rejection is not None]
-        told = ", ".join(f"{reasons.count(word)} {word}" for word in sorted(set(reasons))) or "none"
-        rows.append(
-            [
-                name, f"{result.formation_bars} + {result.holdout_bars}", str(result.family), str(len(result.survivors)), told,
-                str(len(result.kept)), f"{off:.0e}",
-            ]
-        )  # fmt: skip
-        print(rows[-1], flush=True)
+        ways = {name: panel}
+        if panel.bar_seconds != 3600:
+            ways[f"the same, 1 h from {panel.bar_seconds // 60 if panel.bar_seconds else 0} m"] = hourly(panel)
+        for (told_name, prices), space in itertools.product(ways.items(), (Space.LOGS, Space.LEVELS)):
+            options = replace(OPTIONS, method=replace(OPTIONS.method, space=space))
+            result = scan(prices, options)
+            ranked = result.ranked()
+            # A direction of 32,000 bars takes statsmodels seconds.
+            sample = ranked[np.random.default_rng(0).permutation(len(ranked))[: 50 if prices.bars < 10_000 else 10]]
+            off = _distance(prices.between(0, result.formation_bars), result, sample)
+            reasons = [f"{s.rejection.reason}" for s in result.survivors if s.rejection is not None]
+            told = ", ".join(f"{reasons.count(word)} {word}" for word in sorted(set(reasons))) or "none"
+            rows.append(
+                [
+                    told_name, str(space), f"{result.formation_bars} + {result.holdout_bars}", str(result.family),
+                    str(len(result.survivors)), told, str(len(result.kept)), f"{off:.0e} of {len(sample)}",
+                ]
+            )  # fmt: skip
+            print(rows[-1], flush=True)
     return rows
 
 
 def _distance(panel: PricePanel, result: ScanResult, sample: np.ndarray) -> float:
     from statsmodels.tsa.stattools import coint
 
-    values, worst = np.log(panel.prices), 0.0
+    with np.errstate(all="ignore"):
+        values = np.log(panel.prices) if result.options.method.space is Space.LOGS else panel.prices
+    worst = 0.0
     for y, x in sample:
         together = np.isfinite(values[:, [y, x]]).all(axis=1)
         expected = coint(values[together, y], values[together, x])[0]
@@ -203,7 +227,7 @@ HEADS = {
         "runs that keep any",
     ],
     "power": ["half-life, bars", "noise over walk", "fit to rank", "q ≤ 5 %", "false among them", "kept", "false among them"],
-    "survivors": ["prices", "bars + held out", "family", "q ≤ 5 %", "refused by a gate", "kept", "largest Δt, 50 directions"],
+    "survivors": ["prices", "space", "bars + held out", "family", "q ≤ 5 %", "refused by a gate", "kept", "largest Δt"],
 }  # fmt: skip
 
 
@@ -214,12 +238,18 @@ def written(name: str, rows: Sequence[Sequence[str]]) -> str:
 
 @click.command()
 @click.option("--runs", default=200, show_default=True, help="Of each kind of placebo.")
+@click.option(
+    "--only", type=click.Choice(list(HEADS)), multiple=True, help="This table; several times. All of them otherwise."
+)
 @click.option("--write", is_flag=True, help="Put the tables into docs/statistics.md.")
-def main(*, runs: int, write: bool) -> None:
+def main(*, runs: int, only: tuple[str, ...], write: bool) -> None:
     """Measure how often nothing is found in nothing, and how much of what was put there."""
     panels = {name: panel for name, (path, seconds) in REAL.items() if (panel := real(path, seconds)) is not None}
     placebo_panels = {name: panel for name, panel in panels.items() if not name.startswith("16")}
-    tables = {"placebo": placebo(runs, placebo_panels), "power": power(), "survivors": survivors(panels)}
+    makers = {
+        "placebo": lambda: placebo(runs, placebo_panels), "power": power, "survivors": lambda: survivors(panels),
+    }  # fmt: skip
+    tables = {name: make() for name, make in makers.items() if name in (only or makers)}
     for name, rows in tables.items():
         print(f"\n{written(name, rows)}")
     if write and len(panels) == len(REAL):

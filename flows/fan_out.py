@@ -11,7 +11,6 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
-from prefect.utilities.annotations import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.errors import ConfigError
@@ -60,25 +59,26 @@ class FanOut(BaseModel):
         )
 
 
-class Solved:
-    """What a batch brought. Opaque on purpose: Prefect looks into everything that looks like a collection."""
+class Sealed:
+    """A batch, or what it brought. Opaque on purpose: Prefect and Dask look into everything that looks like a collection."""
 
-    def __init__(self, pieces: Iterable[Piece]) -> None:
-        self.pieces = tuple(pieces)
+    def __init__(self, batch: Batch | None = None, pieces: Iterable[Piece] = ()) -> None:
+        self.batch, self.pieces = batch, tuple(pieces)
 
 
 @task(name="scan-batch", retries=1, cache_policy=NO_CACHE, persist_result=False)
-def solve_batch(batch: Batch) -> Solved:
+def solve_batch(given: Sealed) -> Sealed:
     """One batch, on whoever was given it."""
+    assert given.batch is not None
     with np.errstate(all="ignore"):
-        return Solved(solve(batch))
+        return Sealed(pieces=solve(given.batch))
 
 
 def spread_over(runner: TaskRunner[Any], batches: int) -> Spread:
     """The scan's work as so many tasks of a started runner. Failures of a task are raised where the scan runs."""
 
     def spread(whole: Batch) -> Iterator[Piece]:
-        futures = [runner.submit(solve_batch, {"batch": quote(batch)}) for batch in cut(whole, batches)]
+        futures = [runner.submit(solve_batch, {"given": Sealed(batch)}) for batch in cut(whole, batches)]
         for future in futures:
             yield from future.result().pieces
 

@@ -101,6 +101,7 @@ class ExchangeReads:
     def listings(self) -> dict[Symbol, Listing]:
         """The same with all that a universe is chosen by."""
         info = self._road.ask("exchangeInfo", self._client.fapiPublicGetExchangeInfo, weight=1)
+        self._road.budget.limits_are(info.get("rateLimits") if isinstance(info, dict) else None)
         found: dict[Symbol, Listing] = {}
         with reading("exchangeInfo"):
             for row in info["symbols"]:

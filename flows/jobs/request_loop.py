@@ -5,6 +5,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
 from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -54,7 +55,12 @@ class RequestLoop:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="requests", daemon=True)
         self._thread.start()
-        self.client: Any = self._run(_made(settings, self.budget, self._open_gates))
+        self._abandoned = False
+        try:
+            self.client: Any = self._run(_made(settings, self.budget, self._open_gates))
+        except BaseException:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            raise
 
     def _open_gates(self) -> None:
         # One waits for the budget, the others for their turn: nobody is overtaken for ever.
@@ -63,10 +69,13 @@ class RequestLoop:
 
     def ask(self, what: str, request: Callable[[], Awaitable[Any]], *, weight: int, pool: Pool | None = None) -> Any:
         """The parsed reply, from any thread. Raises: ExchangeError once patience is exhausted."""
+        if self._abandoned:
+            raise CancelledError
         return self._run(self._patient(what, request, weight, pool))
 
     def abandon(self) -> None:
-        """Whoever waits for an answer gets CancelledError instead."""
+        """Whoever waits for an answer, or asks from now on, gets CancelledError instead."""
+        self._abandoned = True
         self._loop.call_soon_threadsafe(self._cancel_all)
 
     def close(self) -> None:

@@ -28,13 +28,20 @@ class CountedMarket(SyntheticMarket):
         self.questions: list[Question] = []
         self.funding_questions: list[Question] = []
         self.at_once = self.at_once_max = 0
+        self._enough = asyncio.Event()
+        self.held_until = 0
+        """After the first question none is answered until so many are out at once."""
 
     async def fetch_klines(
         self, symbol: str, interval: str, *, start_ms: int | None, end_ms: int | None, limit: int
     ) -> Sequence[Kline]:
         self.at_once += 1
         self.at_once_max = max(self.at_once_max, self.at_once)
-        await asyncio.sleep(self.seconds)
+        if self.questions:
+            await asyncio.sleep(self.seconds)
+            if self.at_once >= self.held_until:
+                self._enough.set()
+            await self._enough.wait()
         self.at_once -= 1
         if symbol in self.broken:
             raise VenueError(-1122, "Invalid symbol status.")

@@ -16,6 +16,7 @@ from counted_market import CountedMarket
 from flows_project import ExchangeThread, write_project
 
 from domain.symbols import Symbol, unified
+from flows.jobs import bars
 from flows.jobs.bars import READS_AT_ONCE, Fetched, fetch_funding, refresh, store_of
 from flows.jobs.exchange_reads import ExchangeReads
 from runner.config import Settings, load_settings
@@ -138,10 +139,10 @@ def test_one_symbol_in_trouble_does_not_stop_the_others(settings: Settings, coun
 
 
 def test_round_trips_overlap_and_are_bounded(settings: Settings, counted: CountedMarket) -> None:
-    counted.seconds = 0.05
+    counted.held_until, counted.seconds = READS_AT_ONCE, 0.05
     symbols = [unified(f"T{n:04d}/USDT") for n in range(1, 41)]
     assert fetch(settings, 40, "1h", symbols).bars >= 40 * 40
-    assert counted.at_once_max == READS_AT_ONCE
+    assert counted.at_once_max == READS_AT_ONCE, "with less the answers would still be waited for"
 
 
 def test_a_ban_in_the_middle_is_waited_for(settings: Settings, counted: CountedMarket) -> None:
@@ -155,6 +156,26 @@ def test_a_ban_in_the_middle_is_waited_for(settings: Settings, counted: CountedM
         assert found.failures == {}
         assert time.monotonic() - began > 1.5
         assert reads._budget.bans == 1, "the first one is alone, and nobody knocks while it waits"
+
+
+def test_who_is_interrupted_does_not_wait_for_answers(
+    settings: Settings, counted: CountedMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while eight questions are out that nobody answers."""
+    counted.seconds = 60.0
+
+    def interrupted(futures: object) -> None:
+        deadline = time.monotonic() + 60
+        while counted.at_once < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bars, "as_completed", interrupted)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        fetch(settings, 100)
+    assert counted.at_once == 2, "they were out"
+    assert time.monotonic() - began < 50
 
 
 CHILD = """
