@@ -264,6 +264,60 @@ class HealthChecked(Entry, frozen=True, kw_only=True, tag="health_checked"):
     detail: str
 
 
+class BacktestDone(Entry, frozen=True, kw_only=True, tag="backtest_done"):
+    """One backtest as a whole. USD; net = gross − fees + funding."""
+
+    run_id: str
+    mode: str  # static: as configured; walk_forward: recalibrated on the way
+    from_ms: int  # The stretch of market time that was traded.
+    to_ms: int
+    timeframe: str
+    parameters: dict[str, Any]
+    data_hash: str
+    pairs: int
+    trades: int
+    wins: int
+    gross_usd: Decimal
+    fees_usd: Decimal
+    funding_usd: Decimal
+    net_usd: Decimal
+    drawdown_usd_max: Decimal
+    turnover_usd: Decimal
+    exposure_usd_average: Decimal
+    cost_sensitivity: list[dict[str, float]]  # The same with other multiples of the fee.
+    stretches: list[dict[str, Any]]  # In and out of sample, between two recalibrations each.
+    seconds: float
+    notes: list[str]
+
+
+class BacktestTraded(Entry, frozen=True, kw_only=True, tag="backtest_traded"):
+    """One trade of a backtest. Never one of the account's."""
+
+    run_id: str
+    trade_id: str
+    pair_id: PairId
+    symbol_a: Symbol
+    symbol_b: Symbol
+    side: PairSide
+    opened_ms: int
+    closed_ms: int
+    hedge_ratio: float
+    entry_z: float
+    exit_z: float
+    exit_reason: str  # An ExitReason, or end_of_data.
+    quantity_a: Decimal
+    quantity_b: Decimal
+    entry_price_a: Decimal
+    entry_price_b: Decimal
+    exit_price_a: Decimal
+    exit_price_b: Decimal
+    gross_pnl_usd: Decimal
+    fees_usd: Decimal
+    funding_usd: Decimal
+    net_pnl_usd: Decimal
+    expected_edge_usd: Decimal
+
+
 AnyEntry = (
     RunStarted
     | RunStopped
@@ -284,6 +338,8 @@ AnyEntry = (
     | ReconciliationDone
     | ReconciliationItemFound
     | HealthChecked
+    | BacktestDone
+    | BacktestTraded
 )
 
 _encoder = msgspec.json.Encoder(decimal_format="string")

@@ -7,9 +7,12 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from flows.backtest_report import markdown_of
 from flows.jobs import backtest as work
-from flows.jobs.backtest import BacktestRules
+from flows.jobs.backtest_facts import summary_of, table_of
+from flows.jobs.backtest_rules import BacktestRules
 from flows.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
+from flows.progress import Bar
 from runner.config import load_settings
 
 ARTIFACT_KEY, REPORT_KEY = "backtest", "backtest-report"
@@ -22,7 +25,7 @@ def backtest(
     config_file: ConfigFile = "config.json",
     pairs_file: PairsFile = "pairs_config.json",
 ) -> State[Any]:
-    """Replay the configured pairs: decided on a bar's close, filled at the next open, fees, spread and funding paid.
+    """Replay pairs, as configured or recalibrated on the way: decided on a close, filled at the next open, all costs paid.
 
     Args:
         rules: What is replayed, and at what cost.
@@ -31,8 +34,12 @@ def backtest(
         pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
-    result = work.backtest(load_settings(config), pairs_path, rules, only=pairs, run_id=run_id(), say=sayer())
-    summary = work.summary_of(result)
-    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(result), description=summary)
-    create_markdown_artifact(key=REPORT_KEY, markdown=work.report_of(result), description=summary)
+    say = sayer()
+    with Bar("backtest", say) as bar:
+        result = work.backtest(
+            load_settings(config), pairs_path, rules, only=pairs, run_id=run_id(), say=say, progress=bar
+        )
+    summary = summary_of(result)
+    create_table_artifact(key=ARTIFACT_KEY, table=table_of(result), description=summary)
+    create_markdown_artifact(key=REPORT_KEY, markdown=markdown_of(result), description=summary)
     return Completed(message=summary)

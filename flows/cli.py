@@ -36,6 +36,10 @@ def __getattr__(name: str) -> Any:
         from flows.recalibrate_cli import recalibrate  # noqa: PLC0415
 
         return recalibrate
+    if name == "backtest":
+        from flows.backtest_cli import backtest  # noqa: PLC0415
+
+        return backtest
     raise AttributeError(name)
 
 
@@ -177,36 +181,3 @@ def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: An
     facts.publish(settings)
     show(work.table_of(result), title="Reconciliation", as_json=as_json, summary=work.summary_of(result))
     return DONE if result.is_good else FAILED
-
-
-@click.command()
-@with_config()
-@ONLY
-@click.option("--timeframe", default=None, help="The bar.  [default: signal.bar_seconds]")
-@click.option("--days", type=float, default=None, help="How far back.  [default: 3]")
-@click.option(
-    "--lookback-bars", type=int, default=None, help="Bars behind mean and deviation.  [default: as configured]"
-)
-@click.option("--half-spread-bps", type=float, default=None, help="Half the spread, on every fill.  [default: 0.5]")
-@click.option("--taker-fee-bps", type=float, default=None, help="Fee on every fill.  [default: as configured]")
-@click.option("--min-edge-ratio", type=float, default=None, help="Reversion over costs.  [default: as configured]")
-@click.option("--fetch/--no-fetch", default=True, show_default=True, help="Bring the stored bars up to date first.")
-@AS_JSON
-@speaking
-def backtest(
-    *, config_path: Path, pairs_path: Path, only: tuple[str, ...], fetch: bool, as_json: bool, **given: Any
-) -> int:
-    """Replay the live decisions over stored bars: decided on a close, filled at the next open, fees and funding paid."""
-    from flows.jobs import backtest as work  # noqa: PLC0415
-    from flows.jobs import facts  # noqa: PLC0415
-    from runner.config import load_settings  # noqa: PLC0415
-
-    settings = load_settings(config_path)
-    rules = rules_of(work.BacktestRules, fetch=fetch, **given)
-    result = work.backtest(settings, pairs_path, rules, only=only, run_id=facts.new_run_id(), say=say)
-    facts.publish(settings)
-    if as_json:
-        click.echo(work.as_json(result))
-    else:
-        show(work.table_of(result), title="Backtest", as_json=False, summary=work.summary_of(result))
-    return DONE

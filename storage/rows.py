@@ -164,6 +164,45 @@ def _reconciliation_item(entry: e.ReconciliationItemFound) -> dict[str, Any]:
     return named | _moneys(entry, "ledger_quantity", "exchange_quantity")
 
 
+def _backtest_done(entry: e.BacktestDone) -> dict[str, Any]:
+    moneys = (
+        "gross_usd",
+        "fees_usd",
+        "funding_usd",
+        "net_usd",
+        "drawdown_usd_max",
+        "turnover_usd",
+        "exposure_usd_average",
+    )
+    return (
+        _same(entry, "run_id", "mode", "timeframe", "data_hash", "pairs", "trades", "wins", "seconds")
+        | _moneys(entry, *moneys)
+        | {"from_at": time_ms(entry.from_ms), "to_at": time_ms(entry.to_ms)}
+        | {name: json.dumps(getattr(entry, name)) for name in ("parameters", "cost_sensitivity", "stretches", "notes")}
+    )
+
+
+def _backtest_traded(entry: e.BacktestTraded) -> dict[str, Any]:
+    names = (
+        "run_id",
+        "trade_id",
+        "pair_id",
+        "symbol_a",
+        "symbol_b",
+        "side",
+        "hedge_ratio",
+        "entry_z",
+        "exit_z",
+        "exit_reason",
+    )
+    moneys = (
+        *("quantity_a", "quantity_b", "entry_price_a", "entry_price_b", "exit_price_a", "exit_price_b"),
+        *("gross_pnl_usd", "fees_usd", "funding_usd", "net_pnl_usd", "expected_edge_usd"),
+    )
+    times = {"opened_at": time_ms(entry.opened_ms), "closed_at": time_ms(entry.closed_ms)}
+    return _same(entry, *names) | _moneys(entry, *moneys) | times
+
+
 def _plain(*names: str) -> Callable[[Any], dict[str, Any]]:
     return lambda entry: _same(entry, *names)
 
@@ -200,4 +239,6 @@ _TABLES: dict[type, tuple[str, Callable[[Any], dict[str, Any]]]] = {
     e.ReconciliationDone: ("reconciliations", _plain("run_id", "verdict", "symbols_checked", "detail")),
     e.ReconciliationItemFound: ("reconciliation_items", _reconciliation_item),
     e.HealthChecked: ("health_checks", _plain("run_id", "name", "status", "detail")),
+    e.BacktestDone: ("backtests", _backtest_done),
+    e.BacktestTraded: ("backtest_trades", _backtest_traded),
 }

@@ -1,142 +1,146 @@
-"""The backtest: configured pairs over stored bars, and what it adds up to."""
+"""The backtest: pairs over recorded prices, as configured or recalibrated on the way, and what it adds up to."""
 
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
-
-from domain.entries import EventLogged
-from domain.errors import ConfigError, ExchangeError
-from domain.instruments import Instrument
+from domain.errors import ConfigError
 from domain.pairs import PairConfig
-from domain.symbols import Symbol
+from domain.symbols import PairId
+from flows.backtesting.figures import Curve, Sums, curve_of, drawdown, sums_of
+from flows.backtesting.forward import ForwardRules, Stretch, recalibration_times, walk_forward
+from flows.backtesting.market import Market
+from flows.backtesting.terms import Terms, limits_of
+from flows.backtesting.trades import BacktestTrade
+from flows.backtesting.walk import Progress, Walk
 from flows.jobs import facts
-from flows.jobs.backtest_engine import END_OF_DATA, BacktestTrade, Costs, PairBars, PairRun, Plan, run_pair
-from flows.jobs.bars import Say, bars_in, refresh, refresh_funding, store_of
-from flows.jobs.exchange_reads import ExchangeReads
+from flows.jobs.backtest_facts import entries_of
+from flows.jobs.backtest_market import Loaded, load, timeframe_of
+from flows.jobs.backtest_rules import BacktestRules
+from flows.jobs.bars import Say
 from runner.config import Settings
 from runner.pairs_file import load_pairs
-from storage import market
+from storage import market as store
 
+__all__ = ["Backtest", "BacktestRules", "PairSummary", "backtest"]
 
-class BacktestRules(BaseModel):
-    """What is replayed, and at what cost."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    timeframe: str = Field(
-        default="",
-        pattern=r"^([1-9]\d{0,2}[mhd])?$",
-        description="The bar. Empty: signal.bar_seconds of the configuration.",
-    )
-    days: float = Field(default=3, gt=0, le=730, description="How far back, in days.")
-    lookback_bars: int | None = Field(
-        default=None, ge=3, le=100_000, description="Closed bars behind mean and deviation. Empty: as configured."
-    )
-    half_spread_bps: float = Field(
-        default=0.5, ge=0, le=100, description="Half the bid-ask spread paid on every fill, in basis points."
-    )
-    taker_fee_bps: float | None = Field(
-        default=None, ge=0, le=100, description="Fee on every fill, in basis points. Empty: as configured."
-    )
-    min_edge_ratio: float | None = Field(
-        default=None, ge=0, description="Expected reversion over costs that an entry needs. Empty: as configured."
-    )
-    fetch: bool = Field(default=True, description="Bring the stored bars up to date first; off: use what is stored.")
-
-
-_HOW_IT_WAS_RECKONED = (
-    "Decided on a bar's close by the statistics of the closed bars before it; filled at the next bar's open for a taker fee and"
-    " half a spread on each leg. The daily loss limit and limits across pairs are not simulated."
-)
+_MS_PER_DAY = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairSummary:
-    """One pair's result, or the total's. USD; net = gross − fees + funding. Drawdown is of realised profit, positive."""
+    """One pair's result, or the total's. Drawdown is of realised profit here, positive; the curve's counts open trades, too."""
 
     name: str
-    trades: int
-    wins: int
-    gross_usd: float
-    fees_usd: float
-    funding_usd: float
+    sums: Sums
     drawdown_usd_max: float
-    stops: int
-    average_hold_hours: float | None
     denials: dict[str, int]
-    bars: int
 
-    @property
-    def net_usd(self) -> float:
-        return self.gross_usd - self.fees_usd + self.funding_usd
 
-    @property
-    def win_rate(self) -> float | None:
-        return self.wins / self.trades if self.trades else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaled:
+    """The same with so many times the fee, decided anew."""
+
+    scale: float
+    sums: Sums
+    drawdown_usd_max: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backtest:
-    """All of it. `window` says which stretch of market time."""
+    """All of it. [start_ms, end_ms) is the stretch of market time that was traded."""
 
+    run_id: str
     pairs: tuple[PairSummary, ...]
     total: PairSummary
     trades: tuple[BacktestTrade, ...]
-    window: str
+    curve: Curve
+    scaled: tuple[Scaled, ...]
+    stretches: tuple[Stretch, ...]  # Empty unless it walked forward.
+    rules: BacktestRules
+    terms: Terms
+    timeframe: str
+    is_of_quotes: bool
+    start_ms: int
+    end_ms: int
+    data_hash: str
+    seconds: float
     notes: tuple[str, ...]
+
+    @property
+    def window(self) -> str:
+        return f"{facts.iso(self.start_ms)}/{facts.iso(self.end_ms)} {self.timeframe}"
+
+    @property
+    def days(self) -> float:
+        return (self.end_ms - self.start_ms) / _MS_PER_DAY
 
 
 def backtest(
-    settings: Settings, pairs_path: Path, rules: BacktestRules, *, only: Sequence[str] = (), run_id: str, say: Say
+    settings: Settings,
+    pairs_path: Path,
+    rules: BacktestRules,
+    *,
+    only: Sequence[str] = (),
+    run_id: str,
+    say: Say,
+    progress: Progress | None = None,
 ) -> Backtest:
-    """Replay the configured pairs. Raises: ConfigError, ExchangeError when bars must be fetched and cannot be."""
-    pairs = _chosen(load_pairs(pairs_path, settings.signal), only, pairs_path)
-    timeframe = rules.timeframe or _timeframe_of(settings.signal.bar_seconds)
-    root = store_of(settings)
-    symbols = sorted({symbol for pair in pairs for symbol in pair.symbols})
-    instruments: Mapping[Symbol, Instrument] = {}
-    notes: list[str] = []
-    count = bars_in(rules.days, timeframe)
-    step_ms = market.timeframe_ms(timeframe)
-    if rules.fetch:
-        with ExchangeReads(settings) as reads:
-            instruments = reads.listed()
-            known = [symbol for symbol in symbols if symbol in instruments]
-            fetched = refresh(reads, root, known, timeframe, bars=count, say=say)
-            if fetched.end_ms is None:
-                raise ExchangeError(
-                    f"no bars from the exchange ({next(iter(fetched.failures.values()), 'not listed')})"
-                )
-            end_ms = fetched.end_ms
-            refresh_funding(reads, root, known, end_ms - count * step_ms - 2 * 86_400_000, end_ms)
-    else:
-        opened = [market.last_open_ms(root, symbol, timeframe) for symbol in symbols]
-        newest = max((time_ms for time_ms in opened if time_ms is not None), default=None)
-        if newest is None:
-            raise ConfigError(f"{root}: no {timeframe} bars of these pairs are stored; run without --no-fetch")
-        end_ms = newest + step_ms
-    if not instruments:
-        notes.append("contract rules unknown: quantities are not rounded to the exchange's steps")
-    runs: list[tuple[PairConfig, PairRun]] = []
-    for number, pair in enumerate(pairs, start=1):
-        bars = read_bars(root, pair.symbols, timeframe, end_ms - count * step_ms, end_ms)
-        run = run_pair(bars, plan_of(settings, pair, rules, instruments=instruments, root=root, end_ms=end_ms))
-        runs.append((pair, run))
-        say(f"[{number}/{len(pairs)}] {pair.pair_id}: {len(run.trades)} trades over {run.bars} bars")
-    result = summarise(
-        runs, window=f"{facts.iso(end_ms - count * step_ms)}/{facts.iso(end_ms)} {timeframe}", notes=tuple(notes)
+    """Replay, add up, and tell the ledger. Raises: ConfigError, ExchangeError when bars must be fetched and cannot be."""
+    started = time.monotonic()
+    pairs = _pairs(settings, pairs_path, rules, only)
+    loaded = load(settings, rules, pairs, say=say)
+    market = loaded.market
+    terms = terms_of(settings, rules, loaded)
+    forward = _forward(settings, rules, market) if rules.walk_forward else None
+    start_ms = recalibration_times(market.bars, forward)[0] if forward is not None else market.bars.start_ms
+    scales = sorted({1.0, *rules.cost_scales})
+    runs: dict[float, tuple[Walk, list[Stretch]]] = {}
+    for number, scale in enumerate(scales):
+        told = _part_of(progress, number, len(scales))
+        runs[scale] = _run(market, terms.with_fees(scale), pairs, forward, in_sample=scale == 1, progress=told)
+        say(f"{scale:g} × fees: {len(runs[scale][0].trades)} trades")
+    curves = {
+        scale: curve_of(
+            market, walk.trades, fee_rate=walk.terms.taker_fee_rate, start_ms=start_ms, end_ms=market.bars.end_ms
+        )
+        for scale, (walk, _) in runs.items()
+    }
+    walk, stretches = runs[1.0]
+    result = Backtest(
+        run_id=run_id,
+        pairs=tuple(_of_pairs(walk, [pair.pair_id for pair in pairs])),
+        total=_summary("total", walk.trades, sum(walk.denials.values(), Counter())),
+        trades=tuple(walk.trades),
+        curve=curves[1.0],
+        scaled=tuple(
+            Scaled(scale=scale, sums=sums_of(runs[scale][0].trades), drawdown_usd_max=curves[scale].drawdown_usd_max)
+            for scale in scales
+        ),
+        stretches=tuple(stretches),
+        rules=rules,
+        terms=terms,
+        timeframe=timeframe_of(market.bars.step_ms // 1000),
+        is_of_quotes=market.quotes is not None,
+        start_ms=start_ms,
+        end_ms=market.bars.end_ms,
+        data_hash=loaded.data_hash,
+        seconds=time.monotonic() - started,
+        notes=loaded.notes,
     )
-    facts.record(settings, [_event(run_id, result)])
+    facts.record(settings, entries_of(result))
     return result
 
 
-def _chosen(pairs: Sequence[PairConfig], only: Sequence[str], path: Path) -> list[PairConfig]:
+def _pairs(settings: Settings, path: Path, rules: BacktestRules, only: Sequence[str]) -> list[PairConfig]:
+    """None for a walk over everything listed: today's pairs were chosen by looking at what is replayed. Raises: ConfigError."""
+    if rules.walk_forward and rules.calibration.universe == "listed":
+        if only:
+            raise ConfigError("--only: a walk over what is listed begins without pairs; use --universe configured")
+        return []
+    pairs = load_pairs(path, settings.signal)
     known = {str(pair.pair_id) for pair in pairs}
     for pair_id in only:
         if pair_id not in known:
@@ -147,194 +151,102 @@ def _chosen(pairs: Sequence[PairConfig], only: Sequence[str], path: Path) -> lis
     return chosen
 
 
-def _timeframe_of(seconds: int) -> str:
-    for unit_seconds, unit in ((86_400, "d"), (3_600, "h")):
-        if seconds % unit_seconds == 0:
-            return f"{seconds // unit_seconds}{unit}"
-    return f"{seconds // 60}m"
-
-
-def plan_of(
-    settings: Settings,
-    pair: PairConfig,
-    rules: BacktestRules,
-    *,
-    instruments: Mapping[Symbol, Instrument],
-    root: Path,
-    end_ms: int,
-) -> Plan:
-    """How this pair is traded, from the configuration where the rules leave it open."""
-    fee_bps = settings.risk.taker_fee_bps if rules.taker_fee_bps is None else rules.taker_fee_bps
-    ratio = settings.risk.min_edge_ratio if rules.min_edge_ratio is None else rules.min_edge_ratio
-    return Plan(
-        pair=pair,
+def terms_of(settings: Settings, rules: BacktestRules, loaded: Loaded) -> Terms:
+    """The configuration's, where the rules leave it open."""
+    risk = settings.risk
+    fee_bps = risk.taker_fee_bps if rules.taker_fee_bps is None else rules.taker_fee_bps
+    return Terms(
         lookback_bars=rules.lookback_bars or settings.signal.lookback_bars,
-        notional_usd=settings.risk.pair_notional_usd,
-        min_edge_ratio=ratio,
+        notional_usd=risk.pair_notional_usd,
         hedge_error_max=settings.execution.hedge_error_max,
-        costs=Costs(taker_fee_rate=fee_bps / 10_000, half_spread=rules.half_spread_bps / 10_000),
-        instrument_a=instruments.get(pair.leg_a) or unbounded(pair.leg_a),
-        instrument_b=instruments.get(pair.leg_b) or unbounded(pair.leg_b),
-        funding_a=market.read_funding(root, pair.leg_a, 0, end_ms),
-        funding_b=market.read_funding(root, pair.leg_b, 0, end_ms),
+        taker_fee_rate=fee_bps / 10_000,
+        half_spread=rules.half_spread_bps / 10_000,
+        slippage=rules.slippage_bps / 10_000,
+        latency_bars=rules.latency_bars,
+        latency_ms=rules.latency_ms,
+        leverage=risk.leverage,
+        limits=limits_of(
+            gross_notional_usd_max=risk.gross_notional_usd_max,
+            daily_loss_usd_max=risk.daily_loss_usd_max,
+            min_edge_ratio=risk.min_edge_ratio if rules.min_edge_ratio is None else rules.min_edge_ratio,
+        ),
+        instruments=loaded.instruments,
     )
 
 
-def unbounded(symbol: Symbol) -> Instrument:
-    """A contract whose rules nobody told us: fine steps, no minimum."""
-    small, large = Decimal("0.00000001"), Decimal("1e15")
-    return Instrument(
-        symbol=symbol,
-        tick=small,
-        step=small,
-        market_step=small,
-        quantity_min=small,
-        quantity_max=large,
-        market_quantity_min=small,
-        market_quantity_max=large,
-        notional_min_usd=Decimal(0),
-        percent_price_up=Decimal(2),
-        percent_price_down=Decimal("0.5"),
-        is_trading=True,
+def _forward(settings: Settings, rules: BacktestRules, market: Market) -> ForwardRules:
+    """Raises: ConfigError when it cannot be walked."""
+    calibration, bars, signal = rules.calibration, market.bars, settings.signal
+    candle_ms = store.timeframe_ms(calibration.timeframe)
+    if candle_ms % bars.step_ms:
+        raise ConfigError(
+            f"--calibration-timeframe {calibration.timeframe}: candles cannot be made of bars of"
+            f" {timeframe_of(bars.step_ms // 1000)}; name a multiple"
+        )
+    if calibration.quote_volume_usd_per_day_min is not None:
+        raise ConfigError("calibration.quote_volume_usd_per_day_min: a backtest knows no volumes; leave it out")
+    forward = ForwardRules(
+        recalibration=calibration.limits,
+        formation_ms=round(calibration.window_days * _MS_PER_DAY),
+        every_days=rules.recalibrate_every_days,
+        candle_ms=candle_ms,
+        entry_z=signal.entry_threshold,
+        exit_z=signal.exit_threshold,
+        stop_z=signal.stop_loss_threshold,
     )
+    if not recalibration_times(bars, forward):
+        days = bars.count * bars.step_ms / _MS_PER_DAY
+        raise ConfigError(
+            f"--formation-days {calibration.window_days:g}: there are {days:.1f} days of bars, and nothing is left to trade"
+        )
+    return forward
 
 
-def read_bars(root: Path, symbols: tuple[Symbol, Symbol], timeframe: str, start_ms: int, end_ms: int) -> PairBars:
-    """Both legs on one grid without holes; NaN where a leg has no bar."""
-    step_ms = market.timeframe_ms(timeframe)
-    first = -(-start_ms // step_ms) * step_ms
-    times = np.arange(first, end_ms, step_ms, dtype=np.int64)
-    columns: list[np.ndarray[Any, np.dtype[np.float64]]] = []
-    for symbol in symbols:
-        held = market.read_klines(root, symbol, timeframe, first, end_ms)
-        places = (held["open_ms"].astype(np.int64) - first) // step_ms
-        for name in ("open", "close"):
-            column = np.full(times.size, np.nan)
-            column[places] = held[name]
-            columns.append(column)
-    open_a, close_a, open_b, close_b = columns
-    return PairBars(times=times, step_ms=step_ms, open_a=open_a, close_a=close_a, open_b=open_b, close_b=close_b)
+def _run(
+    market: Market,
+    terms: Terms,
+    pairs: Sequence[PairConfig],
+    forward: ForwardRules | None,
+    *,
+    in_sample: bool,
+    progress: Progress | None,
+) -> tuple[Walk, list[Stretch]]:
+    if forward is not None:
+        return walk_forward(market, terms, forward, pairs, in_sample=in_sample, progress=progress)
+    walk = Walk(market, terms, progress=progress)
+    walk.configure(pairs, at_ms=0)
+    walk.run(market.bars.end_ms)
+    walk.finish()
+    return walk, []
 
 
-def summarise(runs: Sequence[tuple[PairConfig, PairRun]], *, window: str, notes: tuple[str, ...] = ()) -> Backtest:
-    """Per pair and in total; the total's drawdown is of all trades in order of their closing."""
-    trades = sorted((trade for _, run in runs for trade in run.trades), key=lambda trade: trade.closed_ms)
-    denials: dict[str, int] = {}
-    for _, run in runs:
-        for reason, number in run.denials.items():
-            denials[reason] = denials.get(reason, 0) + number
-    return Backtest(
-        pairs=tuple(_summary(pair.pair_id, run.trades, run.denials, run.bars) for pair, run in runs),
-        total=_summary("total", trades, denials, sum(run.bars for _, run in runs)),
-        trades=tuple(trades),
-        window=window,
-        notes=notes,
-    )
+def _part_of(progress: Progress | None, number: int, count: int) -> Progress | None:
+    """One of several runs, each as long as the others."""
+    if progress is None:
+        return None
+
+    def told(done: int, total: int) -> None:
+        progress(number * 100 + 100 * done // max(total, 1), count * 100)
+
+    return told
 
 
-def _summary(name: str, trades: Sequence[BacktestTrade], denials: dict[str, int], bars: int) -> PairSummary:
-    hours = [(trade.closed_ms - trade.opened_ms) / 3_600_000 for trade in trades]
+def _of_pairs(walk: Walk, first: Sequence[PairId]) -> list[PairSummary]:
+    """Those that were configured, then every other one that did something, best first."""
+    trades: dict[PairId, list[BacktestTrade]] = {}
+    for trade in walk.trades:
+        trades.setdefault(trade.pair_id, []).append(trade)
+    others = sorted(set(trades) - set(first), key=lambda pair_id: -sums_of(trades[pair_id]).net_usd)
+    return [
+        _summary(pair_id, trades.get(pair_id, []), walk.denials.get(pair_id, Counter()))
+        for pair_id in (*first, *others)
+    ]
+
+
+def _summary(name: str, trades: Sequence[BacktestTrade], denials: Mapping[str, int]) -> PairSummary:
     return PairSummary(
         name=name,
-        trades=len(trades),
-        wins=sum(trade.net_usd > 0 for trade in trades),
-        gross_usd=sum(trade.gross_usd for trade in trades),
-        fees_usd=sum(trade.fees_usd for trade in trades),
-        funding_usd=sum(trade.funding_usd for trade in trades),
+        sums=sums_of(trades),
         drawdown_usd_max=drawdown([trade.net_usd for trade in trades]),
-        stops=sum(trade.exit_reason == "stopped" for trade in trades),
-        average_hold_hours=sum(hours) / len(hours) if hours else None,
-        denials=denials,
-        bars=bars,
+        denials={code: number for code, number in sorted(denials.items()) if number},
     )
-
-
-def drawdown(profits: Sequence[float]) -> float:
-    """The deepest fall of the running sum below its highest point so far, starting at 0."""
-    level = peak = deepest = 0.0
-    for profit in profits:
-        level += profit
-        peak = max(peak, level)
-        deepest = max(deepest, peak - level)
-    return deepest
-
-
-def _event(run_id: str, result: Backtest) -> EventLogged:
-    total = result.total
-    return EventLogged(
-        at_ms=facts.now_ms(),
-        level="info",
-        event="backtest_done",
-        facts={
-            "run_id": run_id,
-            "window": result.window,
-            "trades": total.trades,
-            "gross_usd": round(total.gross_usd, 6),
-            "fees_usd": round(total.fees_usd, 6),
-            "funding_usd": round(total.funding_usd, 6),
-            "net_usd": round(total.net_usd, 6),
-            "drawdown_usd_max": round(total.drawdown_usd_max, 6),
-        },
-    )
-
-
-def table_of(result: Backtest) -> list[dict[str, Any]]:
-    """One row a pair, the total last."""
-    return [_row(summary) for summary in (*result.pairs, result.total)]
-
-
-def _row(summary: PairSummary) -> dict[str, Any]:
-    return {
-        "pair": summary.name,
-        "trades": summary.trades,
-        "win rate": "" if summary.win_rate is None else f"{summary.win_rate:.0%}",
-        "gross USD": f"{summary.gross_usd:.2f}",
-        "fees USD": f"{summary.fees_usd:.2f}",
-        "funding USD": f"{summary.funding_usd:.2f}",
-        "net USD": f"{summary.net_usd:.2f}",
-        "max drawdown USD": f"{summary.drawdown_usd_max:.2f}",
-        "stops": summary.stops,
-        "hours held": "" if summary.average_hold_hours is None else f"{summary.average_hold_hours:.2f}",
-        "passed over": ", ".join(f"{number} {reason}" for reason, number in sorted(summary.denials.items())),
-    }
-
-
-def summary_of(result: Backtest) -> str:
-    """One line for people."""
-    total = result.total
-    unfinished = sum(trade.exit_reason == END_OF_DATA for trade in result.trades)
-    notes = "".join(f"; {note}" for note in result.notes)
-    return (
-        f"{result.window}: {total.trades} trades ({unfinished} cut off by the end of the data), gross {total.gross_usd:.2f},"
-        f" fees {total.fees_usd:.2f}, funding {total.funding_usd:.2f}, net {total.net_usd:.2f} USD{notes}"
-    )
-
-
-def as_json(result: Backtest) -> bytes:
-    """Everything, trades included, with the derived figures spelt out."""
-    pairs = [{**msgspec.to_builtins(one), "net_usd": one.net_usd} for one in (*result.pairs, result.total)]
-    trades = [{**msgspec.to_builtins(one), "net_usd": one.net_usd} for one in result.trades]
-    body = {"window": result.window, "notes": result.notes, "pairs": pairs[:-1], "total": pairs[-1], "trades": trades}
-    return msgspec.json.encode(body)
-
-
-def report_of(result: Backtest, *, trades_max: int = 200) -> str:
-    """Markdown: the outcome, how it was reckoned, and the latest trades."""
-    lines = [
-        "## Backtest",
-        summary_of(result),
-        "",
-        _HOW_IT_WAS_RECKONED,
-        "",
-        f"### Latest {min(trades_max, len(result.trades))} of {len(result.trades)} trades",
-        "",
-        "| pair | side | opened | closed | entry z | exit z | why | gross | fees | funding | net |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {trade.pair_id} | {trade.side} | {facts.iso(trade.opened_ms)} | {facts.iso(trade.closed_ms)} |"
-        f" {trade.entry_z:.2f} | {trade.exit_z:.2f} | {trade.exit_reason} | {trade.gross_usd:.3f} | {trade.fees_usd:.3f} |"
-        f" {trade.funding_usd:.3f} | {trade.net_usd:.3f} |"
-        for trade in result.trades[-trades_max:]
-    ]
-    return "\n".join(lines) + "\n"

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from domain.errors import ConfigError
 from domain.statistics.panel import PricePanel
 
-_READERS = {".parquet": "read_parquet", ".csv": "read_csv"}
-_TIME_NAMES = ("ts", "open_ms", "time", "timestamp")
+READERS = {".parquet": "read_parquet", ".csv": "read_csv"}
+TIME_NAMES = ("ts", "open_ms", "time", "timestamp")
 _ZONED = r"(?i)\d\d:\d\d.*(z|utc|[+-]\d{2}(:?\d{2})?)$"
 _DIGITS = r"^-?\d+(\.0+)?$"
 # How many of a unit make a millisecond, by the size of a stamp of this century. What is smaller is a number of bars.
@@ -25,7 +25,7 @@ def read_prices(path: Path) -> PricePanel:
     """
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; name a .parquet or .csv file of prices")
-    reader = _READERS.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(f"{path}: need a .parquet or .csv file of prices")
     if not path.is_file():
@@ -37,7 +37,7 @@ def read_prices(path: Path) -> PricePanel:
             connection.execute("SET TimeZone = 'UTC'")
             columns = [str(row[0]) for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()]
             time_name = _long_form(connection, source, columns, path)
-            stamps = _times(connection, path, time_name)
+            stamps = times_sql(connection, path, time_name)
             panel = _panel(connection, path, stamps)
     except duckdb.Error as problem:
         raise ConfigError(f"{path}: cannot be read as prices: {_in_a_line(str(problem))}") from None
@@ -56,7 +56,7 @@ def _in_a_line(problem: str) -> str:
 def _long_form(connection: duckdb.DuckDBPyConnection, source: str, columns: list[str], path: Path) -> str:
     """Make the table `given` (symbol, stamp, close), all text as it came; returns the name of the time column."""
     named = {name.lower(): name for name in columns}
-    known = [named[name] for name in _TIME_NAMES if name in named]
+    known = [named[name] for name in TIME_NAMES if name in named]
     time_name = known[0] if known else columns[0]
     if {"symbol", "close"} & set(named):
         missing = [name for name in ("symbol", "close") if name not in named]
@@ -88,7 +88,7 @@ def _long_form(connection: duckdb.DuckDBPyConnection, source: str, columns: list
     return time_name
 
 
-def _times(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> str:
+def times_sql(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> str:
     """The SQL that makes a stamp a whole number: Unix milliseconds, or the number of a bar. Raises: ConfigError."""
     kind = str(connection.execute("SELECT typeof(stamp) FROM given LIMIT 1").fetchall()[0][0])
     if kind.startswith(("TIMESTAMP", "DATE")):

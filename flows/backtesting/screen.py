@@ -1,0 +1,133 @@
+"""What can be told of a stretch of a tape at once: where `decide` surely has nothing to say, and which entries surely do not pay.
+
+Nothing is decided here. Every moment that is not surely quiet and not surely too dear is looked at by the live functions, so the
+margins cost time when they are too wide and are wrong only when they are too narrow; a test compares with looking at every moment.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domain.guards import DenialCode
+from domain.orders import LegName, Side
+from domain.pairs import PairConfig, PairSide
+from flows.backtesting.account import half_life_hours
+from flows.backtesting.market import Floats, Market
+from flows.backtesting.tape import Tape
+from flows.backtesting.terms import Terms
+from flows.backtesting.windows import bounds_of
+
+_SURELY = 1e-9
+"""Relative room for the rounding of everything behind the statistics themselves."""
+CODES = ("", DenialCode.Z_NOT_EXECUTABLE.value, DenialCode.EDGE_TOO_SMALL.value)
+LOOK = 0
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """Of the moments [start, stop) for a pair that is flat. `moments`: those with a signal, or perhaps one; ascending."""
+
+    start: int
+    stop: int
+    moments: Places
+    codes: NDArray[np.int8]  # Of each of them: LOOK, or the place of its denial in CODES.
+    upwards: NDArray[np.bool_]  # Of each of them: the spread is above its mean. Sure where it is denied.
+    looks: Places  # Places in `moments`.
+    may_be_above: NDArray[np.bool_]  # The spread may be at or above its mean, of every moment from start.
+    may_be_below: NDArray[np.bool_]
+
+
+def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: slice, *, deny: bool) -> Screen:
+    """Of the moments in `span`. `deny`: tell what surely does not pay; else every signal is a look."""
+    start, stop = span.start, span.stop
+    size = terms.lookback_bars
+    bars = tape.bar[start:stop]
+    enough = bars >= size
+    if not enough.any():
+        nowhere = np.zeros(stop - start, dtype=bool)
+        none = np.empty(0, dtype=np.int64)
+        return Screen(start, stop, none, none.astype(np.int8), none.astype(bool), none, nowhere, nowhere)
+    first = int(bars[enough][0])
+    grid = slice(first - size, int(bars[-1]))
+    windows = bounds_of(tape.closes_b[grid] - pair.hedge_ratio * tape.closes_a[grid], size)
+    of_moment = np.clip(bars - first, 0, None)
+    mean, error, low, high, resolution = (np.where(enough, column[of_moment], np.nan) for column in windows)
+    price_a, price_b = tape.price_a[start:stop], tape.price_b[start:stop]
+    spread = price_b - pair.hedge_ratio * price_a
+    away = spread - mean
+    error = error + _SURELY * (np.abs(spread) * 1e-6 + np.abs(away))
+    distance = np.abs(away)
+    with np.errstate(invalid="ignore"):
+        near, far = distance - error, distance + error
+        may_signal = (far >= pair.entry_z * low) & (near < pair.stop_z * high)
+        surely = (near >= pair.entry_z * high) & (far < pair.stop_z * low) & (low > resolution)
+        above, below = away + error >= 0, away - error <= 0
+    code = np.zeros(stop - start, dtype=np.int8)
+    if deny:
+        code = _surely_denied(market, terms, tape, pair, span, _Distances(away, far, low)) * surely
+    found = np.flatnonzero(may_signal)
+    looks = np.flatnonzero(code[found] == LOOK)
+    return Screen(start, stop, start + found, code[found], away[found] > 0, looks, above, below)
+
+
+class _Distances(NamedTuple):
+    """Of every moment: how far from the mean, how far at most, and the deviation at least."""
+
+    away: Floats
+    far: Floats
+    low: Floats
+
+
+def _surely_denied(  # noqa: PLR0917 - of one caller, in the order of `screen_of`.
+    market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: slice, distances: _Distances
+) -> NDArray[np.int8]:
+    """0 (LOOK): not surely; else the place in `CODES`.
+
+    Live's sums (`domain.edge`) for a unit of leg b, each bent in favour of the entry by what the statistics and the rounding of leg
+    a's quantity may be off.
+    """
+    away, far, low = distances
+    hedge, error = pair.hedge_ratio, terms.hedge_error_max
+    price_a, price_b = tape.price_a[span], tape.price_b[span]
+    half_a, half_b = tape.half_a[span], tape.half_b[span]
+    crossing = half_b + hedge * half_a
+    executable = (far - crossing) * (1 + _SURELY)
+    least_a = hedge * (1 - error)
+    fees = 2 * terms.taker_fee_rate * (price_b + least_a * price_a)
+    exit_spread = half_b + least_a * half_a
+    funding = np.where(
+        away < 0,
+        _funding(market, pair, tape, span, PairSide.SELL, error),
+        _funding(market, pair, tape, span, PairSide.BUY, error),
+    )
+    costs = fees + exit_spread + funding
+    costs = costs - _SURELY * np.abs(costs)
+    gain = executable - pair.exit_z * low
+    gain = gain + _SURELY * np.abs(gain)
+    with np.errstate(invalid="ignore"):
+        inside_the_stop = crossing - np.abs(away) + (far - np.abs(away)) < pair.stop_z * low * (1 - _SURELY)
+        not_executable = (executable < pair.entry_z * low * (1 - _SURELY)) & inside_the_stop
+        too_dear = (gain < terms.limits.min_edge_ratio * costs) & (executable > 0)
+    return np.where(not_executable, 1, np.where(too_dear, 2, 0)).astype(np.int8)
+
+
+def _funding(  # noqa: PLR0917 - what `_surely_denied` was given, and a side.
+    market: Market, pair: PairConfig, tape: Tape, span: slice, side: PairSide, error: float
+) -> Floats:
+    """At least what funding costs a unit of leg b, as `edge_of` reckons it."""
+    hours, times = half_life_hours(pair), tape.at_ms[span]
+    total = np.zeros(times.size)
+    legs = ((LegName.A, pair.hedge_ratio, tape.price_a[span], error), (LegName.B, 1.0, tape.price_b[span], 0.0))
+    for leg, units, price, off in legs:
+        funding = market.funding_of(pair.symbol_of(leg))
+        if not funding.at_ms.size:
+            continue
+        rates, interval = funding.rates_per_hour(times)
+        longs = 1 if side.side_of(leg) is Side.BUY else -1
+        settlement = units * price * rates * longs
+        cost = np.maximum(settlement, 0.0) if hours is None else settlement * hours / interval
+        total = total + cost - off * np.abs(cost)
+    return total

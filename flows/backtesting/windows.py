@@ -1,0 +1,88 @@
+"""Mean and deviation of the last bars' spreads: for all windows at once within a bound, and for one window as live has it.
+
+Running sums are fast and not exact, so they decide nothing: they come with a bound on what they may be wrong by, and whatever
+lies within it is computed by the live function. The sums begin anew every few thousand bars, so that a bad print widens the bound
+round itself only.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from domain.spread import SpreadStatistics, statistics_of
+from flows.backtesting.market import Floats
+
+_UNIT = 2.0**-53
+_BLOCK_BARS = 2048
+
+
+class Bounds(NamedTuple):
+    """Of every window: where the mean and the deviation of `statistics_of` surely lie. NaN: a bar is missing, there are none."""
+
+    mean: Floats
+    mean_error: Floats
+    std_low: Floats
+    std_high: Floats
+    resolution: Floats
+    """The least deviation above which a window surely moves at all."""
+
+
+def bounds_of(spreads: Floats, size: int) -> Bounds:
+    """Window `i` is spreads[i : i + size]."""
+    windows = max(spreads.size - size + 1, 0)
+    found = Bounds(*(np.full(windows, np.nan) for _ in Bounds._fields))
+    block = max(_BLOCK_BARS, size)
+    for start in range(0, windows, block):
+        stop = min(start + block, windows)
+        part = _bounds_of_block(spreads[start : stop + size - 1], size)
+        for whole, piece in zip(found, part, strict=True):
+            whole[start:stop] = piece
+    return found
+
+
+def _bounds_of_block(spreads: Floats, size: int) -> Bounds:
+    """By running sums of the distances from the block's own middle; the bounds are the textbook's for summing in order."""
+    finite = np.isfinite(spreads)
+    known = spreads[finite]
+    centre = float(known.mean()) if known.size else 0.0
+    peak = float(np.abs(known).max()) if known.size else 0.0
+    distance = np.where(finite, spreads - centre, 0.0)
+    squares = distance * distance
+    sum_error = 4 * spreads.size * _UNIT * float(np.abs(distance).sum())
+    square_error = 4 * spreads.size * _UNIT * float(squares.sum())
+    sums, totals = _window_sums(distance, size), _window_sums(squares, size)
+    rounding = 2 * (size + 8) * _UNIT  # What the exact function itself may lose, of the level and of its own result.
+    mean_error = sum_error / size + rounding * peak
+    variance = (totals - sums * sums / size) / (size - 1)
+    error = (square_error + (2 * np.abs(sums) * sum_error + sum_error**2 + 8 * _UNIT * sums * sums) / size) / (size - 1)
+    error += 2 * rounding * np.abs(variance) + 2 * (rounding * peak) ** 2
+    whole = np.ones(sums.size, dtype=bool) if finite.all() else _window_sums((~finite).astype(np.float64), size) == 0.0
+    blank = np.where(whole, 0.0, np.nan)
+    return Bounds(
+        mean=centre + sums / size + blank,
+        mean_error=np.full(sums.size, mean_error) + blank,
+        std_low=np.sqrt(np.maximum(variance - error, 0.0)) + blank,
+        std_high=np.sqrt(np.maximum(variance, 0.0) + error) + blank,
+        resolution=np.full(sums.size, peak * 2e-12) + blank,
+    )
+
+
+def _window_sums(values: Floats, size: int) -> Floats:
+    running = np.concatenate(([0.0], np.cumsum(values)))
+    found: Floats = running[size:] - running[:-size]
+    return found
+
+
+def statistics_at(
+    closes_a: Floats, closes_b: Floats, hedge_ratio: float, *, first_bar: int, end: int, size: int
+) -> SpreadStatistics | None:
+    """Of the `size` bars before place `end`, to the last bit as live has them: its ring has a bar at its number modulo `size`."""
+    start = end - size
+    if start < 0:
+        return None
+    turn = size - (first_bar + start) % size
+    legs = (
+        np.concatenate((closes[start + turn : end], closes[start : start + turn])) for closes in (closes_a, closes_b)
+    )
+    ring_a, ring_b = legs
+    return statistics_of(ring_b - hedge_ratio * ring_a)
