@@ -3,7 +3,15 @@
 import subprocess
 import sys
 
-BENCHES = ("bench.ticks", "bench.memory", "bench.orders", "bench.unwind", "bench.restart", "bench.cointegration")
+BENCHES = (
+    "bench.ticks",
+    "bench.memory",
+    "bench.orders",
+    "bench.unwind",
+    "bench.restart",
+    "bench.cointegration",
+    "bench.backtest",
+)
 
 
 def main() -> int:

@@ -48,7 +48,8 @@ def title_of(result: Backtest) -> str:
 def parts_of(result: Backtest) -> Iterator[Part]:
     """Every part in order of what a reader asks first."""
     yield Text(summary_of(result))
-    yield Rows([_headline(result)])
+    yield Rows([_earned(result)])
+    yield Rows([_used(result)])
     yield Heading("Equity and drawdown")
     yield _equity(result)
     yield Heading("With other fees")
@@ -91,8 +92,8 @@ def reckoned(result: Backtest) -> list[str]:
         f"Decided by the live functions, by the {terms.lookback_bars} closed bars before; filled {later} later at {fills}, whole.",
         f"Paid on each of the four fills: {paid}; and funding at every settlement.",
         (
-            f"{terms.notional_usd} USD of leg b a trade, at most {cap} USD of both legs of all trades, no entries after {loss} USD lost in"
-            f" a day (UTC); the expected reversion must be {limits.min_edge_ratio:g} × the costs."
+            f"{terms.notional_usd} USD of leg b a trade, at most {cap} USD of both legs of all trades, no entries after {loss} USD"
+            f" lost in a day (UTC); the expected reversion must be {limits.min_edge_ratio:g} × the costs."
         ),
         "One trade a pair. An entry is denied while another pair's order is under way in one of its symbols; exits are not.",
         "The curve has open trades at the bars' closes; what is open at the end is closed there.",
@@ -104,9 +105,9 @@ def reckoned(result: Backtest) -> list[str]:
         lines += [
             (
                 f"Recalibrated half an hour after midnight UTC every {rules.recalibrate_every_days} day(s) by the nightly flow's own"
-                f" function: {tested}, over {calibration.window_days:g} days of {calibration.timeframe} candles that had closed by then."
+                f" function: {tested}, over {calibration.window_days:g} days of {calibration.timeframe} candles closed by then."
             ),
-            "statsmodels was not asked to confirm, as live would. The symbols are those of the data: what died before is not there.",
+            "statsmodels was not asked to confirm, as live would. The symbols are the data's: what died before is not there.",
         ]
     elif not rules.walk_forward:
         lines.append(
@@ -119,9 +120,8 @@ def reckoned(result: Backtest) -> list[str]:
     )
 
 
-def _headline(result: Backtest) -> dict[str, Any]:
-    sums, curve = result.total.sums, result.curve
-    days = max(result.days, 1e-9)
+def _earned(result: Backtest) -> dict[str, Any]:
+    sums = result.total.sums
     return {
         "trades": sums.trades,
         "win rate": "" if sums.win_rate is None else f"{sums.win_rate:.0%}",
@@ -130,12 +130,19 @@ def _headline(result: Backtest) -> dict[str, Any]:
         "funding USD": f"{sums.funding_usd:.2f}",
         "net USD": f"{sums.net_usd:.2f}",
         "net bps of turnover": "" if sums.net_bps is None else f"{sums.net_bps:.2f}",
-        "expected USD": f"{sums.expected_edge_usd:.2f}",
+        "expected at entry, USD": f"{sums.expected_edge_usd:.2f}",
+    }
+
+
+def _used(result: Backtest) -> dict[str, Any]:
+    curve, days = result.curve, max(result.days, 1e-9)
+    return {
         "max drawdown USD": f"{curve.drawdown_usd_max:.2f}",
-        "turnover USD a day": f"{sums.turnover_usd / days:.0f}",
+        "turnover USD a day": f"{result.total.sums.turnover_usd / days:.0f}",
         "exposure USD, average": f"{curve.exposure_usd_average:.0f}",
-        "… at most": f"{curve.exposure_usd_max:.0f}",
-        "… of the time": f"{curve.exposed_share:.0%}",
+        "at most": f"{curve.exposure_usd_max:.0f}",
+        "exposed, of the time": f"{curve.exposed_share:.0%}",
+        "days": f"{result.days:.1f}",
     }
 
 

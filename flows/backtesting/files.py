@@ -169,12 +169,12 @@ def _bars(connection: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, 
 
 
 def _step_of(names: NDArray[np.str_], places: Times, at_ms: Times, path: Path) -> int:
-    """The one interval of all symbols. Raises: ConfigError."""
+    """The one interval of all symbols; one with two bars only may have a gap between them. Raises: ConfigError."""
+    apart = {str(name): np.diff(at_ms[places == place]) for place, name in enumerate(names)}
+    few = {name: own for name, own in apart.items() if own.size}
     steps: dict[int, str] = {}
-    for place, name in enumerate(names):
-        own = np.diff(at_ms[places == place])
-        if own.size:
-            steps.setdefault(int(own.min()), str(name))
+    for name, own in ({name: own for name, own in few.items() if own.size > 1} or few).items():
+        steps.setdefault(int(own.min()), name)
     if not steps:
         raise ConfigError(f"{path}: no symbol has two bars")
     if len(steps) > 1:

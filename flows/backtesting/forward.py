@@ -24,6 +24,10 @@ _GONE_MS = DAY_MS
 """A symbol without a bar for so long does not trade any more, as the exchange's list would say by then."""
 
 
+Question = tuple[int, tuple[Incumbent, ...], frozenset[PairId]]
+"""When, which pairs stand in the file, and which of them have open trades."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForwardRules:
     """When it is recalibrated and on what. The thresholds are those of pairs that the recalibration adds."""
@@ -75,12 +79,15 @@ def walk_forward(
     configured: Sequence[PairConfig] = (),
     *,
     in_sample: bool = True,
+    known: dict[Question, Recalibration] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Walk, list[Stretch]]:
     """Trade the whole market, recalibrating. `configured`: the pairs that stand in the file before the first recalibration.
 
-    `in_sample` False leaves those figures at nothing, for a rerun that needs the trades only. Raises: nothing for prices.
+    `in_sample` False leaves those figures at nothing, for a rerun that needs the trades only. `known`: what was decided in another
+    walk over the same market by the same rules, and is added to: the same question has the same answer. Never raises for prices.
     """
+    known = {} if known is None else known
     bars = market.bars
     times = recalibration_times(bars, rules)
     walk = Walk(market, terms)
@@ -93,7 +100,10 @@ def walk_forward(
     thresholds = {pair.pair_id: pair for pair in configured}
     found: list[tuple[int, int, Recalibration, tuple[PairConfig, ...]]] = []
     for number, (at_ms, end_ms) in enumerate(zip(times, (*times[1:], bars.end_ms), strict=True), start=1):
-        decided = decide(bars, rules, incumbents, at_ms=at_ms, open_pairs=walk.open_pairs)
+        question = (at_ms, incumbents, walk.open_pairs)
+        decided = known.get(question)
+        if decided is None:
+            decided = known[question] = decide(bars, rules, incumbents, at_ms=at_ms, open_pairs=walk.open_pairs)
         incumbents = decided.pairs_after
         pairs = tuple(_config(one, rules, thresholds) for one in incumbents)
         found.append((at_ms, end_ms, decided, pairs))

@@ -98,7 +98,7 @@ class PairWalk:
             towards_mean = z if held.side is PairSide.SELL else -z
             leaves = (towards_mean <= -held.stop_z) | (towards_mean >= -held.exit_z)
             if held.time_stop_ms is not None:
-                leaves |= tape.at_ms[start:stop] >= held.time_stop_ms
+                leaves |= tape.laid_ms[start:stop] >= held.time_stop_ms
             found = int(leaves.argmax())
             if leaves[found]:
                 return start + found

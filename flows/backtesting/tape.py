@@ -15,10 +15,12 @@ class Tape:
     """At `at_ms[i]` the pair is judged at mids `price_…[i]`, by the statistics of the bars before place `bar[i]`.
 
     What is to be filled at moment i is filled at `fill_ms[i]`, at `fill_…[i]` and half its spread. `closes_…`: of the whole grid.
+    `rows`: of a moment the place of its quote among all quotes, and whether it is one of leg b; None for bars.
     """
 
     at_ms: Times
     fill_ms: Times
+    laid_ms: Times  # When live last looked at its clock for this pair: a time stop is noticed when a bar closes.
     bar: NDArray[np.int64]
     price_a: Floats
     price_b: Floats
@@ -33,6 +35,7 @@ class Tape:
     first_bar: int
     step_ms: int
     apart_ms: int  # Between two moments there are at least so many milliseconds.
+    rows: tuple[NDArray[np.int64], NDArray[np.bool_]] | None = None
 
     @property
     def count(self) -> int:
@@ -60,6 +63,7 @@ def tape_of_bars(bars: Bars, symbol_a: Symbol, symbol_b: Symbol, *, half_spread:
     return Tape(
         at_ms=opened + bars.step_ms,
         fill_ms=opened + (bars.step_ms if bars.opens is None else 0),
+        laid_ms=opened + bars.step_ms,
         bar=places,
         price_a=price_a,
         price_b=price_b,
@@ -84,14 +88,16 @@ def tape_of_quotes(quotes: Quotes, bars: Bars, symbol_a: Symbol, symbol_b: Symbo
     last_a, last_b = (_newest(of_pair, quotes.place[of_pair] == place) for place in (a, b))
     known = (last_a >= 0) & (last_b >= 0)
     of_pair, last_a, last_b = of_pair[known], last_a[known], last_b[known]
-    closed = np.minimum(_closed_by(quotes, bars, a)[of_pair], _closed_by(quotes, bars, b)[of_pair])
+    closed = np.minimum(_closed_by(quotes, bars, a), _closed_by(quotes, bars, b))
+    laid = _newest(np.arange(closed.size), np.diff(closed, prepend=-1) > 0)
     at_ms = quotes.at_ms[of_pair]
     price_a, price_b = ((quotes.bid[last] + quotes.ask[last]) * 0.5 for last in (last_a, last_b))
     half_a, half_b = ((quotes.ask[last] - quotes.bid[last]) * 0.5 for last in (last_a, last_b))
     return Tape(
         at_ms=at_ms,
         fill_ms=at_ms,
-        bar=closed,
+        laid_ms=quotes.at_ms[laid][of_pair],
+        bar=closed[of_pair],
         price_a=price_a,
         price_b=price_b,
         half_a=half_a,
@@ -105,6 +111,7 @@ def tape_of_quotes(quotes: Quotes, bars: Bars, symbol_a: Symbol, symbol_b: Symbo
         first_bar=bars.first_bar,
         step_ms=bars.step_ms,
         apart_ms=0,
+        rows=(of_pair, quotes.place[of_pair] == b),
     )
 
 

@@ -25,11 +25,16 @@ _TOLD_EVERY = 64
 
 
 class Phase(IntEnum):
-    """Of what happens at the same millisecond the lower goes first; then the order of the pairs."""
+    """Of what happens at the same moment the lower goes first; then the order of the pairs.
 
-    EXIT = 0
-    ENTRY = 1
-    FILL = 2
+    At a bar's close exits go before entries, and what is filled at the next open comes after all of them. At a quote orders that are
+    due meet it first; then pairs hear it in live's order: those of which its symbol is leg a before those of which it is leg b.
+    """
+
+    FILL_AT_QUOTE = 0
+    FIRST = 1
+    SECOND = 2
+    FILL_AT_OPEN = 3
 
 
 class Walk:
@@ -60,6 +65,7 @@ class Walk:
         self._fills: dict[PairId, tuple[int, SignalType, float]] = {}  # Orders under way: place, what for, its z.
         self._heap: list[tuple[int, Phase, int, int, PairId]] = []
         self._orders = 0
+        self._until_ms = 0
         self._events = 0
 
     @property
@@ -105,19 +111,19 @@ class Walk:
     def run(self, until_ms: int) -> None:
         """Judge and fill every moment up to and including this one."""
         self._heap.clear()
+        self._until_ms = until_ms
         for walk in self._pairs.values():
             walk.may_go_to(walk.tape.first_after(until_ms))
             self._await(walk)
         started: int | None = None
         while self._heap:
-            at_ms, phase, _, place, pair_id = heapq.heappop(self._heap)
-            if at_ms > until_ms:
-                continue  # A fill of later; it stays in `_fills`.
+            _, phase, _, place, pair_id = heapq.heappop(self._heap)
             walk = self._pairs[pair_id]
-            if phase is Phase.FILL:
-                self._fill(walk)
-            else:
+            at_ms = int(walk.tape.at_ms[place])
+            if phase in {Phase.FIRST, Phase.SECOND}:
                 self._judge(walk, place)
+            else:
+                self._fill(walk)
             if self._pairs.get(pair_id) is walk:
                 self._await(walk)
             self._events += 1
@@ -147,17 +153,24 @@ class Walk:
 
     def _await(self, walk: PairWalk) -> None:
         """Put the pair's next moment on the heap."""
-        pair_id = walk.pair.pair_id
+        pair_id, tape = walk.pair.pair_id, walk.tape
         due = self._fills.get(pair_id)
         if due is not None:
-            if due[0] < walk.tape.count:
-                at_ms = int(walk.tape.fill_ms[due[0]])
-                heapq.heappush(self._heap, (at_ms, Phase.FILL, walk.order, due[0], pair_id))
+            # What is due later stays in `_fills`.
+            if due[0] < tape.count and int(tape.fill_ms[due[0]]) <= self._until_ms:
+                moment, phase = int(tape.fill_ms[due[0]]), Phase.FILL_AT_OPEN
+                if tape.rows is not None:
+                    moment, phase = int(tape.rows[0][due[0]]), Phase.FILL_AT_QUOTE
+                heapq.heappush(self._heap, (moment, phase, walk.order, due[0], pair_id))
             return
         place = walk.next_place()
-        if place is not None:
-            phase = Phase.ENTRY if walk.standing.held is None else Phase.EXIT
-            heapq.heappush(self._heap, (int(walk.tape.at_ms[place]), phase, walk.order, place, pair_id))
+        if place is None:
+            return
+        moment, is_second = int(tape.at_ms[place]), walk.standing.held is None
+        if tape.rows is not None:
+            moment, is_second = int(tape.rows[0][place]), bool(tape.rows[1][place])
+        phase = Phase.SECOND if is_second else Phase.FIRST
+        heapq.heappush(self._heap, (moment, phase, walk.order, place, pair_id))
 
     def _judge(self, walk: PairWalk, place: int) -> None:
         found = walk.judge(place)

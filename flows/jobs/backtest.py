@@ -8,9 +8,10 @@ from pathlib import Path
 
 from domain.errors import ConfigError
 from domain.pairs import PairConfig
+from domain.statistics.recalibration import Recalibration
 from domain.symbols import PairId
 from flows.backtesting.figures import Curve, Sums, curve_of, drawdown, sums_of
-from flows.backtesting.forward import ForwardRules, Stretch, recalibration_times, walk_forward
+from flows.backtesting.forward import ForwardRules, Question, Stretch, recalibration_times, walk_forward
 from flows.backtesting.market import Market
 from flows.backtesting.terms import Terms, limits_of
 from flows.backtesting.trades import BacktestTrade
@@ -98,9 +99,10 @@ def backtest(
     start_ms = recalibration_times(market.bars, forward)[0] if forward is not None else market.bars.start_ms
     scales = sorted({1.0, *rules.cost_scales})
     runs: dict[float, tuple[Walk, list[Stretch]]] = {}
+    known: dict[Question, Recalibration] = {}
     for number, scale in enumerate(scales):
         told = _part_of(progress, number, len(scales))
-        runs[scale] = _run(market, terms.with_fees(scale), pairs, forward, in_sample=scale == 1, progress=told)
+        runs[scale] = _run(market, terms.with_fees(scale), pairs, forward, known, is_main=scale == 1, progress=told)
         say(f"{scale:g} × fees: {len(runs[scale][0].trades)} trades")
     curves = {
         scale: curve_of(
@@ -207,12 +209,13 @@ def _run(
     terms: Terms,
     pairs: Sequence[PairConfig],
     forward: ForwardRules | None,
+    known: dict[Question, Recalibration],
     *,
-    in_sample: bool,
+    is_main: bool,
     progress: Progress | None,
 ) -> tuple[Walk, list[Stretch]]:
     if forward is not None:
-        return walk_forward(market, terms, forward, pairs, in_sample=in_sample, progress=progress)
+        return walk_forward(market, terms, forward, pairs, in_sample=is_main, known=known, progress=progress)
     walk = Walk(market, terms, progress=progress)
     walk.configure(pairs, at_ms=0)
     walk.run(market.bars.end_ms)

@@ -109,7 +109,9 @@ def test_it_is_not_an_empty_comparison() -> None:
 def test_coarse_steps_are_refused_alike() -> None:
     market = tangled(3, 1500)
     instruments = {symbol(name): coarse(name) for name in ("S0", "S1")}
-    walk = compared(market, replace(terms(), instruments=instruments, hedge_error_max=0.003), [pair("S0", "S1", hedge_ratio=0.9)])
+    walk = compared(
+        market, replace(terms(), instruments=instruments, hedge_error_max=0.003), [pair("S0", "S1", hedge_ratio=0.9)]
+    )
     assert walk.denials["S0_S1"]["SIZE_TOO_SMALL"] > 0
     assert walk.trades
 
