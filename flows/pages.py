@@ -9,11 +9,12 @@ _CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1240px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; }
 h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #e3e7ea; }
-img { max-width: 100%; display: block; } .scroll { overflow-x: auto; }
+img { width: 100%; max-width: 990px; display: block; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #eceff1; white-space: nowrap; }
 th { color: #556; font-weight: 600; } th:first-child, td:first-child, td.text { text-align: left; }
-td.text { white-space: normal; min-width: 13rem; } tr.last td { font-weight: 600; border-top: 2px solid #ccd3d8; } li { margin: .2rem 0; }
+td.text { white-space: normal; min-width: 13rem; }
+tr.last td { font-weight: 600; border-top: 2px solid #ccd3d8; } li { margin: .2rem 0; }
 """
 
 
