@@ -79,10 +79,14 @@ def _of_file(settings: Settings, rules: BacktestRules) -> Loaded:
         )
     rates = read_funding(Path(rules.funding)) if rules.funding else {}
     notes = ["contract rules unknown: quantities are not rounded to the exchange's steps"]
-    notes += [] if rates else ["no funding rates: none is paid"]
+    silent = [symbol for symbol in bars.symbols if symbol not in rates]
+    if silent:
+        notes.append("no funding rates" + (f" of {len(silent)} symbols" if rates else "") + ": none is paid")
+    if rules.days is not None and quotes is not None:
+        raise ConfigError(f"--days: the quotes of {path} are taken whole; leave it out, or cut the file")
     if quotes is None and bars.opens is None:
         notes.append("no opens in the file: filled at the next bar's close")
-    if rules.days is not None and quotes is None:
+    if rules.days is not None:
         days = rules.days + (rules.calibration.window_days if rules.walk_forward else 0)
         first = max(bars.count - bars_in(days, timeframe_of(bars.step_ms // 1000)), 0)
         bars = replace(

@@ -191,6 +191,27 @@ def test_bad_files(folder: Path, arguments: list[str], prices: str | None, messa
     assert message in result.stderr
 
 
+def test_quotes_from_a_file(folder: Path, tmp_path: Path) -> None:
+    """Every quote is judged, bars are made of them, and the file's own spread is paid."""
+    rng = np.random.default_rng(2)
+    rows, mids = ["symbol,ts,bid,ask"], {"AAAUSDT": 100.0, "BBBUSDT": 80.0}
+    for second in range(0, 3 * 3600, 5):
+        for name, mid in mids.items():
+            mids[name] = mid + float(rng.normal(0, 0.02))
+            rows.append(f"{name},{START_MS + second * 1000},{mid - 0.001},{mid + 0.001}")
+    (tmp_path / "quotes.csv").write_text("\n".join(rows))
+    where = ["--config", str(folder / "config.json"), "--pairs", str(folder / "pairs_config.json")]
+    given = ["--prices", str(tmp_path / "quotes.csv"), "--latency-ms", "200", "--timeframe", "1m"]
+    result = CliRunner().invoke(backtest, [*where, *given, "--json"])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["window"].endswith(" 1m")
+    assert answer["total"]["trades"] > 0
+    assert all(trade["opened_ms"] - trade["decided_ms"] >= 200 for trade in answer["trades"])
+    cut = CliRunner().invoke(backtest, [*where, *given, "--days", "1"])
+    assert (cut.exit_code, "are taken whole" in cut.stderr) == (2, True)
+
+
 def test_a_pair_without_prices_is_named(folder: Path, tmp_path: Path) -> None:
     lonely = tmp_path / "pairs.json"
     rows: list[dict[str, Any]] = [{"pair_id": "X", "leg_a": "AAA/USDT", "leg_b": "ZZZ/USDT", "hedge_ratio": 1.0}]

@@ -61,7 +61,7 @@ def replace_struct(one: Instrument, **changes: object) -> Instrument:
     return msgspec.structs.replace(one, **changes)
 
 
-@settings(max_examples=25, deadline=None, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=15, deadline=None, phases=(Phase.explicit, Phase.generate))
 @given(
     seed=st.integers(0, 10_000),
     lookback=st.sampled_from([3, 10, 37]),
