@@ -230,4 +230,5 @@ def test_killed_in_every_phase_nothing_is_lost_or_doubled(tmp_path: Path) -> Non
         f" 0 lost, 0 doubled, ledger = exchange = journal after each; {time.monotonic() - began:.0f} s"
     )
     assert sum(phases.values()) == KILLS
-    assert len(phases) >= min(KILLS // 2, len(HELD_OPEN_BY)), "the kills were not aimed"
+    aimed = {aim for aims in dealt(KILLS) for aim in aims} - {Phase.NOTHING}
+    assert len(aimed - phases.keys()) <= len(aimed) // 3, f"never struck: {sorted(aimed - phases.keys())}"
