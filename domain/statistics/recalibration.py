@@ -120,6 +120,7 @@ def recalibrate(
         open_trades=frozenset(open_trades),
         missing={**(unreached or {}), **(gone or {})},
         gone=frozenset(gone or {}),
+        known=frozenset(facts or {}),
     )
     decided = [desk.of_incumbent(one, y, x) for one, (y, x) in zip(incumbents, pairs, strict=True)]
     added: list[Decision] = []
@@ -138,7 +139,7 @@ def recalibrate(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Desk:
-    """What a decision looks at. `missing`: why a symbol has no bars, where that is known."""
+    """What a decision looks at. `missing`: why a symbol has no bars, where that is known; `known`: symbols with facts."""
 
     panel: PricePanel
     scanned: ScanResult
@@ -147,6 +148,7 @@ class _Desk:
     open_trades: frozenset[str]
     missing: Mapping[str, str]
     gone: frozenset[str]
+    known: frozenset[str]
 
     def of_incumbent(self, one: Incumbent, y: int, x: int) -> Decision:
         """`y`, `x`: the places of leg b and leg a; -1: not in the panel."""
@@ -177,7 +179,7 @@ class _Desk:
             if leg in self.missing:
                 code = Code.SYMBOL_GONE if listed and leg in self.gone else Code.NOT_TESTED
                 return Finding(code=code, facts=f"{leg}: {self.missing[leg]}")
-            if listed and leg in self.scanned.excluded_symbols:
+            if listed and leg in self.known and leg in self.scanned.excluded_symbols:
                 return Finding(code=Code.PREFILTERED, facts=f"{leg}: {self.scanned.excluded_symbols[leg]}")
         if min(y, x) < 0:
             return Finding(code=Code.NOT_TESTED, facts="no bars")

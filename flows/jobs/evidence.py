@@ -1,14 +1,15 @@
 """What a recalibration looks at: closes of the universe and of the file's own symbols on one grid, and what could not be had."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from domain.errors import ExchangeError
+from domain.instruments import Instrument
 from domain.statistics.panel import PricePanel
 from domain.statistics.prefilter import SymbolFacts
-from domain.symbols import Symbol
+from domain.symbols import Symbol, unified
 from flows.jobs import facts
 from flows.jobs.bars import Say, bars_in, refresh, store_of
 from flows.jobs.calibration import CalibrationRules
@@ -54,6 +55,9 @@ def collect(settings: Settings, rules: CalibrationRules, held: Sequence[Symbol],
         fetched = refresh(
             reads, root, [symbol for symbol in own if symbol not in gone], rules.timeframe, bars=bars, say=say
         )
+    unreached = {str(symbol): why for symbol, why in fetched.failures.items()}
+    if universe is not None:
+        unreached = {name: "no candles" for name in _expected(listed, rules) if name not in known} | unreached
     ends = [] if fetched.end_ms is None else [fetched.end_ms]
     if universe is not None and universe.panel.open_ms is not None and universe.panel.bars:
         ends.append(int(universe.panel.open_ms[-1]) + step_ms)
@@ -67,7 +71,7 @@ def collect(settings: Settings, rules: CalibrationRules, held: Sequence[Symbol],
             panel=universe.panel,
             facts=universe.facts,
             gone={},
-            unreached={},
+            unreached=unreached,
             start_ms=start_ms,
             end_ms=end_ms,
             timeframe=rules.timeframe,
@@ -85,9 +89,16 @@ def collect(settings: Settings, rules: CalibrationRules, held: Sequence[Symbol],
         panel=PricePanel(symbols=tuple(closes.symbols), prices=prices, open_ms=times, bar_seconds=step_ms // 1000),
         facts=universe.facts if universe is not None else {},
         gone=gone,
-        unreached={str(symbol): why for symbol, why in fetched.failures.items()},
+        unreached=unreached,
         start_ms=start_ms,
         end_ms=end_ms,
         timeframe=rules.timeframe,
         bars_fetched=fetched.bars,
     )
+
+
+def _expected(listed: Mapping[Symbol, Instrument], rules: CalibrationRules) -> set[str]:
+    """What a universe should have brought: nothing is missing as long as nobody knows which symbols a cap left out."""
+    wanted = {unified(name) for name in rules.symbols}
+    found = wanted or {name for name, one in listed.items() if one.is_trading and name.endswith(":USDT")}
+    return set() if len(found) > rules.symbols_max else {str(name) for name in found}

@@ -51,6 +51,28 @@ def test_numbers_reach_file_journal_and_ledger(project: tuple[Path, Path]) -> No
     assert rows[1][2] < 0.05 < rows[0][2]
 
 
+def test_a_listed_universe_brings_the_pairs_of_the_file_along(project: tuple[Path, Path]) -> None:
+    """Three symbols are named; the file's own pair outside of them is tested all the same, and the decoy within goes."""
+    config, pairs = project
+    rules = RULES.model_copy(update={"universe": "listed", "symbols": ["NEAR/USDT", "AVAX/USDT", "TRX/USDT"]})
+    result = _run(config, pairs, rules)
+    assert {decision.pair_id: decision.action for decision in result.decisions[:2]} == {
+        "LTC_BCH": "updated",
+        "DECOY": "retired",
+    }
+    assert [row.pair_id for row in read_document(pairs).pairs][:1] == ["LTC_BCH"]
+    assert "DECOY" not in {row.pair_id for row in read_document(pairs).pairs}
+    assert set(result.evidence.panel.symbols) == {f"{base}/USDT:USDT" for base in ("NEAR", "AVAX", "TRX", "LTC", "BCH")}
+    second = _run(config, pairs, rules)
+    if second.window == result.window:
+        assert second.written_version is None
+    delisted = json.dumps({"pairs": [{**PAIRS[0], "leg_a": "NOPE/USDT"}, PAIRS[0]]}).replace('"LTC_BCH"', '"GONE"', 1)
+    pairs.write_text(delisted)
+    third = _run(config, pairs, rules)
+    assert third.decisions[0].reason.startswith("symbol_gone: NOPE/USDT:USDT: not listed by the exchange")
+    assert "GONE" not in {row.pair_id for row in read_document(pairs).pairs}
+
+
 def test_the_second_run_fetches_almost_nothing_and_says_the_same(project: tuple[Path, Path]) -> None:
     config, pairs = project
     first = _run(config, pairs, dry_run=True)

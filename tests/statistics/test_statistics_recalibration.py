@@ -239,12 +239,15 @@ def test_the_same_bars_add_nothing_twice() -> None:
 
 
 def test_an_incumbent_of_a_symbol_that_the_prefilter_takes_out_is_retired() -> None:
-    rich = SymbolFacts(quote_volume_usd_per_day=1e9)
-    facts = {symbol: rich for symbol in _market().symbols if symbol != "A0/USDT:USDT"}
+    facts = {symbol: SymbolFacts(quote_volume_usd_per_day=1e9) for symbol in _market().symbols}
+    poor = facts | {"A0/USDT:USDT": SymbolFacts(quote_volume_usd_per_day=1e3)}
     scan = replace(OPTIONS, prefilter=Prefilter(quote_volume_usd_per_day_min=1e6))
-    made = _one(_market(), incumbent(0), replace(LISTED, scan=scan), facts=facts)
+    made = _one(_market(), incumbent(0), replace(LISTED, scan=scan), facts=poor)
     assert made.codes == (Code.PREFILTERED, Code.DROPPED)
-    assert _one(_market(), incumbent(0), replace(CONFIGURED, scan=scan), facts=facts).action is Action.UPDATE
+    assert _one(_market(), incumbent(0), replace(CONFIGURED, scan=scan), facts=poor).action is Action.UPDATE
+    unknown = {symbol: known for symbol, known in facts.items() if symbol != "A0/USDT:USDT"}
+    made = _one(_market(), incumbent(0), replace(LISTED, scan=scan), facts=unknown)
+    assert made.action is Action.UPDATE, "that nobody asked about a symbol is no reason to put its pair out"
 
 
 def test_too_many_symbols_without_bars_stop_the_run() -> None:
