@@ -52,7 +52,7 @@ def prefilter(
     reasons = {
         symbol: reason for symbol, of_it in zip(symbols, known, strict=True) if (reason := symbol_reason(of_it, rules))
     }
-    out = np.array([symbol in reasons for symbol in symbols])
+    out = np.array([symbol in reasons for symbol in symbols], dtype=np.bool_)
     excluded = out[:, None] | out[None, :]
     if rules.same_sector:
         sectors = np.array([str(of_it.sector) for of_it in known])

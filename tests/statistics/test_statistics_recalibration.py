@@ -256,6 +256,15 @@ def test_too_many_symbols_without_bars_stop_the_run() -> None:
     assert not recalibrate(_market(), [], LISTED, unreached=dict(list(missing.items())[:9])).refusals
 
 
+@pytest.mark.parametrize("universe", list(Universe))
+@pytest.mark.parametrize(("symbols", "bars"), [(1, BARS), (0, BARS), (10, 0), (10, 3), (10, 50)])
+def test_hardly_any_prices_are_too_little_data(universe: Universe, symbols: int, bars: int) -> None:
+    panel = _market().only(range(symbols)).between(0, bars)
+    result = recalibrate(panel, [incumbent(0)], replace(CONFIGURED, universe=universe))
+    assert [refusal.gate for refusal in result.refusals] == [RunGate.NOT_ENOUGH_DATA]
+    assert result.pairs_after == (incumbent(0),)
+
+
 def test_every_reason_of_the_scan_has_a_code() -> None:
     unreachable = {Reason.KEPT, Reason.NOT_RANKED, Reason.OTHER_DIRECTION}
     assert {str(reason) for reason in set(Reason) - unreachable} <= {str(code) for code in Code}
