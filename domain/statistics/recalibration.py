@@ -225,8 +225,9 @@ class _Desk:
         if found is None:
             return None
         gates = self.rules.scan.gates
-        if found.p_value is None or found.p_value > self.rules.p_value_max:
-            return Finding(code=Code.P_ABOVE_LEVEL, facts=f"p {found.p_value:.3g} is above {self.rules.p_value_max:g}")
+        p_value = 1.0 if found.p_value is None else found.p_value
+        if p_value > self.rules.p_value_max:
+            return Finding(code=Code.P_ABOVE_LEVEL, facts=f"p {p_value:.3g} is above {self.rules.p_value_max:g}")
         refused = hedge_is_positive(self.fits, y, x) or half_life_is_useful(self.fits, y, x, gates)
         if refused is None and gates.costs is not None and found.edge_ratio is not None:
             refused = pays(found.edge_ratio, gates.costs)
