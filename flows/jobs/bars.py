@@ -101,7 +101,7 @@ def _each(
 
 
 class _OtherMarket(Exception):
-    """What we hold is not this market's past: a new seed, another replay, a revised bar."""
+    """What we hold is not this market's past: a new seed, another replay; or, of the real one, a bar that was revised."""
 
 
 class _Bars:
@@ -128,8 +128,9 @@ class _Bars:
         try:
             return self._complete(symbol, page, start_ms, end_ms)
         except _OtherMarket:
-            market.forget(self._root, symbol, self._timeframe)
-            return self._complete(symbol, page, start_ms, end_ms)
+            if self._reads.market_may_change:
+                market.forget(self._root, symbol, self._timeframe)
+            return self._complete(symbol, page, start_ms, end_ms, anew=True)
 
     def _first_limit(self, newest: int | None) -> int:
         """Of the first question: what must be new, two bars that we hold, and the open one."""
@@ -139,13 +140,16 @@ class _Bars:
             wanted = min(wanted, max(0, since) + _NEWEST)
         return max(2, min(wanted, KLINES_PER_REQUEST))
 
-    def _complete(self, symbol: Symbol, page: Sequence[Kline], start_ms: int, end_ms: int) -> int:
+    def _complete(
+        self, symbol: Symbol, page: Sequence[Kline], start_ms: int, end_ms: int, *, anew: bool = False
+    ) -> int:
+        """The whole window, `page` being its newest part. `anew`: what is stored of it is not believed. Raises: _OtherMarket."""
         first_ms = min(start_ms - self._step_ms, page[0].open_ms)
         try:
             held = market.read_klines(self._root, symbol, self._timeframe, first_ms, end_ms)
         except ConfigError as damaged:
             raise ValueError(str(damaged)) from None
-        closes = dict(zip(held["open_ms"].tolist(), held["close"].tolist(), strict=True))
+        closes = {} if anew else dict(zip(held["open_ms"].tolist(), held["close"].tolist(), strict=True))
         count = self._keep(symbol, page, closes)
         times = np.array(sorted(time_ms for time_ms in closes if time_ms >= start_ms), dtype=np.int64)
         folder = market.klines_folder(self._root, symbol, self._timeframe)

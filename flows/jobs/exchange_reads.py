@@ -90,6 +90,11 @@ class ExchangeReads:
     def _budget(self) -> Budget:
         return self._road.budget
 
+    @property
+    def market_may_change(self) -> bool:
+        """A made-up or replayed market can be another one tomorrow; the real one only revises a bar."""
+        return self._settings.trading_mode == "paper"
+
     def abandon(self) -> None:
         """Threads that wait for an answer give up: for whoever wants to end early."""
         self._road.abandon()
