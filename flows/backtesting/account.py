@@ -1,8 +1,9 @@
 """The account of a backtest: what is held and under way across pairs, and the review of an entry by live's own guards."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 from domain.completion import exempt_from_notional
 from domain.decide import HeldTrade, confidence_of, time_stop_at_ms
@@ -10,7 +11,7 @@ from domain.edge import Edge, edge_of
 from domain.guards import DenialCode, Denied, Situation, review
 from domain.instruments import leverage_problem
 from domain.orders import LegName, Side
-from domain.pairs import PairConfig, PairSide, SignalType, TradingSignal
+from domain.pairs import PairConfig, PairSide, TradingSignal
 from domain.quotes import Quote
 from domain.sizing import Sized, TooLarge, TooSmall, size_pair
 from domain.symbols import PairId, Symbol
@@ -58,8 +59,8 @@ class Account:
 
     def _hold(self, trade: OpenTrade, way: int) -> None:
         sign_a, sign_b = trade.signs
-        self.positions[trade.pair.leg_a] += way * sign_a * trade.sized.quantity_a
-        self.positions[trade.pair.leg_b] += way * sign_b * trade.sized.quantity_b
+        self.positions[trade.pair.leg_a] += way * sign_a * trade.quantities[0]
+        self.positions[trade.pair.leg_b] += way * sign_b * trade.quantities[1]
 
     # The review.
 
@@ -77,8 +78,9 @@ class Account:
                 sized.quantity_b * Decimal(str(quotes[1].mid)),
             )
             edge = self._edge(pair, found, sized, quotes)
-        situation = replace(
-            _HEALTHY,
+        gross_usd, lost_usd = self._standing(found.at_ms)
+        situation = Situation(
+            **_HEALTHY,
             signal=self._signal(pair, found, quotes),
             side=side,
             entry_z=pair.entry_z,
@@ -89,8 +91,8 @@ class Account:
             edge=edge,
             leverage_problem=self._leverage_problem(pair, notionals, quotes),
             order_notional_usd=notionals[0] + notionals[1],
-            gross_notional_usd=self._gross_usd(found.at_ms),
-            lost_today_usd=self._lost_today_usd(found.at_ms),
+            gross_notional_usd=gross_usd,
+            lost_today_usd=lost_usd,
         )
         verdict = review(situation, self.terms.limits)
         if isinstance(verdict, Denied):
@@ -104,7 +106,7 @@ class Account:
             stop_z=pair.stop_z,
             time_stop_ms=time_stop_at_ms(found.at_ms, pair.half_life_bars, pair.half_life_bar_seconds),
         )
-        return OpenTrade(
+        return OpenTrade.of(
             pair=pair,
             held=held,
             sized=verdict.sized,
@@ -175,21 +177,19 @@ class Account:
                     return problem
         return None
 
-    def _gross_usd(self, now_ms: int) -> Decimal:
-        """Both legs of every open trade at mid, and what is reserved."""
-        gross = sum(self.reserved_usd.values(), ZERO)
+    def _standing(self, now_ms: int) -> tuple[Decimal, Decimal]:
+        """Both legs of every open trade at mid with what is reserved; and today's loss, positive: realised since midnight UTC plus
+        what open trades are under water."""
+        gross, result = 0.0, self.realized_usd[now_ms // DAY_MS]
+        fee_rate = self.terms.taker_fee_rate
         for trade, tape in self.open.values():
-            gross += Decimal(str(trade.notional_at(*mids_at(tape, now_ms))))
-        return gross
-
-    def _lost_today_usd(self, now_ms: int) -> Decimal:
-        """Realised since midnight UTC plus what open trades are under water, as a positive number."""
-        result = self.realized_usd[now_ms // DAY_MS]
-        for trade, tape in self.open.values():
-            result += trade.gross_at(*mids_at(tape, now_ms))
-            result -= self.terms.taker_fee_rate * trade.notional_at(trade.price_a, trade.price_b)
-            result += trade.funding_until(self.market, now_ms)
-        return max(ZERO, -Decimal(str(result)))
+            price_a, price_b = mids_at(tape, now_ms)
+            gross += trade.notional_at(price_a, price_b)
+            result += (
+                trade.gross_at(price_a, price_b) - fee_rate * trade.entry_usd + trade.funding_until(self.market, now_ms)
+            )
+        reserved = sum(self.reserved_usd.values(), ZERO)
+        return reserved + Decimal(str(gross)), max(ZERO, -Decimal(str(result)))
 
 
 def quotes_at(tape: Tape, place: int) -> tuple[Quote, Quote]:
@@ -213,45 +213,19 @@ def half_life_hours(pair: PairConfig) -> float | None:
     return None if pair.half_life_bars is None else pair.half_life_bars * pair.half_life_bar_seconds / 3600
 
 
-_NOTHING = TradingSignal(
-    signal_id="",
-    pair_id=PairId(""),
-    signal_type=SignalType.SELL,
-    z_score=0.0,
-    spread=0.0,
-    spread_mean=0.0,
-    spread_std=1.0,
-    price_a=0.0,
-    price_b=0.0,
-    confidence=0.0,
-    suggested_position_size=0.0,
-    at_ms=0,
-)
-_HEALTHY = Situation(
-    signal=_NOTHING,
-    side=PairSide.SELL,
-    entry_z=0.0,
-    stop_z=0.0,
-    paused_because=None,
-    dry_run=False,
-    journal_broken=False,
-    recovering=False,
-    user_stream_down=False,
-    exchange_blocked_ms=0,
-    foreign_orders=0,
-    pair_enabled=True,
-    pair_frozen_ms=0,
-    pair_has_trade=False,
-    symbols_not_trading=(),  # What is halted today says nothing of the past.
-    quote_age_ms=0,
-    sized=TooSmall(why="", notional_usd_min=ZERO),
-    filter_problem=None,
-    leverage_problem=None,
-    edge=None,
-    order_notional_usd=ZERO,
-    gross_notional_usd=ZERO,
-    lost_today_usd=ZERO,
-    margin_needed_usd=ZERO,
-    margin_free_usd=ZERO,
-)
+_HEALTHY: dict[str, Any] = {
+    "paused_because": None,
+    "dry_run": False,
+    "journal_broken": False,
+    "recovering": False,
+    "user_stream_down": False,
+    "exchange_blocked_ms": 0,
+    "foreign_orders": 0,
+    "pair_frozen_ms": 0,
+    "symbols_not_trading": (),  # What is halted today says nothing of the past.
+    "quote_age_ms": 0,
+    "filter_problem": None,
+    "margin_needed_usd": ZERO,
+    "margin_free_usd": ZERO,
+}
 """A backtest's world but for what is traded: a healthy exchange, fresh quotes, margin enough."""

@@ -1,7 +1,10 @@
 """A backtest's trades: one that is open, and one that is over."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import NamedTuple
+
+import msgspec
 
 from domain.decide import HeldTrade
 from domain.edge import Edge
@@ -16,8 +19,7 @@ from flows.backtesting.tape import Tape
 END_OF_DATA = "end_of_data"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BacktestTrade:
+class BacktestTrade(msgspec.Struct, frozen=True, kw_only=True):
     """One round trip. USD throughout; net = gross − fees + funding. Prices are fills, half a spread and slippage included."""
 
     trade_id: str
@@ -86,33 +88,45 @@ class Signal:
     denial: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenTrade:
+class OpenTrade(msgspec.Struct, frozen=True, kw_only=True):
     """An entry that was approved, and from its fill on the trade. `signed` are base units of legs a and b, a short one negative."""
 
     pair: PairConfig
     held: HeldTrade
-    sized: Sized
     edge: Edge
+    quantities: tuple[Decimal, Decimal]
+    signs: tuple[int, int]  # +1 for a leg that is held long.
+    units: tuple[float, float]
+    signed: tuple[float, float]
     entry_z: float
     decided_ms: int
     opened_ms: int = 0
     price_a: float = 0.0
     price_b: float = 0.0
-    signs: tuple[int, int] = field(init=False)  # +1 for a leg that is held long.
-    units: tuple[float, float] = field(init=False)
-    signed: tuple[float, float] = field(init=False)
+    entry_usd: float = 0.0
 
-    def __post_init__(self) -> None:
-        side = self.held.side
-        signs = side.side_of(LegName.A).sign, side.side_of(LegName.B).sign
-        units = float(self.sized.quantity_a), float(self.sized.quantity_b)
-        object.__setattr__(self, "signs", signs)
-        object.__setattr__(self, "units", units)
-        object.__setattr__(self, "signed", (signs[0] * units[0], signs[1] * units[1]))
+    @classmethod
+    def of(
+        cls, *, pair: PairConfig, held: HeldTrade, sized: Sized, edge: Edge, entry_z: float, decided_ms: int
+    ) -> "OpenTrade":
+        """Not filled yet."""
+        signs = held.side.side_of(LegName.A).sign, held.side.side_of(LegName.B).sign
+        units = float(sized.quantity_a), float(sized.quantity_b)
+        return cls(
+            pair=pair,
+            held=held,
+            edge=edge,
+            quantities=(sized.quantity_a, sized.quantity_b),
+            signs=signs,
+            units=units,
+            signed=(signs[0] * units[0], signs[1] * units[1]),
+            entry_z=entry_z,
+            decided_ms=decided_ms,
+        )
 
     def filled(self, opened_ms: int, price_a: float, price_b: float) -> "OpenTrade":
-        return replace(self, opened_ms=opened_ms, price_a=price_a, price_b=price_b)
+        entry_usd = self.notional_at(price_a, price_b)
+        return msgspec.structs.replace(self, opened_ms=opened_ms, price_a=price_a, price_b=price_b, entry_usd=entry_usd)
 
     def gross_at(self, price_a: float, price_b: float) -> float:
         """What the legs have earned at these prices, in USD, before fees and funding."""
@@ -143,7 +157,7 @@ class OpenTrade:
     ) -> BacktestTrade:
         """The whole of it."""
         units_a, units_b = self.units
-        traded = self.notional_at(self.price_a, self.price_b) + self.notional_at(price_a, price_b)
+        traded = self.entry_usd + self.notional_at(price_a, price_b)
         return BacktestTrade(
             trade_id=f"{self.pair.pair_id}:{self.decided_ms}",
             pair_id=self.pair.pair_id,

@@ -52,7 +52,7 @@ def coarse(name: str) -> Instrument:
     from decimal import Decimal  # noqa: PLC0415
 
     step = Decimal("0.4")
-    return replace_struct(unbounded(symbol(name)), step=step, market_step=step, notional_min_usd=Decimal(50))
+    return replace_struct(unbounded(symbol(name)), step=step, market_step=step, notional_min_usd=Decimal(735))
 
 
 def replace_struct(one: Instrument, **changes: object) -> Instrument:
@@ -110,7 +110,7 @@ def test_coarse_steps_are_refused_alike() -> None:
     market = tangled(3, 1500)
     instruments = {symbol(name): coarse(name) for name in ("S0", "S1")}
     walk = compared(
-        market, replace(terms(), instruments=instruments, hedge_error_max=0.003), [pair("S0", "S1", hedge_ratio=0.9)]
+        market, replace(terms(), instruments=instruments, hedge_error_max=0.05), [pair("S0", "S1", hedge_ratio=0.9)]
     )
     assert walk.denials["S0_S1"]["SIZE_TOO_SMALL"] > 0
     assert walk.trades

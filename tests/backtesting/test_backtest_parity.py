@@ -80,7 +80,11 @@ def test_random_quotes(seed: int, latency_ms: int) -> None:
 def test_it_is_not_an_empty_comparison() -> None:
     """All the words are said in one such run."""
     chosen = terms(taker_fee_rate=5e-4, min_edge_ratio=0.7, gross="5000", daily_loss="5", lookback_bars=10)
-    pairs = [pair("S0", "S1", half_life_bars=0.5), pair("S1", "S2", exit_z=0.2), pair("S3", "S0", stop_z=2.8)]
+    pairs = [
+        pair("S0", "S1", half_life_bars=0.5),
+        pair("S1", "S2", exit_z=0.2, half_life_bars=0.5),
+        pair("S3", "S0", stop_z=2.8, half_life_bars=0.5),
+    ]
     live, _ = both(stream(2, 240), chosen, pairs, SignalSettings(lookback_bars=10))
     types = Counter(found[1] for found in live.signals)
     assert {"SELL", "BUY", "EXIT", "STOP", "TIME_STOP"} <= set(types)
