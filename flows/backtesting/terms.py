@@ -1,5 +1,6 @@
 """On what terms a backtest trades: size, costs, limits. Live's settings, as far as they matter without an exchange."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -43,6 +44,7 @@ def limits_of(*, gross_notional_usd_max: Decimal, daily_loss_usd_max: Decimal, m
     )
 
 
+@functools.cache
 def unbounded(symbol: Symbol) -> Instrument:
     """A contract whose rules nobody told us: fine steps, no minimum."""
     small, large = Decimal("0.00000001"), Decimal("1e15")
