@@ -57,7 +57,7 @@ def market_of(pairs: int, bars: int) -> tuple[Market, list[PairConfig]]:
     columns, symbols, configs = [], [], []
     for number in range(pairs):
         lead = 100 * np.exp(np.cumsum(rng.normal(0, 3e-4, bars)))
-        pull, steps = 0.5 ** (1 / 180), rng.normal(0, 0.028, bars)
+        pull, steps = 0.5 ** (1 / 180), rng.normal(0, 0.024, bars)
         noise = np.empty(bars)
         level = 0.0
         for bar in range(bars):
