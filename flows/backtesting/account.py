@@ -41,10 +41,12 @@ class Account:
 
     def send(self, pair: PairConfig) -> None:
         """Both symbols are locked until the fill: entries of other pairs are denied meanwhile, exits are not."""
-        self.busy.update(pair.symbols)
+        self.busy[pair.leg_a] += 1
+        self.busy[pair.leg_b] += 1
 
     def arrived(self, pair: PairConfig) -> None:
-        self.busy.subtract(pair.symbols)
+        self.busy[pair.leg_a] -= 1
+        self.busy[pair.leg_b] -= 1
         self.reserved_usd.pop(pair.pair_id, None)
 
     def opened(self, trade: OpenTrade, tape: Tape) -> None:
@@ -66,7 +68,7 @@ class Account:
 
     def review(self, pair: PairConfig, tape: Tape, found: Judgment) -> OpenTrade | str:
         """The entry as live's guards weigh it, its notional reserved; or the code of the first that objects."""
-        if any(self.busy[symbol] for symbol in pair.symbols):
+        if self.busy[pair.leg_a] or self.busy[pair.leg_b]:
             return DenialCode.SYMBOL_BUSY.value
         side = PairSide(found.signal_type.value)
         quotes = quotes_at(tape, found.place)

@@ -3,8 +3,6 @@
 import math
 from collections import Counter
 
-import numpy as np
-
 from domain.decide import REPEAT_MS_MIN, EntryRules, Standing, decide, rearmed
 from domain.pairs import PairConfig, PairSide, SignalType
 from domain.spread import SpreadStatistics
@@ -127,8 +125,10 @@ class PairWalk:
         look = int(screen.looks.searchsorted(first))
         end = int(screen.looks[look]) if look < screen.looks.size else screen.moments.size
         if end > first:
-            counts = np.bincount(screen.codes[first:end], minlength=len(CODES)).tolist()
-            self.denials.update({word: count for word, count in zip(CODES, counts, strict=True) if count})
+            for code, counts in enumerate(screen.counts, start=1):
+                passed = int(counts[end]) - int(counts[first])
+                if passed:
+                    self.denials[CODES[code]] += passed
         return int(screen.moments[end]) if end < screen.moments.size else None
 
     def _next_unrepeated(self, screen: Screen, first: int) -> int | None:

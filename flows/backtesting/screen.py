@@ -36,6 +36,9 @@ class Screen:
     codes: NDArray[np.int8]  # Of each of them: LOOK, or the place of its denial in CODES.
     upwards: NDArray[np.bool_]  # Of each of them: the spread is above its mean. Sure where it is denied.
     looks: Places  # Places in `moments`.
+    counts: tuple[
+        Places, ...
+    ]  # Of each denial in CODES from 1: how many before each place in `moments`, and at the end.
     may_be_above: NDArray[np.bool_]  # The spread may be at or above its mean, of every moment from start.
     may_be_below: NDArray[np.bool_]
 
@@ -49,7 +52,8 @@ def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: 
     if not enough.any():
         nowhere = np.zeros(stop - start, dtype=bool)
         none = np.empty(0, dtype=np.int64)
-        return Screen(start, stop, none, none.astype(np.int8), none.astype(bool), none, nowhere, nowhere)
+        counts = tuple(np.zeros(1, dtype=np.int64) for _ in CODES[1:])
+        return Screen(start, stop, none, none.astype(np.int8), none.astype(bool), none, counts, nowhere, nowhere)
     first = int(bars[enough][0])
     grid = slice(first - size, int(bars[-1]))
     windows = bounds_of(tape.closes_b[grid] - pair.hedge_ratio * tape.closes_a[grid], size)
@@ -69,8 +73,10 @@ def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: 
     if deny:
         code = _surely_denied(market, terms, tape, pair, span, _Distances(away, far, low)) * surely
     found = np.flatnonzero(may_signal)
-    looks = np.flatnonzero(code[found] == LOOK)
-    return Screen(start, stop, start + found, code[found], away[found] > 0, looks, above, below)
+    codes = code[found]
+    looks = np.flatnonzero(codes == LOOK)
+    counts = tuple(np.concatenate(([0], np.cumsum(codes == number))) for number in range(1, len(CODES)))
+    return Screen(start, stop, start + found, codes, away[found] > 0, looks, counts, above, below)
 
 
 class _Distances(NamedTuple):

@@ -80,9 +80,6 @@ def statistics_at(
     start = end - size
     if start < 0:
         return None
+    spreads = closes_b[start:end] - hedge_ratio * closes_a[start:end]
     turn = size - (first_bar + start) % size
-    legs = (
-        np.concatenate((closes[start + turn : end], closes[start : start + turn])) for closes in (closes_a, closes_b)
-    )
-    ring_a, ring_b = legs
-    return statistics_of(ring_b - hedge_ratio * ring_a)
+    return statistics_of(np.concatenate((spreads[turn:], spreads[:turn])))
