@@ -21,6 +21,7 @@ from flows.jobs.backtest_facts import entries_of
 from flows.jobs.backtest_market import Loaded, load, timeframe_of
 from flows.jobs.backtest_rules import BacktestRules
 from flows.jobs.bars import Say
+from flows.jobs.calibration import limits_of as calibration_limits
 from runner.config import Settings
 from runner.pairs_file import load_pairs
 from storage import market as store
@@ -188,7 +189,7 @@ def _forward(settings: Settings, rules: BacktestRules, market: Market) -> Forwar
     if calibration.quote_volume_usd_per_day_min is not None:
         raise ConfigError("calibration.quote_volume_usd_per_day_min: a backtest knows no volumes; leave it out")
     forward = ForwardRules(
-        recalibration=calibration.limits,
+        recalibration=calibration_limits(calibration, signal),
         formation_ms=round(calibration.window_days * _MS_PER_DAY),
         every_days=rules.recalibrate_every_days,
         candle_ms=candle_ms,
