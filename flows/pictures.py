@@ -14,6 +14,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+__all__ = [
+    "BAD", "FAINT", "GOOD", "INK", "LINE", "WIDTH_INCHES", "Axes", "Figure", "data_uri", "figure", "markdown_image", "style",
+]  # fmt: skip
+
 WIDTH_INCHES = 9.0
 INK, LINE, FAINT, GOOD, BAD = "#222222", "#2b6cb0", "#b8c2cc", "#2f855a", "#c53030"
 _STYLE: Any = {

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from domain.statistics.adf import Floats
 from domain.statistics.decisions import Decision, Fit
 from flows.jobs.calibration_report import end_of
 from flows.jobs.recalibrate import Recalibration
-from flows.pictures import BAD, FAINT, GOOD, LINE, figure, markdown_image, style
+from flows.pictures import BAD, FAINT, GOOD, INK, LINE, Axes, figure, markdown_image, style
 from runner.config import SignalSettings
 
 SHEET_BYTES_MAX = 900_000
@@ -76,7 +75,7 @@ def _family(result: Recalibration) -> Iterator[str]:
         counts, edges = np.histogram(q, bins=_BINS, range=(0, 1))
         axes.stairs(counts, edges, fill=True, color=LINE)
         axes.axvline(level, color=BAD, linestyle="--")
-        axes.set_title(f"{int((q <= level).sum())} directions with q ≤ {level:g}, the dashed line", color="#222222")
+        axes.set_title(f"{int((q <= level).sum())} directions with q ≤ {level:g}, the dashed line", color=INK)
         axes.set_xlabel("q-value")
         axes.set_ylabel("directions")
         if counts.max() > 50 * max(1.0, float(np.median(counts))):
