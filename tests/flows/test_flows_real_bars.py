@@ -95,12 +95,15 @@ def test_the_written_numbers_are_statsmodels_own(tmp_path: Path) -> None:
             for name in {row[0] for row in rows}
         }
     rng = np.random.default_rng(4)
-    for y, x, n, lag, t_stat, p_value in [rows[place] for place in rng.permutation(len(rows))[:200]]:
+    chosen = [rows[place] for place in rng.permutation(len(rows))[:200]]
+    for number, (y, x, n, lag, t_stat, p_value) in enumerate(chosen):
         times = sorted(closes[y].keys() & closes[x].keys())
         assert len(times) == n
         log_y, log_x = (np.log([closes[name][time] for time in times]) for name in (y, x))
         expected_t, expected_p, _ = coint(log_y, log_x)
         assert t_stat == pytest.approx(expected_t, abs=1e-8), (y, x)
         assert p_value == pytest.approx(expected_p, abs=1e-9), (y, x)
+        if number % 5:
+            continue
         residual = log_y - np.polynomial.Polynomial.fit(log_x, log_y, 1)(log_x)
-        assert adfuller(residual, regression="n")[2] == lag
+        assert adfuller(residual, regression="n", result_object=False)[2] == lag
