@@ -26,6 +26,7 @@ from domain.entries import (
 KINDS: tuple[type[Entry], ...] = get_args(AnyEntry)
 DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12)
 FACTS = st.dictionaries(st.text(max_size=8), st.text(max_size=8) | st.integers(-9, 9) | st.booleans(), max_size=3)
+LOOSE = {"facts": FACTS, "parameters": FACTS, "stretches": st.lists(FACTS, max_size=3)}
 for plain, drawn in ((Decimal, DECIMALS), (float, st.floats(allow_nan=False, allow_infinity=False))):
     st.register_type_strategy(plain, drawn)
 
@@ -34,8 +35,7 @@ def of_kind(kind: type[Entry]) -> st.SearchStrategy[Entry]:
     """Any instance, drawn from the fields' own types."""
     drawn: dict[str, st.SearchStrategy[Any]] = {}
     for field in msgspec.structs.fields(kind):
-        is_facts = field.name in {"facts", "parameters"}
-        drawn[field.name] = FACTS if is_facts else st.from_type(field.type)
+        drawn[field.name] = LOOSE.get(field.name) or st.from_type(field.type)
     return st.builds(kind, **drawn)
 
 
@@ -65,6 +65,7 @@ def test_tags_are_distinct_and_kept() -> None:
         "run_started", "run_stopped", "signal_received", "signal_resolved", "trade_intended", "trade_advanced", "order_intended",
         "order_advanced", "fill_seen", "funding_paid", "equity_sampled", "spread_sampled", "pair_frozen", "event_logged",
         "calibration_decided", "calibration_run", "reconciliation_done", "reconciliation_item_found", "health_checked",
+        "backtest_done", "backtest_traded",
     }  # fmt: skip
 
 
