@@ -24,8 +24,8 @@ import psutil
 from bench.far_away import far_away
 from bench.market import JUMP, BenchMarket
 from bench.past_life import write_past_life
+from domain.book import DAY_MS, KINDS_FOLDED, Book
 from domain.symbols import exchange_id
-from domain.trades import DAY_MS, KINDS_FOLDED, Book
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.options import ExchangeOptions, LimitOptions, VenueOptions
 from paper.server import PaperExchange

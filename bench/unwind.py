@@ -20,8 +20,8 @@ import numpy as np
 
 from bench.far_away import far_away
 from bench.market import JUMP, A, B, TwoPriceMarket
+from domain.book import KINDS_FOLDED, Book
 from domain.pairs import TradeStatus
-from domain.trades import KINDS_FOLDED, Book
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.options import ExchangeOptions, LimitOptions
 from paper.server import PaperExchange

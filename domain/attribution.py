@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from domain.book import SHARE_MARK
 from domain.orders import Fill, LegName
 from domain.symbols import Symbol, TradeId
-from domain.trades import SHARE_MARK, ZERO, TradeState
+from domain.trades import ZERO, TradeState
 
 FORCED_PREFIXES = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
 """Client ids of the orders that the exchange itself makes: liquidation, auto-deleveraging, delisting."""

@@ -12,11 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from domain.book import DAY_MS, KINDS_FOLDED, Book
 from domain.entries import RunStarted, RunStopped
 from domain.errors import ConfigError, ExchangeError, JournalBroken, OutcomeUnknown, Refused, TandemError, Unreachable
 from domain.pairs import PairConfig, SignalType
 from domain.symbols import PairId, Symbol
-from domain.trades import DAY_MS, KINDS_FOLDED, Book, TradeState
+from domain.trades import TradeState
 from runner.account_lock import lock_account
 from runner.clock import SystemClock
 from runner.components import Components, build

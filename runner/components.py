@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
+from domain.book import Book
 from domain.entries import PairFrozen, SpreadSampled
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
-from domain.trades import Book
 from runner.config import ExecutionSettings, Settings
 from runner.exchange.budget import Budget
 from runner.exchange.client import Client, make_client

@@ -4,9 +4,10 @@ Everything is a row of the journal, so a restart freezes nothing anew and thaws 
 `tandem resume`.
 """
 
+from domain.book import EVERY_PAIR
 from domain.entries import PairFrozen
 from domain.symbols import PairId
-from domain.trades import EVERY_PAIR, TradeState
+from domain.trades import TradeState
 from runner.config import ExecutionSettings
 from runner.execution.records import Records
 

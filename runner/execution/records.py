@@ -10,12 +10,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from domain.book import Book
 from domain.death import Evidence
 from domain.entries import AnyEntry, FillSeen, OrderAdvanced
 from domain.errors import ExchangeError, OutcomeUnknown, Refused
 from domain.orders import Fill, OrderChange, OrderReport, OrderStatus, advance
 from domain.symbols import ClientOrderId, TradeId
-from domain.trades import Book, OrderState
+from domain.trades import OrderState
 from runner.ports import Clock, Journal
 
 STREAM_MISSES_MAX = 2

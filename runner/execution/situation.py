@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from domain.book import EVERY_PAIR, Book
 from domain.completion import exempt_from_notional
 from domain.decide import time_stop_at_ms
 from domain.edge import Edge, Resting, edge_of, executable_price
@@ -26,7 +27,7 @@ from domain.resting import joined_price, less_liquid_leg
 from domain.sizing import Sized, TooLarge, TooSmall, size_pair
 from domain.spread import SpreadStatistics
 from domain.symbols import ClientOrderId, Symbol
-from domain.trades import EVERY_PAIR, ZERO, Book, TradeState
+from domain.trades import ZERO, TradeState
 from runner.config import ExecutionSettings, RiskSettings
 from runner.execution.capital import Capital
 from runner.execution.desk import QuoteOf

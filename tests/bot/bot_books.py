@@ -10,11 +10,12 @@ from typing import Any
 import duckdb
 from bot_processes import LOOK_SECONDS, Exchange, Runner
 
+from domain.book import KINDS_FOLDED, Book
 from domain.entries import FillSeen, TradeAdvanced, decode
 from domain.orders import is_ours
 from domain.pairs import TradeStatus
 from domain.symbols import exchange_id
-from domain.trades import KINDS_FOLDED, Book, TradeState
+from domain.trades import TradeState
 from storage import entries_file
 from storage.holdings import journal_positions
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from domain.book import Book
 from domain.entries import (
     AnyEntry,
     FillSeen,
@@ -29,7 +30,6 @@ from domain.orders import (
 )
 from domain.pairs import PairSide, TradeStatus
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
-from domain.trades import Book
 
 D = Decimal
 A, B = LegName.A, LegName.B

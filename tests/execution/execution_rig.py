@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 from scripted_market import ScriptedMarket
 
+from domain.book import Book
 from domain.decide import HeldTrade
 from domain.errors import ExchangeError
 from domain.pairs import PairConfig, SignalType, TradingSignal
 from domain.quotes import Quote
 from domain.symbols import PairId, Symbol, exchange_id
-from domain.trades import Book
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.server import PaperExchange
 from runner.clock import SystemClock

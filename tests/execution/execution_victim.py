@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from execution_rig import eventually
 
+from domain.book import Book
 from domain.orders import is_ours
 from domain.pairs import TradeStatus
 from domain.symbols import exchange_id
-from domain.trades import Book
 from paper.server import PaperExchange
 from storage import entries_file
 

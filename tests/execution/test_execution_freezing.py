@@ -9,11 +9,11 @@ import pytest
 from execution_rig import QuietLog
 from trade_story import PAIR, Story
 
+from domain.book import EVERY_PAIR, Book
 from domain.entries import FillSeen
 from domain.orders import LegName, OrderStatus
 from domain.pairs import TradeStatus
 from domain.symbols import PairId, TradeId
-from domain.trades import EVERY_PAIR, Book
 from runner.config import ExecutionSettings
 from runner.execution.freezing import after_rollback, thaw
 from runner.execution.records import Records

@@ -9,10 +9,10 @@ import pytest
 from execution_rig import CAT, PAIR, Rig, deep_market, eventually, running
 from test_execution_stories import post
 
+from domain.book import Book
 from domain.guards import DenialCode
 from domain.orders import LegName, OrderStatus, Purpose
 from domain.pairs import SignalType, TradeStatus
-from domain.trades import Book
 from paper.server import PaperExchange
 from runner.exchange import user_stream
 from runner.execution import account, closing

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from execution_rig import QuietLog
 
+from domain.book import Book
 from domain.entries import FillSeen, OrderAdvanced, OrderIntended, TradeIntended
 from domain.errors import JournalBroken, OutcomeUnknown, Refused, Unreachable
 from domain.orders import (
@@ -22,7 +23,7 @@ from domain.orders import (
 )
 from domain.pairs import PairSide
 from domain.symbols import PairId, Symbol
-from domain.trades import Book, OrderState
+from domain.trades import OrderState
 from runner.clock import SystemClock
 from runner.execution.records import Records
 from storage.journal import Journal

@@ -130,6 +130,12 @@ def judge(mutant: Mutant, copies: Copies) -> Verdict:
         with copies.mutated(mutant) as copy:
             for test in mutant.tests:
                 code, told = copy.ask(test)
+                if code not in {
+                    0,
+                    FAILED,
+                    TIMED_OUT,
+                }:  # CPython 3.11 at times fails to compile in a fork: asked once more.
+                    code, told = copy.ask(test)
                 if code in {FAILED, TIMED_OUT}:
                     return Verdict(mutant=mutant, killed_by=told, seconds=time.monotonic() - began)
                 if code != 0:

@@ -3,10 +3,11 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from domain.book import Book
 from domain.entries import FillSeen
 from domain.orders import is_ours
 from domain.symbols import TradeId, exchange_id
-from domain.trades import Book, TradeState
+from domain.trades import TradeState
 from runner.execution.lifecycle import FORGET_AFTER_MS
 
 if TYPE_CHECKING:

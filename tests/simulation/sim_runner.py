@@ -10,11 +10,11 @@ from sim_loop import VirtualClock
 from sim_market import SimRules
 from sim_stream import SimUserStream, Subscribers
 
+from domain.book import Book
 from domain.decide import HeldTrade
 from domain.errors import OutcomeUnknown, Refused, Unreachable
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
-from domain.trades import Book
 from runner.components import reply_timeout_seconds
 from runner.config import ExecutionSettings, RiskSettings
 from runner.exchange.budget import Budget

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from storage_entries import PAIR, fill, fill_journal, order, order_step, step, trade
 
 from domain import entries as e
+from domain.book import DAY_MS, KINDS_FOLDED, Book
 from domain.errors import JournalBroken
 from domain.orders import LegName, OrderStatus, Purpose, Side
 from domain.pairs import TradeStatus
 from domain.symbols import PairId
-from domain.trades import DAY_MS, KINDS_FOLDED, Book
 from storage import entries_file
 
 NOW_MS = 10 * DAY_MS
