@@ -3,6 +3,8 @@
 import math
 from collections import Counter
 
+import numpy as np
+
 from domain.decide import REPEAT_MS_MIN, EntryRules, Standing, decide, rearmed
 from domain.pairs import PairConfig, PairSide, SignalType
 from domain.spread import SpreadStatistics
@@ -11,9 +13,10 @@ from flows.backtesting.screen import CODES, LOOK, Screen, screen_of
 from flows.backtesting.tape import Tape
 from flows.backtesting.terms import Terms
 from flows.backtesting.trades import Judgment, OpenTrade
-from flows.backtesting.windows import statistics_at
+from flows.backtesting.windows import statistics_at_all
 
 _CHUNK, _CHUNK_MAX = 256, 16_384
+_WINDOWS_AT_ONCE = 256
 SIGNAL_OF = (SignalType.SELL, SignalType.BUY)  # By whether the spread is above its mean.
 
 
@@ -24,6 +27,7 @@ class PairWalk:
         "_deny",
         "_market",
         "_screen",
+        "_statistics",
         "_stop",
         "_terms",
         "cursor",
@@ -42,6 +46,7 @@ class PairWalk:
         self._deny = deny
         self._screen: Screen | None = None
         self._stop = 0
+        self._statistics: dict[int, SpreadStatistics | None] = {}  # Of the looks to come, by their bar.
         self.tape = tape
         self.order = order
         self.cursor = 0
@@ -64,6 +69,7 @@ class PairWalk:
         self.pair = pair
         self.cursor = max(self.cursor, start)
         self._screen = None
+        self._statistics = {}
 
     def may_go_to(self, stop: int) -> None:
         """The moments before `stop` may be judged."""
@@ -81,6 +87,12 @@ class PairWalk:
         if not self.may_enter:
             return None
         place = self._next_crossing() if self.standing.stopped_at_sign else self._next_look()
+        if place is not None and self.standing.stopped_at_sign and self._screened().surely_crosses(place):
+            # Armed again before this moment is judged, as `judge` would do; it may call for a signal itself.
+            before = self.standing
+            self.standing = Standing(last_signal=before.last_signal, last_signal_ms=before.last_signal_ms)
+            self.cursor = place
+            place = self._next_look()
         self.cursor = self._stop if place is None else place
         return place
 
@@ -172,15 +184,26 @@ class PairWalk:
         return float(self.tape.price_b[place]) - hedge_ratio * float(self.tape.price_a[place])
 
     def _statistics_at(self, place: int) -> SpreadStatistics | None:
-        tape = self.tape
-        return statistics_at(
+        bar = int(self.tape.bar[place])
+        if bar not in self._statistics:
+            self._statistics = self._statistics_from(place, bar)
+        return self._statistics[bar]
+
+    def _statistics_from(self, place: int, bar: int) -> dict[int, SpreadStatistics | None]:
+        """Of this moment's bar and of those of the looks that come next."""
+        tape, screen = self.tape, self._screened()
+        first = int(screen.moments[screen.looks].searchsorted(place))
+        ahead = tape.bar[screen.moments[screen.looks[first : first + _WINDOWS_AT_ONCE]]]
+        ends = np.unique(np.append(ahead, bar))
+        found = statistics_at_all(
             tape.closes_a,
             tape.closes_b,
             self.pair.hedge_ratio,
             first_bar=tape.first_bar,
-            end=int(tape.bar[place]),
+            ends=ends,
             size=self._terms.lookback_bars,
         )
+        return dict(zip(ends.tolist(), found, strict=True))
 
     # What becomes of it.
 

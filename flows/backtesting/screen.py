@@ -41,6 +41,12 @@ class Screen:
     ]  # Of each denial in CODES from 1: how many before each place in `moments`, and at the end.
     may_be_above: NDArray[np.bool_]  # The spread may be at or above its mean, of every moment from start.
     may_be_below: NDArray[np.bool_]
+    surely_moves: NDArray[np.bool_]  # There are statistics, of every moment from start.
+
+    def surely_crosses(self, place: int) -> bool:
+        """At a moment that may be on the other side of the mean: that it is, for certain, so that nobody has to look."""
+        at = place - self.start
+        return bool(self.surely_moves[at] and self.may_be_above[at] != self.may_be_below[at])
 
 
 def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: slice, *, deny: bool) -> Screen:
@@ -53,7 +59,7 @@ def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: 
         nowhere = np.zeros(stop - start, dtype=bool)
         none = np.empty(0, dtype=np.int64)
         counts = tuple(np.zeros(1, dtype=np.int64) for _ in CODES[1:])
-        return Screen(start, stop, none, none.astype(np.int8), none.astype(bool), none, counts, nowhere, nowhere)
+        return Screen(start, stop, none, none.astype(np.int8), none.astype(bool), none, counts, nowhere, nowhere, nowhere)
     first = int(bars[enough][0])
     grid = slice(first - size, int(bars[-1]))
     windows = bounds_of(tape.closes_b[grid] - pair.hedge_ratio * tape.closes_a[grid], size)
@@ -65,9 +71,9 @@ def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: 
     error = error + _SURELY * (np.abs(spread) * 1e-6 + np.abs(away))
     distance = np.abs(away)
     with np.errstate(invalid="ignore"):
-        near, far = distance - error, distance + error
+        near, far, moves = distance - error, distance + error, low > resolution
         may_signal = (far >= pair.entry_z * low) & (near < pair.stop_z * high)
-        surely = (near >= pair.entry_z * high) & (far < pair.stop_z * low) & (low > resolution)
+        surely = (near >= pair.entry_z * high) & (far < pair.stop_z * low) & moves
         above, below = away + error >= 0, away - error <= 0
     code = np.zeros(stop - start, dtype=np.int8)
     if deny:
@@ -76,7 +82,7 @@ def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: 
     codes = code[found]
     looks = np.flatnonzero(codes == LOOK)
     counts = tuple(np.concatenate(([0], np.cumsum(codes == number))) for number in range(1, len(CODES)))
-    return Screen(start, stop, start + found, codes, away[found] > 0, looks, counts, above, below)
+    return Screen(start, stop, start + found, codes, away[found] > 0, looks, counts, above, below, moves)
 
 
 class _Distances(NamedTuple):
