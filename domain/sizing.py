@@ -7,6 +7,7 @@ What an entry opens must be closable however little of it fills. A close may be 
 - the whole of it must pass MIN_NOTIONAL as a plain order on the day it is closed, after prices have fallen: `CLOSE_MARGIN`.
 """
 
+import functools
 from decimal import Decimal
 
 import msgspec
@@ -63,7 +64,8 @@ def size_pair(
     step_b = instrument_b.quantity_step(OrderType.MARKET)
     quantity_b = round_quantity(notional_usd / price_b, step_b)
     quantity_a = round_quantity_nearest(hedge_ratio * quantity_b, step_a)
-    smallest = smallest_notional_usd(
+    smallest = functools.partial(
+        smallest_notional_usd,
         hedge_ratio=hedge_ratio,
         price_a=price_a,
         price_b=price_b,
@@ -78,7 +80,7 @@ def size_pair(
         or _shortfall("leg b", quantity_b, price_b, instrument_b, exempt=exempt_b)
     )  # fmt: skip
     if short is not None:
-        return TooSmall(why=short, notional_usd_min=smallest)
+        return TooSmall(why=short, notional_usd_min=smallest())
     excess = _excess("leg a", quantity_a, instrument_a) or _excess("leg b", quantity_b, instrument_b)
     if excess is not None:
         quantity_b_max = min(instrument_b.quantity_max, instrument_a.quantity_max / hedge_ratio)
@@ -87,7 +89,7 @@ def size_pair(
     error = float(abs(quantity_a - wanted_a) / wanted_a)
     if error > hedge_error_max:
         why = f"rounding leg a to {step_a} leaves a hedge error of {error:.2%}, above {hedge_error_max:.2%}"
-        return TooSmall(why=why, notional_usd_min=smallest)
+        return TooSmall(why=why, notional_usd_min=smallest())
     return Sized(
         quantity_a=quantity_a,
         quantity_b=quantity_b,

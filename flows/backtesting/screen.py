@@ -75,18 +75,18 @@ def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: 
         may_signal = (far >= pair.entry_z * low) & (near < pair.stop_z * high)
         surely = (near >= pair.entry_z * high) & (far < pair.stop_z * low) & moves
         above, below = away + error >= 0, away - error <= 0
-    code = np.zeros(stop - start, dtype=np.int8)
-    if deny:
-        code = _surely_denied(market, terms, tape, pair, span, _Distances(away, far, low)) * surely
     found = np.flatnonzero(may_signal)
-    codes = code[found]
+    codes = np.zeros(found.size, dtype=np.int8)
+    if deny:
+        distances = _Distances(away[found], far[found], low[found])
+        codes = _surely_denied(market, terms, tape, pair, start + found, distances) * surely[found]
     looks = np.flatnonzero(codes == LOOK)
     counts = tuple(np.concatenate(([0], np.cumsum(codes == number))) for number in range(1, len(CODES)))
     return Screen(start, stop, start + found, codes, away[found] > 0, looks, counts, above, below, moves)
 
 
 class _Distances(NamedTuple):
-    """Of every moment: how far from the mean, how far at most, and the deviation at least."""
+    """Of moments: how far from the mean, how far at most, and the deviation at least."""
 
     away: Floats
     far: Floats
@@ -94,17 +94,17 @@ class _Distances(NamedTuple):
 
 
 def _surely_denied(  # noqa: PLR0917 - of one caller, in the order of `screen_of`.
-    market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: slice, distances: _Distances
+    market: Market, terms: Terms, tape: Tape, pair: PairConfig, places: Places, distances: _Distances
 ) -> NDArray[np.int8]:
-    """0 (LOOK): not surely; else the place in `CODES`.
+    """Of each of these moments of the tape. 0 (LOOK): not surely; else the place in `CODES`.
 
     Live's sums (`domain.edge`) for a unit of leg b, each bent in favour of the entry by what the statistics and the rounding of leg
     a's quantity may be off.
     """
     away, far, low = distances
     hedge, error = pair.hedge_ratio, terms.hedge_error_max
-    price_a, price_b = tape.price_a[span], tape.price_b[span]
-    half_a, half_b = tape.half_a[span], tape.half_b[span]
+    price_a, price_b = tape.price_a[places], tape.price_b[places]
+    half_a, half_b = tape.half_a[places], tape.half_b[places]
     crossing = half_b + hedge * half_a
     executable = (far - crossing) * (1 + _SURELY)
     least_a = hedge * (1 - error)
@@ -112,8 +112,8 @@ def _surely_denied(  # noqa: PLR0917 - of one caller, in the order of `screen_of
     exit_spread = half_b + least_a * half_a
     funding = np.where(
         away < 0,
-        _funding(market, pair, tape, span, PairSide.SELL, error),
-        _funding(market, pair, tape, span, PairSide.BUY, error),
+        _funding(market, pair, tape, places, PairSide.SELL, error),
+        _funding(market, pair, tape, places, PairSide.BUY, error),
     )
     costs = fees + exit_spread + funding
     costs = costs - _SURELY * np.abs(costs)
@@ -127,12 +127,12 @@ def _surely_denied(  # noqa: PLR0917 - of one caller, in the order of `screen_of
 
 
 def _funding(  # noqa: PLR0917 - what `_surely_denied` was given, and a side.
-    market: Market, pair: PairConfig, tape: Tape, span: slice, side: PairSide, error: float
+    market: Market, pair: PairConfig, tape: Tape, places: Places, side: PairSide, error: float
 ) -> Floats:
     """At least what funding costs a unit of leg b, as `edge_of` reckons it."""
-    hours, times = half_life_hours(pair), tape.at_ms[span]
+    hours, times = half_life_hours(pair), tape.at_ms[places]
     total = np.zeros(times.size)
-    legs = ((LegName.A, pair.hedge_ratio, tape.price_a[span], error), (LegName.B, 1.0, tape.price_b[span], 0.0))
+    legs = ((LegName.A, pair.hedge_ratio, tape.price_a[places], error), (LegName.B, 1.0, tape.price_b[places], 0.0))
     for leg, units, price, off in legs:
         funding = market.funding_of(pair.symbol_of(leg))
         if not funding.at_ms.size:

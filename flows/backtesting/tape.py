@@ -47,19 +47,25 @@ class Tape:
 
     def fill_place(self, place: int, *, latency_bars: int, latency_ms: int) -> int:
         """Where a decision of moment `place` is filled; `count` when the tape ends before."""
-        due = int(self.fill_ms.searchsorted(int(self.at_ms[place]) + latency_ms, side="left"))
-        return min(max(place + latency_bars, due), self.count)
+        due_ms, soonest = int(self.at_ms[place]) + latency_ms, place + latency_bars
+        if soonest < self.count and int(self.fill_ms[soonest]) >= due_ms:
+            return soonest  # As nearly always.
+        return min(max(soonest, int(self.fill_ms.searchsorted(due_ms, side="left"))), self.count)
 
 
 def tape_of_bars(bars: Bars, symbol_a: Symbol, symbol_b: Symbol, *, half_spread: float) -> Tape:
     """Judged at closes, filled at opens, or at closes where no opens are known; a bar that one leg lacks is passed over."""
     a, b = bars.symbols.index(symbol_a), bars.symbols.index(symbol_b)
     opens = bars.closes if bars.opens is None else bars.opens
-    usable = np.isfinite(opens[:, [a, b]]).all(axis=1) & np.isfinite(bars.closes[:, [a, b]]).all(axis=1)
+    # Contiguous copies: a column of the grid is slow to go through, and it is gone through often.
+    closes_a, closes_b, opens_a, opens_b = (
+        np.ascontiguousarray(grid[:, column]) for grid in (bars.closes, opens) for column in (a, b)
+    )
+    usable = np.isfinite(opens_a) & np.isfinite(opens_b) & np.isfinite(closes_a) & np.isfinite(closes_b)
     places = np.flatnonzero(usable)
     opened = (bars.first_bar + places) * bars.step_ms
-    price_a, price_b = bars.closes[places, a], bars.closes[places, b]
-    fill_a, fill_b = opens[places, a], opens[places, b]
+    price_a, price_b = closes_a[places], closes_b[places]
+    fill_a, fill_b = opens_a[places], opens_b[places]
     return Tape(
         at_ms=opened + bars.step_ms,
         fill_ms=opened + (bars.step_ms if bars.opens is None else 0),
@@ -73,8 +79,8 @@ def tape_of_bars(bars: Bars, symbol_a: Symbol, symbol_b: Symbol, *, half_spread:
         fill_b=fill_b,
         fill_half_a=fill_a * half_spread,
         fill_half_b=fill_b * half_spread,
-        closes_a=np.ascontiguousarray(carried(bars.closes[:, a], CARRIED_BARS_MAX)),
-        closes_b=np.ascontiguousarray(carried(bars.closes[:, b], CARRIED_BARS_MAX)),
+        closes_a=carried(closes_a, CARRIED_BARS_MAX),
+        closes_b=carried(closes_b, CARRIED_BARS_MAX),
         first_bar=bars.first_bar,
         step_ms=bars.step_ms,
         apart_ms=bars.step_ms,
