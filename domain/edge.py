@@ -12,7 +12,7 @@ from domain.spread import SpreadStatistics
 FUNDING_INTERVAL_HOURS_DEFAULT = 8.0
 
 
-class FundingTerms(msgspec.Struct, frozen=True):
+class FundingTerms(msgspec.Struct, frozen=True, gc=False):
     """The predicted rate of the coming settlement and how often one comes."""
 
     rate: float
@@ -27,7 +27,7 @@ class Resting(msgspec.Struct, frozen=True, kw_only=True):
     maker_fee_rate: float  # Share of the notional; a rebate is negative.
 
 
-class Edge(msgspec.Struct, frozen=True, kw_only=True):
+class Edge(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The sums behind one entry; all in USD. `net` = reversion − fees − exit spread − funding."""
 
     executable_z: (

@@ -19,7 +19,7 @@ class SignalType(StrEnum):
 
     @property
     def is_entry(self) -> bool:
-        return self in {SignalType.SELL, SignalType.BUY}
+        return self is SignalType.SELL or self is SignalType.BUY
 
 
 class PairSide(StrEnum):
@@ -108,7 +108,7 @@ class PairConfig(msgspec.Struct, frozen=True, kw_only=True):
         return self.leg_a if leg is LegName.A else self.leg_b
 
 
-class TradingSignal(msgspec.Struct, frozen=True, kw_only=True):
+class TradingSignal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A decision to act on one pair, before any guard has seen it."""
 
     signal_id: str

@@ -19,7 +19,7 @@ CLOSE_MARGIN = Decimal("1.5")
 """Times MIN_NOTIONAL, where the close will be a plain order: prices may fall by a third until then."""
 
 
-class Sized(msgspec.Struct, frozen=True, kw_only=True):
+class Sized(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Quantities in base units; `hedge_error` is |qty_a − h·qty_b| / (h·qty_b)."""
 
     quantity_a: Decimal

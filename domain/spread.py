@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class SpreadStatistics(msgspec.Struct, frozen=True):
+class SpreadStatistics(msgspec.Struct, frozen=True, gc=False):
     """Mean and standard deviation (ddof 1) of a full window, in price units of leg b."""
 
     mean: float

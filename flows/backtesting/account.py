@@ -72,13 +72,11 @@ class Account:
             return DenialCode.SYMBOL_BUSY.value
         side = PairSide(found.signal_type.value)
         quotes = quotes_at(tape, found.place)
-        sized = self._sized(pair, side, quotes)
+        mids = Decimal(str(quotes[0].mid)), Decimal(str(quotes[1].mid))
+        sized = self._sized(pair, side, mids)
         edge, notionals = None, (ZERO, ZERO)
         if isinstance(sized, Sized):
-            notionals = (
-                sized.quantity_a * Decimal(str(quotes[0].mid)),
-                sized.quantity_b * Decimal(str(quotes[1].mid)),
-            )
+            notionals = sized.quantity_a * mids[0], sized.quantity_b * mids[1]
             edge = self._edge(pair, found, sized, quotes)
         gross_usd, lost_usd = self._standing(found.at_ms)
         situation = Situation(
@@ -91,7 +89,7 @@ class Account:
             pair_has_trade=pair.pair_id in self.open or pair.pair_id in self.reserved_usd,
             sized=sized,
             edge=edge,
-            leverage_problem=self._leverage_problem(pair, notionals, quotes),
+            leverage_problem=self._leverage_problem(pair, notionals, mids),
             order_notional_usd=notionals[0] + notionals[1],
             gross_notional_usd=gross_usd,
             lost_today_usd=lost_usd,
@@ -134,13 +132,13 @@ class Account:
             at_ms=found.at_ms,
         )
 
-    def _sized(self, pair: PairConfig, side: PairSide, quotes: tuple[Quote, Quote]) -> Sized | TooSmall | TooLarge:
+    def _sized(self, pair: PairConfig, side: PairSide, mids: tuple[Decimal, Decimal]) -> Sized | TooSmall | TooLarge:
         terms = self.terms
         return size_pair(
             notional_usd=terms.notional_usd,
             hedge_ratio=Decimal(str(pair.hedge_ratio)),
-            price_a=Decimal(str(quotes[0].mid)),
-            price_b=Decimal(str(quotes[1].mid)),
+            price_a=mids[0],
+            price_b=mids[1],
             instrument_a=terms.instrument(pair.leg_a),
             instrument_b=terms.instrument(pair.leg_b),
             hedge_error_max=terms.hedge_error_max,
@@ -168,12 +166,12 @@ class Account:
         )
 
     def _leverage_problem(
-        self, pair: PairConfig, notionals: tuple[Decimal, Decimal], quotes: tuple[Quote, Quote]
+        self, pair: PairConfig, notionals: tuple[Decimal, Decimal], mids: tuple[Decimal, Decimal]
     ) -> str | None:
-        for symbol, notional, quote in zip(pair.symbols, notionals, quotes, strict=True):
+        for symbol, notional, mid in zip(pair.symbols, notionals, mids, strict=True):
             instrument = self.terms.instrument(symbol)
             if instrument.leverage_steps:
-                held = abs(self.positions[symbol]) * Decimal(str(quote.mid))
+                held = abs(self.positions[symbol]) * mid
                 problem = leverage_problem(instrument, held + notional, self.terms.leverage)
                 if problem is not None:
                     return problem

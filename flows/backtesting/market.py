@@ -108,7 +108,7 @@ class Funding:
 
     def terms_at(self, now_ms: int) -> FundingTerms:
         """The last settled rate stands for the predicted one, which no archive keeps."""
-        return self._terms(int(self.at_ms.searchsorted(now_ms, side="right")))
+        return self._terms(int(self.at_ms.searchsorted(now_ms, side="right")) if self.at_ms.size else 0)
 
     def _terms(self, place: int) -> FundingTerms:
         if place == 0:

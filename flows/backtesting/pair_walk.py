@@ -194,7 +194,7 @@ class PairWalk:
         tape, screen = self.tape, self._screened()
         first = int(screen.moments[screen.looks].searchsorted(place))
         ahead = tape.bar[screen.moments[screen.looks[first : first + _WINDOWS_AT_ONCE]]]
-        ends = np.unique(np.append(ahead, bar))
+        ends = np.array(sorted({bar, *ahead.tolist()}))
         found = statistics_at_all(
             tape.closes_a,
             tape.closes_b,

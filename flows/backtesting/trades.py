@@ -19,7 +19,7 @@ from flows.backtesting.tape import Tape
 END_OF_DATA = "end_of_data"
 
 
-class BacktestTrade(msgspec.Struct, frozen=True, kw_only=True):
+class BacktestTrade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One round trip. USD throughout; net = gross − fees + funding. Prices are fills, half a spread and slippage included."""
 
     trade_id: str
@@ -88,7 +88,7 @@ class Signal:
     denial: str
 
 
-class OpenTrade(msgspec.Struct, frozen=True, kw_only=True):
+class OpenTrade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An entry that was approved, and from its fill on the trade. `signed` are base units of legs a and b, a short one negative."""
 
     pair: PairConfig
