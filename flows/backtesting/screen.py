@@ -59,7 +59,9 @@ def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: 
         nowhere = np.zeros(stop - start, dtype=bool)
         none = np.empty(0, dtype=np.int64)
         counts = tuple(np.zeros(1, dtype=np.int64) for _ in CODES[1:])
-        return Screen(start, stop, none, none.astype(np.int8), none.astype(bool), none, counts, nowhere, nowhere, nowhere)
+        return Screen(
+            start, stop, none, none.astype(np.int8), none.astype(bool), none, counts, nowhere, nowhere, nowhere
+        )
     first = int(bars[enough][0])
     grid = slice(first - size, int(bars[-1]))
     windows = bounds_of(tape.closes_b[grid] - pair.hedge_ratio * tape.closes_a[grid], size)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from domain.spread import statistics_of
 from flows.backtesting.market import carried
-from flows.backtesting.windows import bounds_of, statistics_at
+from flows.backtesting.windows import bounds_of, statistics_at, statistics_at_all
 
 
 @settings(max_examples=30, deadline=None, phases=(Phase.explicit, Phase.generate))
@@ -73,6 +73,22 @@ def test_one_window_is_live_s_ring_to_the_last_bit(first_bar: int) -> None:
             ring_a[(first_bar + bar) % 60], ring_b[(first_bar + bar) % 60] = a[bar], b[bar]
         assert statistics_at(a, b, 0.7, first_bar=first_bar, end=end, size=60) == statistics_of(ring_b - 0.7 * ring_a)
     assert statistics_at(a, b, 0.7, first_bar=first_bar, end=59, size=60) is None
+
+
+@pytest.mark.parametrize("size", [2, 7, 60, 129, 1000])
+@pytest.mark.parametrize("level", [0.0, 200.0, 1e9])
+def test_many_windows_are_each_to_the_last_bit(size: int, level: float) -> None:
+    """One alone, and many at once; windows without statistics among them: too early, one that stands still, one that lacks a bar."""
+    rng = np.random.default_rng(3)
+    a, b = 100 + rng.normal(0, 1, 4000), level + rng.normal(0, 1e-3, 4000)
+    a[2000:3100] = b[2000:3100] = 1.0
+    b[3500] = math.nan
+    ends = np.unique(np.append(rng.integers(0, 4001, 300), (0, size - 1, size, 3050, 3501, 4000)))
+    singly = [statistics_at(a, b, 0.7, first_bar=29_106_721, end=end, size=size) for end in ends.tolist()]
+    assert statistics_at_all(a, b, 0.7, first_bar=29_106_721, ends=ends, size=size) == singly
+    assert None in singly
+    for end, one in zip(ends, singly, strict=True):
+        assert statistics_at_all(a, b, 0.7, first_bar=29_106_721, ends=np.array([end]), size=size) == [one]
 
 
 def test_a_silent_leg_s_close_is_carried_for_three_bars() -> None:
