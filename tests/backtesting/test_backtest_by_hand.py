@@ -132,6 +132,13 @@ def test_after_a_stop_it_re_arms_only_past_the_mean() -> None:
     assert [trade.exit_reason for trade in walk.trades] == ["stopped"]
 
 
+@pytest.mark.parametrize(("before", "endings"), [(98.0, ["stopped"]), (98.1, ["stopped", END_OF_DATA])])
+def test_a_window_that_stands_still_has_no_mean_to_cross(before: float, endings: list[str]) -> None:
+    """The price leaps over the mean and is back at once. After ten bars at 98 nothing is known then, and the pair stays disarmed."""
+    path = [*CALM, LOW, LOW, *[98.0] * 12, before, 99.0, 98.0, 97.2, 97.2, 97.2]
+    assert [trade.exit_reason for trade in walked(path, terms()).trades] == endings
+
+
 def _two_pairs(paths: dict[str, list[float]], given: Terms) -> Walk:
     bars = bars_of(paths)
     walk = Walk(Market(bars=bars), given)
