@@ -77,7 +77,7 @@ class Account:
         edge, notionals = None, (ZERO, ZERO)
         if isinstance(sized, Sized):
             notionals = sized.quantity_a * mids[0], sized.quantity_b * mids[1]
-            edge = self._edge(pair, found, sized, quotes)
+            edge = self._edge(pair, side, found, sized, quotes)
         gross_usd, lost_usd = self._standing(found.at_ms)
         situation = Situation(
             **_HEALTHY,
@@ -149,9 +149,11 @@ class Account:
     def _close_is_exempt(self, symbol: Symbol, side: Side) -> bool:
         return exempt_from_notional(self.positions[symbol], side)
 
-    def _edge(self, pair: PairConfig, found: Judgment, sized: Sized, quotes: tuple[Quote, Quote]) -> Edge:
+    def _edge(
+        self, pair: PairConfig, side: PairSide, found: Judgment, sized: Sized, quotes: tuple[Quote, Quote]
+    ) -> Edge:
         return edge_of(
-            side=PairSide(found.signal_type.value),
+            side=side,
             hedge_ratio=pair.hedge_ratio,
             statistics=found.statistics,
             exit_z=pair.exit_z,

@@ -120,7 +120,7 @@ class Walk:
             _, phase, _, place, pair_id = heapq.heappop(self._heap)
             walk = self._pairs[pair_id]
             at_ms = int(walk.tape.at_ms[place])
-            if phase in {Phase.FIRST, Phase.SECOND}:
+            if phase is Phase.FIRST or phase is Phase.SECOND:
                 self._judge(walk, place)
             else:
                 self._fill(walk)

@@ -14,7 +14,7 @@ from domain.spread import SpreadStatistics, statistics_of
 from flows.backtesting.market import Floats
 
 _UNIT = 2.0**-53
-_BLOCK_BARS = 2048
+_BLOCK_BARS = 4096
 
 
 class Bounds(NamedTuple):
@@ -44,10 +44,11 @@ def bounds_of(spreads: Floats, size: int) -> Bounds:
 def _bounds_of_block(spreads: Floats, size: int) -> Bounds:
     """By running sums of the distances from the block's own middle; the bounds are the textbook's for summing in order."""
     finite = np.isfinite(spreads)
-    known = spreads[finite]
+    is_whole = bool(finite.all())
+    known = spreads if is_whole else spreads[finite]
     centre = float(known.mean()) if known.size else 0.0
     peak = float(np.abs(known).max()) if known.size else 0.0
-    distance = np.where(finite, spreads - centre, 0.0)
+    distance = spreads - centre if is_whole else np.where(finite, spreads - centre, 0.0)
     squares = distance * distance
     sum_error = 4 * spreads.size * _UNIT * float(np.abs(distance).sum())
     square_error = 4 * spreads.size * _UNIT * float(squares.sum())
@@ -57,8 +58,9 @@ def _bounds_of_block(spreads: Floats, size: int) -> Bounds:
     variance = (totals - sums * sums / size) / (size - 1)
     error = (square_error + (2 * np.abs(sums) * sum_error + sum_error**2 + 8 * _UNIT * sums * sums) / size) / (size - 1)
     error += 2 * rounding * np.abs(variance) + 2 * (rounding * peak) ** 2
-    whole = np.ones(sums.size, dtype=bool) if finite.all() else _window_sums((~finite).astype(np.float64), size) == 0.0
-    blank = np.where(whole, 0.0, np.nan)
+    blank = np.zeros(sums.size)
+    if not is_whole:
+        blank[_window_sums((~finite).astype(np.float64), size) != 0.0] = np.nan
     return Bounds(
         mean=centre + sums / size + blank,
         mean_error=np.full(sums.size, mean_error) + blank,
