@@ -45,6 +45,16 @@ async def opened(rig: Rig, signal_type: SignalType = SignalType.SELL, pair: Pair
     return rig.book.open_by_pair[pair.pair_id]
 
 
+async def test_what_still_holds_something_does_not_end(tmp_path: Path) -> None:
+    """Whoever asks, and though nothing has gone wrong: a trade that ended with its legs open would be nobody's."""
+    async with running(tmp_path) as rig:
+        trade = await opened(rig)
+        closer = rig.engine._lifecycle._closer
+        assert not await closer.finish(trade, status=TradeStatus.CLOSED, reason=ExitReason.REVERTED, exit_z=0.0)
+        assert trade.status is TradeStatus.OPEN
+        assert rig.at_venue() == rig.believed() != {}
+
+
 # The refusal of leg a's exit -> what its next order is.
 REFUSALS: list[tuple[int, str]] = [
     (-4131, "limit"),

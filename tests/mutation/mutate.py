@@ -25,6 +25,7 @@ from mutants import ROOT, Mutant, all_mutants
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from zygote import OPTIONS, TIMED_OUT
 
 SECONDS_MAX = 300.0
 """A test that hangs has noticed too: nothing in the program waits this long."""
@@ -40,7 +41,7 @@ SOURCES = (
     "config.json",
     "pairs_config.json",
 )
-FAILED, TIMED_OUT, NOTHING_RAN = 1, -9, 5
+FAILED = 1
 PAGE = ROOT / "docs" / "execution.md"
 BEGIN, END = "<!-- mutants -->", "<!-- /mutants -->"
 
@@ -76,6 +77,24 @@ class Copy:
         self._zygote.stdin.write(json.dumps(question) + "\n")
         answer = json.loads(self._zygote.stdout.readline())
         return _read(answer["code"], test, answer["told"])
+
+    def ask_anew(self, test: str) -> tuple[int, str]:
+        """The same in a process of its own, which takes longer."""
+        command = [sys.executable, "-m", "pytest", *OPTIONS, *test.split()]
+        environment = os.environ | {"PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        try:
+            ran = subprocess.run(
+                command,
+                cwd=self.folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS_MAX,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return _read(TIMED_OUT, test, "")
+        return _read(ran.returncode, test, ran.stdout)
 
     def close(self) -> None:
         assert self._zygote.stdin is not None
@@ -130,12 +149,9 @@ def judge(mutant: Mutant, copies: Copies) -> Verdict:
         with copies.mutated(mutant) as copy:
             for test in mutant.tests:
                 code, told = copy.ask(test)
-                if code not in {
-                    0,
-                    FAILED,
-                    TIMED_OUT,
-                }:  # CPython 3.11 at times fails to compile in a fork: asked once more.
-                    code, told = copy.ask(test)
+                # CPython 3.11 at times fails to compile in a fork.
+                if code not in {0, FAILED, TIMED_OUT}:
+                    code, told = copy.ask_anew(test)
                 if code in {FAILED, TIMED_OUT}:
                     return Verdict(mutant=mutant, killed_by=told, seconds=time.monotonic() - began)
                 if code != 0:

@@ -127,6 +127,7 @@ LEGS: tuple[Mutant, ...] = (
         "        if any(self._remainder(trade, leg, working=False) is not Remainder.FLAT for leg in LegName):\n"
         "            return False\n        if self._needs_proof",
         "        if self._needs_proof",
+        "tests/execution/test_execution_closing.py -k what_still_holds",
     ),
     _m(
         "no naked leg", "the second leg waits for the first to close", CLOSING,
