@@ -231,6 +231,10 @@ class SignalGenerator:
         """A guard said no: the same signal may come again once the repeat time has passed."""
         self.trade_failed(pair_id)
 
+    def not_judged(self, pair_id: PairId) -> None:
+        """Its entry came before the engine could judge any: nothing was given, so it may come at once."""
+        self._slot(pair_id).stand(now_ms=self._now_ms, last_signal=None)
+
     def adopt(self, pair: PairConfig, held: HeldTrade) -> None:
         """Take over an open trade after a restart; if the pair is not configured as it was traded, to close only."""
         slot = self.calculator.slots.get(pair.pair_id)

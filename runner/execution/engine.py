@@ -68,6 +68,7 @@ class ExecutionEngine:
         self._pairs = pairs
         self._desk = desk
         self._halt = halt
+        self._not_judged: set[PairId] = set()  # Pairs whose entries came while nothing could be entered yet.
         self._recovery_seconds = settings.recv_window_ms / 1000 + RECOVERY_SECONDS
         self._locks = SymbolLocks()
         self._tasks = Tasks(halt)
@@ -174,6 +175,9 @@ class ExecutionEngine:
         if left:
             self._records.log.warning("recovery_goes_on", pairs=left)
         self._switches.recovering = False
+        for pair_id in sorted(self._not_judged - self._records.book.open_by_pair.keys()):
+            self._lifecycle.tell(self._desk.not_judged, pair_id)
+        self._not_judged.clear()
 
     async def disconnect(self, grace_seconds: float, *, flatten: bool = False) -> None:
         """Bring trades in flight to hedged or flat within the grace; what is left is taken up at the next start.
@@ -344,6 +348,8 @@ class ExecutionEngine:
     def _deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
         if signal.pair_id not in self._records.book.open_by_pair:
             self._lifecycle.tell(self._desk.denied, signal.pair_id)
+        if denied.code is DenialCode.RECOVERING:
+            self._not_judged.add(signal.pair_id)
         return self._outcomes.deny(signal, denied)
 
     # Exits

@@ -91,6 +91,9 @@ class RecordingDesk:
     def denied(self, pair_id: PairId) -> None:
         self.told.append("denied")
 
+    def not_judged(self, pair_id: PairId) -> None:
+        self.told.append("not judged")
+
 
 class Rig:
     """One running engine."""

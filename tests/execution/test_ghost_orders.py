@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from execution_rig import PAIR, Rig, deep_market, eventually, running
+from execution_rig import BTC, ETH, PAIR, Rig, deep_market, eventually, running
 from test_execution_corners import by_hand_order, planned, send_raw
 from test_execution_stories import assert_no_id_was_sent_twice, by_hand
 
@@ -17,7 +17,8 @@ from domain.entries import OrderAdvanced, OrderIntended
 from domain.errors import InvariantBroken, Refused, Unreachable
 from domain.guards import DenialCode
 from domain.orders import LegName, OrderIntent, OrderStatus
-from domain.pairs import SignalType, TradeStatus
+from domain.pairs import PairConfig, SignalType, TradeStatus
+from domain.symbols import PairId
 from domain.trades import OrderState, TradeState
 from paper.server import PaperExchange
 from runner.execution import lifecycle
@@ -26,6 +27,10 @@ from runner.execution.proof import Proof
 from runner.ports import Answer
 
 STRANGER = "tdm-somebodyelse-ae0"
+ELSEWHERE = PairConfig(
+    pair_id=PairId("ETH_BTC"), leg_a=ETH, leg_b=BTC, hedge_ratio=20.0, entry_z=2.0, exit_z=0.0, stop_z=4.0,
+    half_life_bars=5, half_life_bar_seconds=60,
+)  # fmt: skip
 
 
 def order_of(trade: TradeState, leg: LegName) -> OrderState:
@@ -234,7 +239,12 @@ async def test_entries_wait_at_start_until_every_order_has_an_end(tmp_path: Path
         try:
             assert second.switches.recovering
             trade = second.book.trades[plan.trade_id]
+            second.pairs[ELSEWHERE.pair_id] = ELSEWHERE
+            early = await second.engine.execute_signal(second.signal(SignalType.SELL, ELSEWHERE))
+            assert early.denial is DenialCode.RECOVERING
+            assert "not judged" not in second.desk.told
             await eventually(lambda: not second.switches.recovering)
+            assert second.desk.told.count("not judged") == 1, "it may come again at once"
             assert all(order.is_settled for order in trade.orders.values() if order.intent in intents)
             await eventually(lambda: trade.status is not TradeStatus.OPENING and second.engine.in_flight == 0)
             assert second.at_venue() == second.believed()

@@ -121,6 +121,18 @@ def test_a_signal_is_not_repeated_for_thirty_seconds_of_market_time() -> None:
     assert rig.types == [SignalType.BUY, SignalType.BUY]
 
 
+def test_an_entry_that_nobody_could_judge_yet_comes_again_at_once() -> None:
+    rig = Rig()
+    rig.tick(A, 10.0)
+    rig.tick(B, 12.5, event_ms=START_MS + 1000)
+    rig.generator.denied(PAIR_ID)
+    rig.tick(B, 12.5, event_ms=START_MS + 2000)
+    assert rig.types == [SignalType.BUY], "denied is denied"
+    rig.generator.not_judged(PAIR_ID)
+    rig.tick(B, 12.5, event_ms=START_MS + 3000)
+    assert rig.types == [SignalType.BUY, SignalType.BUY]
+
+
 def test_a_pair_outside_its_band_is_looked_at_whichever_leg_ticks() -> None:
     rig = Rig()
     rig.tick(A, 10.0)
