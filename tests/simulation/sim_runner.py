@@ -78,6 +78,9 @@ class SimDesk:
 
     denied = trade_failed
 
+    def not_judged(self, pair_id: PairId) -> None:
+        """The story gives its signals when it likes."""
+
 
 class SimRunner:
     """Built by its constructor from the journal alone; `main` lives until `stop` is set or the loop is killed."""
