@@ -160,7 +160,7 @@ def _write_some(path: str, start: int) -> None:
 
 def test_two_writers_lose_no_version(path: Path) -> None:
     """Recalibration and restore at the same moment: each version is whole, numbered once, and kept."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # A fork ends with 1 once Prefect has run in this process.
     writers = [context.Process(target=_write_some, args=(str(path), start)) for start in (100, 200)]
     for writer in writers:
         writer.start()
