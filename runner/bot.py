@@ -89,6 +89,7 @@ class TradingBot:
         self._journal = Journal.open(settings.storage.journal, on_broken=lambda error: self._halt(f"journal: {error}"))
         if not settings.dry_run:  # Which sends nothing, and may run beside the one that does.
             self._account_lock = lock_account(settings)
+        alone_since_ns = self._clock.monotonic_ns()
         self._log = Log(self._journal.note, self._clock)
         book = Book(settings.execution.hedge_error_max)
         # What `forget_ended_before` would drop is not read in the first place: a start takes no longer after a year.
@@ -120,6 +121,7 @@ class TradingBot:
             log=self._log,
             pairs=self.pairs,
             halt=self._halt,
+            alone_since_ns=alone_since_ns,
         )
         seen = self._pairs_seen
         self._watch = PairsWatch(self._pairs_path, settings, self._parts, self.pairs, self._log, seen=seen)

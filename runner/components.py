@@ -83,8 +83,9 @@ def build(
     log: Log,
     pairs: dict[PairId, PairConfig],
     halt: Callable[[str], None],
+    alone_since_ns: int,
 ) -> Components:
-    """Join the parts. Nothing connects yet."""
+    """Join the parts. Nothing connects yet. Since `alone_since_ns`, by the monotonic clock, nobody else sends for the account."""
     budget = Budget(clock)
     client = make_client(settings, budget)
     timeout_seconds = settings.data.request_timeout_seconds
@@ -102,7 +103,7 @@ def build(
         reply_timeout_seconds=reply_timeout_seconds(settings.execution),
         batch=settings.execution.batch_orders,
     )
-    records = Records(journal, book, clock, log, journal.recall)
+    records = Records(journal, book, clock, log, journal.recall, alone_since_ns=alone_since_ns)
     switches = Switches()
 
     def tell(level: str, event: str, facts: Mapping[str, Any]) -> None:

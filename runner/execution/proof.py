@@ -46,9 +46,6 @@ class Proof:
         self._view = view
         self._window_ns = (recv_window_ms + ACCEPTANCE_MARGIN_MS) * 1_000_000
         self.sent_until_ns: dict[str, int] = {}
-        # What we find in the journal was sent by a predecessor, who was dead by now. Its intents' times are by a wall clock that may
-        # have jumped since; the monotonic one cannot shorten the wait.
-        self._started_ns = records.clock.monotonic_ns()
 
     def intended(self, intent: OrderIntent, at_ms: int) -> OrderIntended:
         """The intent with what is not ours in its symbol: after a restart, with the order in flight, nobody could tell any more."""
@@ -59,7 +56,9 @@ class Proof:
 
     def past_bound_ms(self, order: OrderState) -> int:
         """How long the venue has been unable to accept the request; negative while it still might."""
-        left_by_ns = self.sent_until_ns.get(order.intent.client_order_id, self._started_ns)
+        # What we found in the journal was sent by a predecessor, who was dead when the journal became ours. Its intents' times are by
+        # a wall clock that may have jumped since; the monotonic one cannot shorten the wait.
+        left_by_ns = self.sent_until_ns.get(order.intent.client_order_id, self._records.alone_since_ns)
         return (self._records.clock.monotonic_ns() - left_by_ns - self._window_ns) // 1_000_000
 
     async def absent(self, order: OrderState, search: Search) -> Evidence | None:

@@ -34,9 +34,22 @@ class Log(Protocol):
 
 
 class Records:
-    """Journal, book, and the pulse that wakes whoever drives a trade."""
+    """Journal, book, and the pulse that wakes whoever drives a trade.
 
-    def __init__(self, journal: Journal, book: Book, clock: Clock, log: Log, recall: Recall | None = None) -> None:
+    From `alone_since_ns` on, by the monotonic clock, no predecessor could write to this journal, so none could send; default now.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        book: Book,
+        clock: Clock,
+        log: Log,
+        recall: Recall | None = None,
+        *,
+        alone_since_ns: int | None = None,
+    ) -> None:
+        self.alone_since_ns = clock.monotonic_ns() if alone_since_ns is None else alone_since_ns
         self._journal = journal
         self._recall = recall
         self.book = book

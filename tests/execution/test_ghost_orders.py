@@ -376,16 +376,16 @@ class JumpingClock:
 
 @pytest.mark.parametrize("jump_ms", [0, 10_000, -10_000, 86_400_000])
 async def test_no_jump_of_the_wall_clock_moves_the_bound(tmp_path: Path, jump_ms: int) -> None:
-    """Not for what was sent, nor for what a predecessor may have sent until we started."""
+    """Not for what was sent, nor for what a predecessor may have sent until the journal was ours."""
     async with running(tmp_path) as rig:
         _, (intent, other) = planned(rig, rig.signal(SignalType.SELL))
     clock: Any = JumpingClock()
-    rig.records.clock = clock
+    rig.records.clock, rig.records.alone_since_ns = clock, 100_000_000
     proof = Proof(rig.venue, rig.records, AccountView(rig.venue, rig.records), recv_window_ms=2_000)
     clock.elapsed_ms = 500
     proof.sent_until_ns[intent.client_order_id] = clock.monotonic_ns()
     sent, found = (OrderState(intent=each, intended_ms=clock.wall_ms) for each in (intent, other))
     clock.wall_ms += jump_ms
-    for elapsed_ms, of_sent, of_found in ((2_999, -501, -1), (3_000, -500, 0), (3_501, 1, 501)):
+    for elapsed_ms, of_sent, of_found in ((3_099, -401, -1), (3_100, -400, 0), (3_501, 1, 401)):
         clock.elapsed_ms = elapsed_ms
         assert (proof.past_bound_ms(sent), proof.past_bound_ms(found)) == (of_sent, of_found)
