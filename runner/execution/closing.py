@@ -97,8 +97,8 @@ class Closer:
                     if leg in ready:
                         running[leg] = asyncio.create_task(self._attempt(trade, leg, reason, first=leg not in tried))
                         tried.add(leg)
-                    elif leg not in running and self._unsettled(trade, leg):
-                        running[leg] = asyncio.create_task(self._conclude(trade, leg))
+                    elif leg not in running and leg not in stuck and self._unsettled(trade, leg):
+                        running[leg] = asyncio.create_task(self._conclude(trade, leg, reason))
                 if not running:
                     return plan is ClosePlan.DONE or all(remainder[leg] is Remainder.FLAT for leg in legs)
                 await asyncio.wait(running.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -118,9 +118,26 @@ class Closer:
     def _unsettled(trade: TradeState, leg: LegName) -> list[OrderState]:
         return [order for order in trade.unsettled() if order.intent.leg is leg]
 
-    async def _conclude(self, trade: TradeState, leg: LegName) -> bool:
+    async def conclude(self, trade: TradeState) -> None:
+        """Those of its orders that the exchange can still name."""
+        await self._driver.conclude([order for order in trade.unsettled() if self._rules.knows(order.intent.symbol)])
+
+    async def _conclude(self, trade: TradeState, leg: LegName, reason: ExitReason) -> bool:
+        if not self._rules.knows(trade.symbol_of(leg)):
+            return await self._conclude_unlisted(trade, leg, reason)
         await self._driver.conclude(self._unsettled(trade, leg))
         return True
+
+    async def _conclude_unlisted(self, trade: TradeState, leg: LegName, reason: ExitReason) -> bool:
+        """The exchange may never name these orders again, and others wait for the locks: one look, then a person is called."""
+        for order in self._unsettled(trade, leg):
+            await self._driver.look(order)
+        if not self._unsettled(trade, leg):
+            return True
+        self._troubled.setdefault(trade.trade_id, set()).add(leg)
+        if trade.status is not TradeStatus.ATTENTION:
+            await self._page(trade, self._escalation(trade, leg), reason)
+        return False
 
     async def _both_at_once(self, trade: TradeState) -> bool:
         """Both legs in one request, by our books alone: the way of every exit that meets no trouble."""

@@ -187,7 +187,7 @@ class Lifecycle:
                     return not trade.status.is_over
             else:
                 self._records.drive(trade.trade_id)
-                await self._driver.conclude(trade.unsettled())
+                await self._closer.conclude(trade)
                 self._records.release(trade.trade_id)
         if trade.status.is_over:
             return not trade.is_flat

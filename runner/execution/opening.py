@@ -63,6 +63,7 @@ class Opener:
         self._records = records
         self._driver = driver
         self._closer = closer
+        self._rules = rules
         self._budget_usd_seconds = settings.naked_notional_usd_seconds_max
         self._weigher = Weigher(
             records=records,
@@ -93,6 +94,8 @@ class Opener:
         """
         self._records.drive(trade.trade_id)
         while True:
+            if not all(self._rules.knows(symbol) for symbol in trade.symbols):
+                return await self._roll_back(trade, "a contract is listed no more")
             await self._all_known(trade)
             standing = self._standing(trade)
             plan = opening_plan(standing[LegName.A], standing[LegName.B], budget_spent=False)

@@ -110,3 +110,33 @@ def _delist(rig: Rig) -> None:
     rig.paper.desk.commit()
     assert set(rig.at_venue()) == {"1MBABYDOGEUSDT"}
     del rig.market._listings[GONE]
+
+
+async def test_an_order_of_the_last_run_in_it_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can name that order any more: its sibling is unwound, a person is called once, the symbols are free for others."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("BINANCE_API_KEY", "paper-key")
+    monkeypatch.setenv("BINANCE_API_SECRET", "paper-secret")
+    market = deep_market()
+    async with PaperExchange(market) as exchange:
+        rig = Rig(market, exchange, tmp_path / "journal.sqlite")
+        await rig.start()
+        rig.fault("executed-delayed", parameters={"delay_ms": 600_000}, path="/fapi/v1/batchOrders")
+        entering = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.SELL)))
+        await eventually(lambda: bool(rig.paper.desk.orders_log))
+        entering.cancel()
+        await asyncio.gather(entering, return_exceptions=True)
+        await rig.engine.disconnect(0)
+        await rig.stop()
+        _delist(rig)
+        async with bot_of(rig, tmp_path, [PAIR, OTHER]) as bot:
+            parts = bot._parts
+            (trade,) = parts.records.book.live_trades()
+            await eventually(lambda: trade.status is TradeStatus.ATTENTION and trade.held[LegName.B] == 0, 30)
+            assert rig.at_venue() == {}
+            await eventually(lambda: not parts.engine._locks._held, 30)
+            await eventually(lambda: not parts.switches.unprepared and _quoted(rig, bot), 30)
+            assert (await parts.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed
+        told = said(rig.journal_path)
+        assert told.count("leg_will_not_close") == 1
+        assert "pair_failed" not in told

@@ -176,6 +176,16 @@ START: tuple[Mutant, ...] = (
         "            return Finding(Verdict.UNREADABLE)\n", "            return Finding(Verdict.AGREED)\n",
         "tests/execution/test_execution_closing.py -k cannot_be_read",
     ),
+    _m(
+        "start", "an order that nobody can name any more is waited for, its symbols locked", "runner/execution/opening.py",
+        "            if not all(self._rules.knows(symbol) for symbol in trade.symbols):\n", "            if False:\n",
+        "tests/execution/test_execution_unlisted.py",
+    ),
+    _m(
+        "start", "the proof of death counts from before the journal was ours", "runner/execution/proof.py",
+        "order.intent.client_order_id, self._records.alone_since_ns)", "order.intent.client_order_id, 0)",
+        "tests/execution/test_ghost_orders.py -k wall_clock",
+    ),
 )  # fmt: skip
 
 ORDER: tuple[Mutant, ...] = (
