@@ -129,6 +129,14 @@ def _cell(value: Any) -> str:
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
 ONLY = click.option("--only", multiple=True, metavar="PAIR", help="Only this pair; may be given several times.")
+SECTORS = click.option(
+    "--sectors",
+    "sectors_path",
+    type=click.Path(path_type=Path),  # What is wrong with it is told in one line of our own.
+    default=None,
+    metavar="FILE",
+    help="Sectors of your own, before the exchange's: a JSON object of symbol to word.",
+)
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import click
 from pydantic.fields import FieldInfo
 
-from flows.cli import AS_JSON, DONE, FAILED, ONLY, rules_of, say, show, speaking, with_config
+from flows.cli import AS_JSON, DONE, FAILED, ONLY, SECTORS, rules_of, say, show, speaking, with_config
 from flows.jobs.calibration import CalibrationRules
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -52,6 +52,7 @@ def _type_of(field: FieldInfo) -> Any:
 @ONLY
 @click.option("--symbol", "symbols", multiple=True, metavar="BASE/USDT", help="With --universe listed: only these.")
 @_with_rules
+@SECTORS
 @click.option("--keep-unfit-open", is_flag=True, help="Do not close unfit pairs for entries.")
 @click.option("--dry-run", is_flag=True, help="Decide and show, write nothing.")
 @AS_JSON
@@ -62,6 +63,7 @@ def recalibrate(
     pairs_path: Path,
     only: tuple[str, ...],
     symbols: tuple[str, ...],
+    sectors_path: Path | None,
     keep_unfit_open: bool,
     dry_run: bool,
     as_json: bool,
@@ -75,12 +77,17 @@ def recalibrate(
     from flows.jobs import facts  # noqa: PLC0415
     from flows.jobs import recalibrate as work  # noqa: PLC0415
     from flows.jobs.calibration_report import summary_of, table_of  # noqa: PLC0415
+    from flows.jobs.universe_rules import read_sectors  # noqa: PLC0415
     from flows.progress import Bar  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)
     rules = rules_of(
-        CalibrationRules, **given, symbols=list(symbols) or None, disable_unfit=False if keep_unfit_open else None
+        CalibrationRules,
+        **given,
+        symbols=list(symbols) or None,
+        sectors=None if sectors_path is None else read_sectors(sectors_path),
+        disable_unfit=False if keep_unfit_open else None,
     )
     with Bar("pairs", say) as bar:
         result = work.recalibrate(

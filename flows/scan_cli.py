@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from domain.errors import ConfigError
-from flows.cli import AS_JSON, DONE, FAILED, rules_of, say, show, speaking, with_config
+from flows.cli import AS_JSON, DONE, FAILED, SECTORS, rules_of, say, show, speaking, with_config
 
 
 @click.command()
@@ -51,14 +51,7 @@ from flows.cli import AS_JSON, DONE, FAILED, rules_of, say, show, speaking, with
     help="Only symbols whose funding of no day was further from 0.",
 )
 @click.option("--same-sector", is_flag=True, help="Only pairs within one sector, as the exchange names it.")
-@click.option(
-    "--sectors",
-    "sectors_path",
-    type=click.Path(path_type=Path),  # What is wrong with it is told in one line of our own.
-    default=None,
-    metavar="FILE",
-    help="Sectors of your own, before the exchange's: a JSON object of symbol to word.",
-)
+@SECTORS
 @click.option(
     "--prices",
     type=click.Path(path_type=Path),  # What is wrong with it is told in one line of our own.

@@ -39,6 +39,7 @@ class Evidence:
 
 def collect(settings: Settings, rules: CalibrationRules, held: Sequence[Symbol], *, say: Say) -> Evidence:
     """Bring the store up to date and read from it. Raises: ConfigError, ExchangeError when nothing at all can be had."""
+    rules.own_sectors()  # Bad ones are bad, whether this universe asks for them or not.
     root, step_ms = store_of(settings), market.timeframe_ms(rules.timeframe)
     bars = bars_in(rules.window_days, rules.timeframe)
     universe = gather(settings, rules, say=say) if rules.universe == "listed" else None

@@ -34,11 +34,11 @@ def gather(settings: Settings, rules: ScanRules, *, say: Say) -> Universe:
     """Bring the store up to date and read the universe from it. Raises: ConfigError, ExchangeError."""
     root = store_of(settings)
     bars = bars_in(rules.window_days, rules.timeframe)
+    sectors = rules.own_sectors()
     try:
         wanted = [unified(name) for name in rules.symbols]
-        sectors = {unified(name): sector for name, sector in rules.sectors.items()}
     except ValueError as problem:
-        raise ConfigError(f"--symbol or --sectors: {problem}") from None
+        raise ConfigError(f"--symbol: {problem}") from None
     step_ms = market.timeframe_ms(rules.timeframe)
     with ExchangeReads(settings, patience_seconds=_BAN_SECONDS_MAX, say=say) as reads:
         listed = reads.listings()

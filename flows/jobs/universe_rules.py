@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain.errors import ConfigError
 from domain.statistics.prefilter import Prefilter
+from domain.symbols import Symbol, unified
 
 
 class UniverseRules(BaseModel):
@@ -39,6 +40,13 @@ class UniverseRules(BaseModel):
             funding_bps_per_day_max=self.funding_bps_per_day_max,
             same_sector=self.same_sector,
         )
+
+    def own_sectors(self) -> dict[Symbol, str]:
+        """By the exchange's symbols. Raises: ConfigError for a name that is none."""
+        try:
+            return {unified(name): sector for name, sector in self.sectors.items()}
+        except ValueError as problem:
+            raise ConfigError(f"--sectors: {problem}") from None
 
     @property
     def needs_the_exchange(self) -> str | None:

@@ -1,6 +1,7 @@
 """What a universe is chosen by: facts from the exchange and the store, rules that were given beforehand, and who is left out."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from flows.jobs.bars import store_of
 from flows.jobs.scan import ScanRules
 from flows.jobs.universe import funding_extreme_bps, gather
 from runner.config import load_settings
-from storage import market
+from storage import ledger, market
 from storage.market import FundingRate
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -72,6 +73,12 @@ def _scan(project: tuple[Path, Path], *arguments: str) -> Result:
     return CliRunner().invoke(commands.scan, given)
 
 
+def _recalibrate(project: tuple[Path, Path], *arguments: str) -> Result:
+    named = [word for name in NAMES for word in ("--symbol", name)]
+    given = ["--config", str(project[0]), "--pairs", str(project[1]), "--window-days", "20", *named, *arguments]
+    return CliRunner().invoke(commands.recalibrate, given)
+
+
 STORIES: list[tuple[list[str], dict[str, str], str]] = [
     (["--age-days-min", "1500"], {"HYPE/USDT:USDT": "too young"}, "excluded: HYPE/USDT:USDT: too young"),
     (["--funding-bps-per-day-max", "0"], dict.fromkeys((LTC, BCH, DOGE, HYPE), "funding extreme"), "funding extreme"),
@@ -106,6 +113,20 @@ def test_sectors_of_ones_own_come_first(project: tuple[Path, Path], tmp_path: Pa
     assert looked_at == {(LTC, DOGE), (DOGE, LTC)}
 
 
+def test_a_recalibration_goes_by_them_too(project: tuple[Path, Path], tmp_path: Path) -> None:
+    """To the exchange only two of the four are of one kind."""
+    sectors = tmp_path / "sectors.json"
+    sectors.write_text(json.dumps({"DOGE/USDT": "PoW"}))
+    tested = []
+    for given in ([], ["--sectors", str(sectors)]):
+        result = _recalibrate(project, "--universe", "listed", "--leg-p-min", "0", "--same-sector", *given)
+        assert result.exit_code in {0, 1}, result.output
+        folder = load_settings(project[0]).storage.ledger
+        tested.append(ledger.read(folder, 'SELECT tests FROM calibration_runs ORDER BY "at" DESC LIMIT 1').rows[0][0])
+    assert tested == [2, 6]
+
+
+@pytest.mark.parametrize("command", [_scan, _recalibrate], ids=["scan", "recalibrate"])
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -114,16 +135,22 @@ def test_sectors_of_ones_own_come_first(project: tuple[Path, Path], tmp_path: Pa
         (b"\xff\xfe", "not JSON"),
         (b'["LTC/USDT"]', "need one object of symbol to sector"),
         (b'{"LTC/USDT": 1}', "need one object of symbol to sector"),
-        (b'{"LTC": "PoW"}', "--symbol or --sectors"),
+        (b'{"LTC": "PoW"}', "--sectors: 'LTC' is not a linear perpetual"),
     ],
 )
 def test_a_bad_file_of_sectors_is_one_line(
-    project: tuple[Path, Path], tmp_path: Path, content: bytes | None, message: str
+    project: tuple[Path, Path],
+    tmp_path: Path,
+    command: Callable[..., Result],
+    content: bytes | None,
+    message: str,
 ) -> None:
+    before = project[1].read_bytes()
     path = tmp_path / "sectors.json"
     if content is not None:
         path.write_bytes(content)
-    result = _scan(project, "--same-sector", "--sectors", str(path))
+    result = command(project, "--same-sector", "--sectors", str(path))
     assert result.exit_code == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+    assert project[1].read_bytes() == before
