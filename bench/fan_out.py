@@ -27,7 +27,7 @@ from rich.table import Table
 from bench.cointegration import closes
 from domain.statistics.panel import PricePanel
 from domain.statistics.scan import ScanResult
-from flows.fan_out import FanOut, spread_over
+from flows.fan_out import FanOut
 from flows.jobs.scan import ScanRules, scan
 
 SYMBOLS, BARS = 1_100, 1_440
@@ -51,8 +51,8 @@ def spent() -> float:
 def result_of(panel: PricePanel, fan_out: FanOut | None) -> ScanResult:
     if fan_out is None:
         return scan(panel, OPTIONS).result
-    with fan_out.open_runner() as runner:
-        return scan(panel, OPTIONS, spread=spread_over(runner, fan_out.batches_for(len(panel.symbols)))).result
+    with fan_out.over(len(panel.symbols)) as spread:
+        return scan(panel, OPTIONS, spread=spread).result
 
 
 @flow(name="fan-out", persist_result=False)

@@ -5,6 +5,7 @@ Worth it for universes beyond a thousand symbols; below that a scan takes second
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,16 @@ class FanOut(BaseModel):
             return self.batches
         return 1 if symbols <= SYMBOLS_TOGETHER_MAX else _BATCHES_PER_WORKER * self.workers
 
+    @contextmanager
+    def over(self, symbols: int) -> Iterator[Spread | None]:
+        """Who tests so many symbols, as long as the context lasts; None: nobody else, this process does. Raises: ConfigError."""
+        batches = self.batches_for(symbols)
+        if batches == 1:
+            yield None
+            return
+        with self.open_runner() as runner:
+            yield _spread_over(runner, batches)
+
     def open_runner(self) -> TaskRunner[Any]:
         """Not started yet. Raises: ConfigError."""
         if self.runner == "threads":
@@ -74,7 +85,7 @@ def solve_batch(given: Sealed) -> Sealed:
         return Sealed(pieces=solve(given.batch))
 
 
-def spread_over(runner: TaskRunner[Any], batches: int) -> Spread:
+def _spread_over(runner: TaskRunner[Any], batches: int) -> Spread:
     """The scan's work as so many tasks of a started runner. Failures of a task are raised where the scan runs."""
 
     def spread(whole: Batch) -> Iterator[Piece]:

@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
+from flows.fan_out import FanOut
 from flows.jobs import recalibrate as work
 from flows.jobs.bars import Say
 from flows.jobs.calibration import CalibrationRules
@@ -24,6 +25,8 @@ def recalibrate(
     rules: CalibrationRules = CalibrationRules(),  # noqa: B008 - frozen; the form's defaults.
     pairs: PairNames = [],  # noqa: B006 - never changed; Prefect needs a plain default.
     dry_run: bool = False,
+    *,
+    fan_out: FanOut = FanOut(),  # noqa: B008
     config_file: ConfigFile = "config.json",
     pairs_file: PairsFile = "pairs_config.json",
 ) -> State[Any]:
@@ -36,6 +39,7 @@ def recalibrate(
         rules: Which pairs are tested, what a pair must show to stay or to come in, and how much may change at once.
         pairs: Only these pairs of the file, by pair_id. Empty: all of them.
         dry_run: Decide and show, but write nothing.
+        fan_out: Who does the testing, for universes that are too large for one process.
         config_file: The configuration, relative to the project folder.
         pairs_file: The pairs, relative to the project folder.
     """
@@ -44,7 +48,15 @@ def recalibrate(
     say = sayer()
     with Bar("pairs", say) as bar:
         result = work.recalibrate(
-            settings, pairs_path, rules, only=pairs, dry_run=dry_run, run_id=run_id(), say=say, progress=bar
+            settings,
+            pairs_path,
+            rules,
+            only=pairs,
+            dry_run=dry_run,
+            run_id=run_id(),
+            say=say,
+            progress=bar,
+            spread_over=fan_out.over,
         )
     summary = summary_of(result)
     _show(result, summary, settings.signal, say)

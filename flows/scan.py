@@ -1,6 +1,5 @@
 """The `scan` flow: ad hoc, cointegrated pairs among all symbols. It proposes; it never writes the pairs file."""
 
-from contextlib import ExitStack
 from typing import Annotated, Any
 
 from prefect import flow
@@ -9,7 +8,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from flows.fan_out import FanOut, spread_over
+from flows.fan_out import FanOut
 from flows.jobs import scan as work
 from flows.jobs.scan import ScanRules
 from flows.jobs.universe import gather
@@ -38,10 +37,7 @@ def scan(
     config, _ = files(config_file, "")
     say = sayer()
     universe = gather(load_settings(config), rules, say=say)
-    batches = fan_out.batches_for(len(universe.panel.symbols))
-    with ExitStack() as stack:
-        bar = stack.enter_context(Bar("pairs", say))
-        spread = spread_over(stack.enter_context(fan_out.open_runner()), batches) if batches > 1 else None
+    with Bar("pairs", say) as bar, fan_out.over(len(universe.panel.symbols)) as spread:
         found = work.scan(universe.panel, rules.options, facts=universe.facts, progress=bar, spread=spread)
     summary = work.summary_of(found)
     if not found.tested:

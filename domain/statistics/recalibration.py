@@ -27,7 +27,7 @@ from domain.statistics.decisions import (
     Universe,
     name_of,
 )
-from domain.statistics.engle_granger import PairTests, Progress, examine_pairs
+from domain.statistics.engle_granger import PairTests, Progress, Spread, examine_pairs
 from domain.statistics.gates import Rejection, edge_ratio, half_life_is_useful, hedge_is_positive, pays
 from domain.statistics.panel import PricePanel
 from domain.statistics.prefilter import SymbolFacts
@@ -83,12 +83,13 @@ def recalibrate(
     unreached: Mapping[str, str] | None = None,
     same_bars: bool = False,
     progress: Progress | None = None,
+    spread: Spread | None = None,
 ) -> Recalibration:
     """Test the universe, fit what may be written over the whole window, decide, and look at all of it once more.
 
     `panel` holds the universe's closes up to now, the incumbents' symbols among them; `open_trades` are pair_ids; `gone`: symbols
     that trade no more, `unreached`: those whose bars could not be had, each with why; `same_bars`: a decision over these very
-    bars is in the file already. Never raises for prices.
+    bars is in the file already; `spread`: who does the testing, when it is not this process alone. Never raises for prices.
     """
     rules = rules or RecalibrationRules()
     places = {symbol: place for place, symbol in enumerate(panel.symbols)}
@@ -102,12 +103,12 @@ def recalibrate(
     if rules.universe is Universe.CONFIGURED:
         gates = replace(rules.scan.gates, holdout_share=0.0)
         options = ScanOptions(method=patient, gates=gates)
-        scanned = scan(panel, options, excluded=~held, progress=progress)
+        scanned = scan(panel, options, excluded=~held, progress=progress, spread=spread)
         fits = scanned.tests
     else:
         # The caps are ours: they count the incumbents first.
         gates = replace(rules.scan.gates, pairs_per_symbol_max=_MANY, pairs_max=_MANY)
-        scanned = scan(panel, replace(rules.scan, gates=gates), facts=facts, progress=progress)
+        scanned = scan(panel, replace(rules.scan, gates=gates), facts=facts, progress=progress, spread=spread)
         wanted = held.copy()
         for survivor in scanned.kept:
             wanted[survivor.y, survivor.x] = wanted[survivor.x, survivor.y] = True

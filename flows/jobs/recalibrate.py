@@ -5,7 +5,8 @@ the way, the file stays as it was.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from domain.entries import CalibrationDecided, CalibrationRun, Entry
 from domain.errors import ConfigError, TandemError
 from domain.pairs import PairConfig
 from domain.statistics.decisions import Action, Decision
-from domain.statistics.engle_granger import Method, Progress
+from domain.statistics.engle_granger import Method, Progress, Spread
 from domain.statistics.panel import PricePanel
 from domain.statistics.recalibration import Recalibration as Verdict
 from domain.statistics.recalibration import recalibrate as decide
@@ -31,6 +32,14 @@ from storage.holdings import journal_holdings
 
 WRITING, WRITTEN, UNCHANGED, REFUSED, FAILED = "writing", "written", "unchanged", "refused", "failed"
 """What became of a run, as the ledger says it; `writing` is what a process leaves that dies at that very moment."""
+
+
+SpreadOver = Callable[[int], AbstractContextManager[Spread | None]]
+"""Who tests so many symbols instead of this process, as long as the context lasts; None: nobody else."""
+
+
+def _nobody_else(_: int) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +87,9 @@ def recalibrate(
     run_id: str,
     say: Say,
     progress: Progress | None = None,
+    spread_over: SpreadOver = _nobody_else,
 ) -> Recalibration:
-    """Test the universe anew and rewrite the file when a row changes. Safe to run twice.
+    """Test the universe anew and rewrite the file when a row changes. Safe to run twice. `spread_over`: who does the testing.
 
     Raises: ConfigError (a file is bad or changed meanwhile), ExchangeError, InvariantBroken (statsmodels says otherwise),
     JournalBroken (open trades cannot be read, the ledger cannot be told); the file stays as it was then.
@@ -97,17 +107,19 @@ def recalibrate(
     say(f"testing {len(evidence.panel.symbols)} symbols over {evidence.window}")
     # The same bars by the same rules are no new evidence.
     decided_on = f"{hash_of(evidence.panel)}-{rules.sha256}"
-    verdict = decide(
-        evidence.panel,
-        incumbents,
-        limits_of(rules, settings.signal),
-        open_trades=_open_pairs(settings),
-        facts=evidence.facts,
-        gone=evidence.gone,
-        unreached=evidence.unreached,
-        same_bars=document.decided_on == decided_on,
-        progress=progress,
-    )
+    with spread_over(len(evidence.panel.symbols)) as spread:
+        verdict = decide(
+            evidence.panel,
+            incumbents,
+            limits_of(rules, settings.signal),
+            open_trades=_open_pairs(settings),
+            facts=evidence.facts,
+            gone=evidence.gone,
+            unreached=evidence.unreached,
+            same_bars=document.decided_on == decided_on,
+            progress=progress,
+            spread=spread,
+        )
     _confirm(evidence.panel, verdict.decisions, rules, say)
     at_ms = facts.now_ms()
     stamp = Stamp(run_id=run_id, calibrated_at=facts.iso(at_ms), window=evidence.window, candle_seconds=candle_seconds)

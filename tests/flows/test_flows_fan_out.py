@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from domain.statistics.scan import ScanResult
 from domain.statistics.surrogates import independent_walks
-from flows.fan_out import FanOut, spread_over
+from flows.fan_out import FanOut
 from flows.jobs.scan import ScanRules, scan
 
 
@@ -27,6 +27,9 @@ from flows.jobs.scan import ScanRules, scan
 )
 def test_small_universes_stay_in_one_piece(fan_out: FanOut, symbols: int, batches: int) -> None:
     assert fan_out.batches_for(symbols) == batches
+    if batches == 1:
+        with fan_out.over(symbols) as spread:
+            assert spread is None, "no runner is started for it"
 
 
 @pytest.mark.parametrize("runner", ["processes", "http://host:1", "", "tcp://"])
@@ -44,9 +47,8 @@ def server() -> Iterator[None]:
 @flow(name="fan-out", persist_result=False)
 def _scanned(fan_out: FanOut) -> list[Any]:
     """A list, because a flow's result is looked into: an object of ours is left alone in it."""
-    with fan_out.open_runner() as runner:
-        assert fan_out.batches is not None
-        return [scan(PANEL, RULES.options, spread=spread_over(runner, fan_out.batches)).result]
+    with fan_out.over(len(PANEL.symbols)) as spread:
+        return [scan(PANEL, RULES.options, spread=spread).result]
 
 
 PANEL = independent_walks(np.random.default_rng(3), symbols=150, bars=200)

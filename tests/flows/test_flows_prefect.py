@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prefect import Flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, TaskRunFilter, TaskRunFilterName
 from prefect.exceptions import ParameterTypeError
 from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
@@ -45,9 +45,16 @@ def _artifact(key: str) -> Any:
     return found[-1]
 
 
+def _tasks(name: str) -> int:
+    with get_client(sync_client=True) as client:
+        return len(client.read_task_runs(task_run_filter=TaskRunFilter(name=TaskRunFilterName(like_=name))))
+
+
 def test_recalibrate(server: None, here: dict[str, str]) -> None:
-    state = recalibrate(rules={"window_days": 20}, **here, return_state=True)
+    fan_out = {"runner": "threads", "workers": 2, "batches": 2}
+    state = recalibrate(rules={"window_days": 20}, fan_out=fan_out, **here, return_state=True)
     assert state.is_completed(), state.message
+    assert _tasks("scan-batch") == 2
     artifact = _artifact("calibration")
     assert "LTC_BCH" in artifact.data
     assert "1 updated, 1 retired" in artifact.description
@@ -123,6 +130,7 @@ def test_every_parameter_reads_well_in_the_form(flow: Flow[..., Any]) -> None:
     [
         (recalibrate, {"rules": {"p_value_max": 2}}),
         (recalibrate, {"rules": {"no_such_rule": 1}}),
+        (recalibrate, {"fan_out": {"runner": "processes"}}),
         (reconcile, {"rules": {"tolerance": "much"}}),
         (scan, {"rows": 0}),
         (backtest, {"rules": {"days": -1}}),

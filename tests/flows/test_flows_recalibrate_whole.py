@@ -2,7 +2,9 @@
 
 import errno
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from storage_entries import fill_journal, trade
 import flows.cli as commands
 import flows.jobs.recalibrate as work
 from domain.errors import ConfigError, ExchangeError, InvariantBroken, JournalBroken, TandemError
+from domain.statistics.batches import Batch, Piece, cut, solve
 from domain.statistics.decisions import Action
+from domain.statistics.engle_granger import Spread
 from domain.symbols import PairId
 from flows.jobs import facts
 from flows.jobs.calibration import UNFIT, CalibrationRules
@@ -167,6 +171,36 @@ def test_twice_in_a_row_writes_once(files: tuple[Path, Path], collected: Collect
         ("r1", "written"),
         ("r2", "unchanged"),
     ]
+
+
+@pytest.mark.parametrize("rules", [RULES, LISTED], ids=["configured", "listed"])
+def test_whoever_does_the_testing_the_decisions_are_the_same(
+    files: tuple[Path, Path], collected: Collected, rules: CalibrationRules
+) -> None:
+    evidence = evidence_of(frozenset({1}))
+    evidence.panel.prices[7, 0] = math.nan  # Pairs by themselves can be cut; of a block this small there is one strip.
+    collected(evidence)
+    told: list[int] = []
+    batches: list[Batch] = []
+
+    def spread(whole: Batch) -> Iterator[Piece]:
+        batches.extend(cut(whole, 3))
+        for batch in reversed(batches):
+            yield from solve(batch)
+
+    @contextmanager
+    def over(symbols: int) -> Iterator[Spread]:
+        told.append(symbols)
+        yield spread
+
+    alone = _run(files, rules, dry_run=True).verdict
+    found = _run(files, rules, dry_run=True, spread_over=over).verdict
+    assert told == [12]
+    assert len(batches) > 1
+    assert (found.decisions, found.refusals) == (alone.decisions, alone.refusals)
+    for name in ("t_stat", "hedge_ratio", "half_life", "johansen_trace"):
+        assert getattr(found.scanned.tests, name).tobytes() == getattr(alone.scanned.tests, name).tobytes(), name
+    assert found.scanned.q_value.tobytes() == alone.scanned.q_value.tobytes()
 
 
 def test_other_rules_on_the_same_bars_may_add_more(files: tuple[Path, Path], collected: Collected) -> None:
