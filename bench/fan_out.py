@@ -28,11 +28,12 @@ from bench.cointegration import closes
 from domain.statistics.panel import PricePanel
 from domain.statistics.scan import ScanResult
 from flows.fan_out import FanOut
-from flows.jobs.scan import ScanRules, scan
+from flows.jobs.scan import options_of, scan
+from flows.jobs.scan_rules import ScanRules
 
 SYMBOLS, BARS = 1_100, 1_440
 ORCHESTRATION_MAX = 0.05
-OPTIONS = ScanRules(holdout_share=0).options
+OPTIONS = options_of(ScanRules(holdout_share=0))
 WAYS: dict[str, FanOut | None] = {
     "in one piece": None,
     "one thread, 4 batches": FanOut(runner="threads", workers=1, batches=4),

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from domain.errors import ConfigError
 from flows.cli import AS_JSON, DONE, ONLY, rules_of, say, show, speaking, with_config
 from flows.jobs.backtest_rules import BacktestRules
-from flows.jobs.calibration import CalibrationRules
+from flows.jobs.calibration_rules import CalibrationRules
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 

@@ -8,26 +8,26 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.table import Table
 
 from domain.errors import ConfigError, TandemError
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_Rules = TypeVar("_Rules", bound=BaseModel)
+_Rules = TypeVar("_Rules", bound="BaseModel")
 
 
 def __getattr__(name: str) -> Any:
     """Commands with modules of their own are imported only when somebody asks for them."""
     if name == "up":
-        from flows.up import command  # noqa: PLC0415
+        from flows.up_cli import up  # noqa: PLC0415
 
-        return command
+        return up
     if name == "scan":
         from flows.scan_cli import scan  # noqa: PLC0415
 
@@ -97,6 +97,8 @@ def with_config(*, pairs: bool = True) -> Callable[[_Command], _Command]:
 
 def rules_of(model: type[_Rules], **given: Any) -> _Rules:
     """The command's options as the flow's own rules; what was not given keeps its default. Raises: ConfigError."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
     try:
         return model(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
@@ -109,6 +111,9 @@ def show(rows: Sequence[dict[str, Any]], *, title: str, as_json: bool, summary: 
     if as_json:
         click.echo(json.dumps({"summary": summary, "rows": list(rows)}, default=str))
         return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
     # Not on a terminal (a pipe, a file): wide enough that nothing is cut off.
     console = Console(width=None if sys.stdout.isatty() else 240)
     table = Table(title=title, title_justify="left", show_edge=False)

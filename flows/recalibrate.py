@@ -10,8 +10,8 @@ from prefect.states import Completed, Failed
 from flows.fan_out import FanOut
 from flows.jobs import recalibrate as work
 from flows.jobs.bars import Say
-from flows.jobs.calibration import CalibrationRules
 from flows.jobs.calibration_report import summary_of, table_of
+from flows.jobs.calibration_rules import CalibrationRules
 from flows.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
 from flows.progress import Bar
 from runner.config import SignalSettings, load_settings

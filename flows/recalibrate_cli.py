@@ -10,7 +10,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from flows.cli import AS_JSON, DONE, FAILED, ONLY, SECTORS, rules_of, say, show, speaking, with_config
-from flows.jobs.calibration import CalibrationRules
+from flows.jobs.calibration_rules import CalibrationRules
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _NOT_OFFERED = {

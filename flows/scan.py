@@ -10,7 +10,7 @@ from pydantic import Field
 
 from flows.fan_out import FanOut
 from flows.jobs import scan as work
-from flows.jobs.scan import ScanRules
+from flows.jobs.scan_rules import ScanRules
 from flows.jobs.universe import gather
 from flows.parameters import ConfigFile, files, sayer
 from flows.progress import Bar
@@ -38,7 +38,7 @@ def scan(
     say = sayer()
     universe = gather(load_settings(config), rules, say=say)
     with Bar("pairs", say) as bar, fan_out.over(len(universe.panel.symbols)) as spread:
-        found = work.scan(universe.panel, rules.options, facts=universe.facts, progress=bar, spread=spread)
+        found = work.scan(universe.panel, work.options_of(rules), facts=universe.facts, progress=bar, spread=spread)
     summary = work.summary_of(found)
     if not found.tested:
         return Failed(message=f"no pair could be tested: {summary}")

@@ -87,6 +87,7 @@ def scan(
     from domain.statistics.prefilter import SymbolFacts  # noqa: PLC0415
     from flows.jobs import scan as work  # noqa: PLC0415
     from flows.jobs.prices import read_prices  # noqa: PLC0415
+    from flows.jobs.scan_rules import ScanRules  # noqa: PLC0415
     from flows.jobs.universe_rules import read_sectors  # noqa: PLC0415
     from flows.progress import Bar  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
@@ -97,7 +98,7 @@ def scan(
         # A file is a study: all of its bars, and the symbols that ended before it does.
         given["holdout_share"] = given["holdout_share"] or 0.0
         given["must_be_current"] = False
-    rules = rules_of(work.ScanRules, symbols=list(symbols), **given)
+    rules = rules_of(ScanRules, symbols=list(symbols), **given)
     if output is not None:
         work.check_output(output)
     with Bar("pairs", say) as bar:
@@ -105,12 +106,12 @@ def scan(
             if rules.needs_the_exchange is not None:
                 raise ConfigError(f"{rules.needs_the_exchange} needs the exchange's word; a FILE has only closes")
             facts = {symbol: SymbolFacts(sector=sector) for symbol, sector in rules.sectors.items()}
-            found = work.scan(read_prices(prices), rules.options, facts=facts, progress=bar)
+            found = work.scan(read_prices(prices), work.options_of(rules), facts=facts, progress=bar)
         else:
             from flows.jobs.universe import gather  # noqa: PLC0415
 
             universe = gather(load_settings(config_path), rules, say=say)
-            found = work.scan(universe.panel, rules.options, facts=universe.facts, progress=bar)
+            found = work.scan(universe.panel, work.options_of(rules), facts=universe.facts, progress=bar)
     if output is not None:
         work.write_directions(output, found.result)
     for line in work.excluded_lines(found):

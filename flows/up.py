@@ -28,24 +28,8 @@ DONE, FAILED, BAD_USAGE = 0, 1, 2
 FIRST_QUESTION = "select trade_id, pair_id, status, net_pnl_usd from pair_trades order by opened_at desc limit 10"
 
 
-@click.command(name="up")
-@click.option(
-    "--for",
-    "for_seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Stop by itself after this many seconds of trading.  [default: run until Ctrl-C]",
-)
-def command(for_seconds: float | None) -> None:
-    """Start everything: paper exchange, recorder, Prefect server and UI, worker, deployments, live runner.
-
-    Reads config.json and pairs_config.json of this clone; keeps all state in its var/ folder. Prints the addresses,
-    then the runner's events. Ctrl-C or SIGTERM stops the live run gracefully first and leaves no process behind.
-    """
-    raise SystemExit(_up(for_seconds))
-
-
-def _up(for_seconds: float | None) -> int:
+def up(for_seconds: float | None) -> int:
+    """Start everything, until Ctrl-C or for so many seconds of trading; returns the exit code."""
     steps = Steps()
     try:
         layout = find_layout(Path.cwd())

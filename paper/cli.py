@@ -5,14 +5,12 @@ import signal
 import sys
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from paper.markets import open_market
-from paper.options import ExchangeOptions, VenueOptions
-from paper.server import PaperExchange, open_state
-from paper.state import StateError
+if TYPE_CHECKING:
+    from paper.server import PaperExchange
 
 CANNOT_START = 2
 
@@ -72,6 +70,12 @@ def exchange(
     chaos_rate: float,
 ) -> None:
     """Run the paper exchange: Binance USD-M futures on this machine, with play money."""
+    # Only here: `--help` answers at once.
+    from paper.markets import open_market  # noqa: PLC0415
+    from paper.options import ExchangeOptions, VenueOptions  # noqa: PLC0415
+    from paper.server import PaperExchange, open_state  # noqa: PLC0415
+    from paper.state import StateError  # noqa: PLC0415
+
     try:
         balance_usdt = Decimal(balance)
     except ArithmeticError:
@@ -106,7 +110,7 @@ def exchange(
     sys.exit(code)
 
 
-async def serve(paper_exchange: PaperExchange, market_kind: str, key: str) -> int:
+async def serve(paper_exchange: "PaperExchange", market_kind: str, key: str) -> int:
     """Run until SIGINT or SIGTERM (0), or until the market breaks (1). Raises: OSError when the port is taken."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()

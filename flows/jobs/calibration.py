@@ -1,18 +1,16 @@
-"""What a recalibration may do, and how a row of the pairs file and a decision about it turn into each other.
+"""A recalibration's limits, and how a row of the pairs file and a decision about it turn into each other.
 
 The decisions themselves are `domain/statistics/recalibration.py`. A pair that a person disabled is never enabled again.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import msgspec
-from pydantic import Field
 
 from domain.statistics.decisions import Action, Decision, Fit, Incumbent, RecalibrationRules, Universe
 from domain.symbols import unified
-from flows.jobs.scan import ScanRules
+from flows.jobs.calibration_rules import CalibrationRules
+from flows.jobs.scan import options_of
 from runner.config import SignalSettings
 from runner.pairs_file import PairRow
 
@@ -20,61 +18,23 @@ UNFIT = "close-only: "
 """How a row's reason begins when recalibration, not a person, disabled it."""
 
 
-class CalibrationRules(ScanRules):
-    """Which pairs are tested, what a pair must show to stay or to come in, and how much may change at once."""
-
-    universe: Literal["configured", "listed"] = Field(
-        default="configured",
-        description="configured: the pairs of the file, nothing is added. listed: all trading contracts, pairs come and go.",
-    )
-    space: Literal["levels"] = Field(default="levels", description="The runner trades price levels.")
-    p_value_max: float = Field(
-        default=0.05, gt=0, lt=1, description="Engle–Granger p-value above which a pair of the file is unfit."
-    )
-    hedge_drift_max: float = Field(
-        default=0.25, gt=0, description="Largest change of the hedge ratio in one run, as a share of the old one."
-    )
-    disable_unfit: bool = Field(default=True, description="Open no new trades in a pair that no longer passes.")
-    max_turnover: float = Field(
-        default=0.5,
-        ge=0,
-        le=100,
-        description="Share of the file's pairs that may be added and retired at once, one at least; beyond it nothing is written.",
-    )
-    untested_share_max: float = Field(
-        default=0.5, ge=0, le=1, description="Largest share of pairs, and of symbols, without usable bars."
-    )
-    allow_empty: bool = Field(
-        default=False, description="Let the file become empty. False: its last pairs stay in it and close only."
-    )
-
-    @property
-    def limits(self) -> RecalibrationRules:
-        return RecalibrationRules(
-            universe=Universe(self.universe),
-            scan=self.options,
-            p_value_max=self.p_value_max,
-            hedge_drift_max=self.hedge_drift_max,
-            max_turnover=self.max_turnover,
-            untested_share_max=self.untested_share_max,
-            allow_empty=self.allow_empty,
-            disable_unfit=self.disable_unfit,
-        )
-
-    @property
-    def sha256(self) -> str:
-        """Of every rule: what the same bars are judged by."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
-
-
 def limits_of(rules: CalibrationRules, signal: SignalSettings) -> RecalibrationRules:
     """The limits, an entry's edge reckoned from where the runner enters to where it leaves."""
-    limits = rules.limits
-    gates = limits.scan.gates
-    if gates.costs is None:
-        return limits
-    costs = replace(gates.costs, entry_z=signal.entry_threshold, exit_z=signal.exit_threshold)
-    return replace(limits, scan=replace(limits.scan, gates=replace(gates, costs=costs)))
+    scan = options_of(rules)
+    costs = scan.gates.costs
+    if costs is not None:
+        costs = replace(costs, entry_z=signal.entry_threshold, exit_z=signal.exit_threshold)
+        scan = replace(scan, gates=replace(scan.gates, costs=costs))
+    return RecalibrationRules(
+        universe=Universe(rules.universe),
+        scan=scan,
+        p_value_max=rules.p_value_max,
+        hedge_drift_max=rules.hedge_drift_max,
+        max_turnover=rules.max_turnover,
+        untested_share_max=rules.untested_share_max,
+        allow_empty=rules.allow_empty,
+        disable_unfit=rules.disable_unfit,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from domain.statistics.prefilter import SymbolFacts
 from domain.symbols import Symbol, unified
 from flows.jobs import facts
 from flows.jobs.bars import Say, bars_in, refresh, store_of
-from flows.jobs.calibration import CalibrationRules
+from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.exchange_reads import ExchangeReads
 from flows.jobs.universe import gather
 from runner.config import Settings

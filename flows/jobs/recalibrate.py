@@ -14,7 +14,7 @@ from domain.entries import CalibrationDecided, CalibrationRun, Entry
 from domain.errors import ConfigError, TandemError
 from domain.pairs import PairConfig
 from domain.statistics.decisions import Action, Decision
-from domain.statistics.engle_granger import Method, Progress, Spread
+from domain.statistics.engle_granger import Criterion, Method, Progress, Spread
 from domain.statistics.panel import PricePanel
 from domain.statistics.recalibration import Recalibration as Verdict
 from domain.statistics.recalibration import recalibrate as decide
@@ -22,7 +22,8 @@ from domain.statistics.scan import hash_of
 from domain.symbols import PairId, Symbol
 from flows.jobs import facts
 from flows.jobs.bars import Say
-from flows.jobs.calibration import CalibrationRules, Stamp, incumbent_of, limits_of, row_of
+from flows.jobs.calibration import Stamp, incumbent_of, limits_of, row_of
+from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.cointegration import confirm_numbers
 from flows.jobs.evidence import Evidence, collect
 from runner.config import Settings
@@ -170,7 +171,7 @@ def _open_pairs(settings: Settings) -> set[str]:
 
 def _confirm(panel: PricePanel, decisions: Sequence[Decision], rules: CalibrationRules, say: Say) -> None:
     """statsmodels' own word on everything that is or would be written. Raises: InvariantBroken, naming the pair."""
-    method = Method(criterion=rules.options.method.criterion, lags_max=rules.lags_max)
+    method = Method(criterion=Criterion(rules.criterion), lags_max=rules.lags_max)
     written = [decision for decision in decisions if decision.action in {Action.UPDATE, Action.ADD}]
     for decision in written:
         fit = decision.found

@@ -7,101 +7,70 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import numpy as np
-from pydantic import Field
 
 from domain.errors import ConfigError
 from domain.statistics.engle_granger import Criterion, Method, Progress, Spread
 from domain.statistics.fdr import Correction
 from domain.statistics.gates import REASONS, Costs, Gates
 from domain.statistics.panel import PricePanel, Space
-from domain.statistics.prefilter import SymbolFacts
+from domain.statistics.prefilter import Prefilter, SymbolFacts
 from domain.statistics.scan import ScanOptions, ScanResult
 from domain.statistics.scan import scan as scan_panel
 from domain.statistics.status import STATUSES, Fitness, PairStatus
 from flows.jobs.cointegration import confirm_tests
-from flows.jobs.universe_rules import UniverseRules
+from flows.jobs.scan_rules import ScanRules
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".json")
 
 
-class ScanRules(UniverseRules):
-    """What is looked at, for how long back, how it is tested, and what a pair must show to be kept."""
-
-    symbols: list[str] = Field(
-        default_factory=list, description="Contracts to pair up, as BASE/USDT. Empty: what the exchange lists."
+def options_of(rules: ScanRules) -> ScanOptions:
+    """The rules as the statistics take them."""
+    costs = Costs(
+        taker_fee_bps=rules.taker_fee_bps,
+        half_spread_bps=rules.half_spread_bps,
+        funding_bps_per_day=rules.funding_bps_per_day,
+        min_edge_ratio=rules.min_edge_ratio,
     )
-    symbols_max: int = Field(
-        default=200, ge=2, le=2000, description="Cap on the universe; fetching takes a request or more a symbol."
-    )
-    timeframe: str = Field(default="1h", pattern=r"^[1-9]\d{0,2}[mhd]$", description="The candle of the test.")
-    window_days: float = Field(default=60, gt=0, le=730, description="How far back the test looks, in days.")
-    space: Literal["levels", "logs"] = Field(default="levels", description="Prices as they are, or their logarithms.")
-    criterion: Literal["aic", "bic", "t-stat", "fixed"] = Field(
-        default="aic", description="How the number of lags is chosen."
-    )
-    lags_max: int | None = Field(default=None, ge=0, le=500, description="Most lags; empty: Schwert's rule.")
-    observations_min: int = Field(default=200, ge=50, description="Fewest common candles that count as evidence.")
-    gap_share_max: float = Field(default=0.02, ge=0, lt=0.5, description="Largest share of missing candles.")
-    must_be_current: bool = Field(
-        default=True, description="A symbol without its newest candles has a gap. False: each pair's own common window."
-    )
-    leg_p_min: float | None = Field(
-        default=0.05, ge=0, lt=1, description="ADF p-value up to which a leg is stationary; empty: legs are not tested."
-    )
-    q_max: float = Field(default=0.05, gt=0, lt=1, description="Largest q-value: the share of false pairs let pass.")
-    correction: Literal["by", "bh"] = Field(default="by", description="Benjamini-Yekutieli or Benjamini-Hochberg.")
-    half_life_candles_min: float = Field(default=0.1, ge=0, description="Shortest half-life that is believed.")
-    half_life_candles_max: float = Field(default=120, gt=0, description="Longest half-life worth waiting for.")
-    sub_windows: int = Field(default=3, ge=0, le=20, description="Parts in which the hedge ratio must agree; 0: off.")
-    sub_window_drift_max: float = Field(default=0.5, gt=0, description="Largest difference of a part, as a share.")
-    holdout_share: float = Field(default=0.25, ge=0, le=0.5, description="Newest share that no fit sees.")
-    holdout_z_max: float = Field(default=4, gt=0, description="Largest |z| out of sample.")
-    taker_fee_bps: float = Field(default=5, ge=0, description="Fee on each of the four fills.")
-    half_spread_bps: float = Field(default=0.5, ge=0, description="Half the spread, on each of the four fills.")
-    funding_bps_per_day: float = Field(default=3, ge=0, description="Funding of each leg, always paid.")
-    min_edge_ratio: float = Field(default=1, ge=0, description="Reversion of a half-life over its costs; 0: off.")
-    pairs_per_symbol_max: int = Field(default=3, ge=1, description="Most kept pairs that share a symbol.")
-    pairs_max: int = Field(default=20, ge=1, description="Most kept pairs.")
-
-    @property
-    def options(self) -> ScanOptions:
-        costs = Costs(
-            taker_fee_bps=self.taker_fee_bps,
-            half_spread_bps=self.half_spread_bps,
-            funding_bps_per_day=self.funding_bps_per_day,
-            min_edge_ratio=self.min_edge_ratio,
-        )
-        return ScanOptions(
-            method=Method(
-                space=Space(self.space),
-                criterion=Criterion(self.criterion),
-                lags_max=self.lags_max,
-                fitness=Fitness(
-                    observations_min=self.observations_min,
-                    gap_share_max=self.gap_share_max,
-                    must_be_current=self.must_be_current,
-                    leg_p_min=self.leg_p_min,
-                ),
+    return ScanOptions(
+        method=Method(
+            space=Space(rules.space),
+            criterion=Criterion(rules.criterion),
+            lags_max=rules.lags_max,
+            fitness=Fitness(
+                observations_min=rules.observations_min,
+                gap_share_max=rules.gap_share_max,
+                must_be_current=rules.must_be_current,
+                leg_p_min=rules.leg_p_min,
             ),
-            gates=Gates(
-                q_max=self.q_max,
-                correction=Correction(self.correction),
-                half_life_bars_min=self.half_life_candles_min,
-                half_life_bars_max=self.half_life_candles_max,
-                sub_windows=self.sub_windows,
-                sub_window_drift_max=self.sub_window_drift_max,
-                holdout_share=self.holdout_share,
-                holdout_z_max=self.holdout_z_max,
-                costs=costs if self.min_edge_ratio > 0 else None,
-                pairs_per_symbol_max=self.pairs_per_symbol_max,
-                pairs_max=self.pairs_max,
-            ),
-            prefilter=self.prefilter,
-        )
+        ),
+        gates=Gates(
+            q_max=rules.q_max,
+            correction=Correction(rules.correction),
+            half_life_bars_min=rules.half_life_candles_min,
+            half_life_bars_max=rules.half_life_candles_max,
+            sub_windows=rules.sub_windows,
+            sub_window_drift_max=rules.sub_window_drift_max,
+            holdout_share=rules.holdout_share,
+            holdout_z_max=rules.holdout_z_max,
+            costs=costs if rules.min_edge_ratio > 0 else None,
+            pairs_per_symbol_max=rules.pairs_per_symbol_max,
+            pairs_max=rules.pairs_max,
+        ),
+        prefilter=prefilter_of(rules),
+    )
+
+
+def prefilter_of(rules: ScanRules) -> Prefilter:
+    return Prefilter(
+        quote_volume_usd_per_day_min=rules.quote_volume_usd_per_day_min,
+        age_days_min=rules.age_days_min,
+        funding_bps_per_day_max=rules.funding_bps_per_day_max,
+        same_sector=rules.same_sector,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from domain.statistics.prefilter import SymbolFacts
 from domain.symbols import Symbol, unified
 from flows.jobs.bars import Say, bars_in, fetch_funding, refresh, store_of
 from flows.jobs.exchange_reads import ExchangeReads, Listing
-from flows.jobs.scan import ScanRules
+from flows.jobs.scan_rules import ScanRules
 from flows.jobs.universe_rules import UniverseRules
 from runner.config import Settings
 from storage import market

@@ -7,7 +7,6 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.errors import ConfigError
-from domain.statistics.prefilter import Prefilter
 from domain.symbols import Symbol, unified
 
 
@@ -31,15 +30,6 @@ class UniverseRules(BaseModel):
     sectors: dict[str, str] = Field(
         default={}, description="Sectors of symbols, BASE/USDT to a word, before what the exchange says."
     )
-
-    @property
-    def prefilter(self) -> Prefilter:
-        return Prefilter(
-            quote_volume_usd_per_day_min=self.quote_volume_usd_per_day_min,
-            age_days_min=self.age_days_min,
-            funding_bps_per_day_max=self.funding_bps_per_day_max,
-            same_sector=self.same_sector,
-        )
 
     def own_sectors(self) -> dict[Symbol, str]:
         """By the exchange's symbols. Raises: ConfigError for a name that is none."""

@@ -15,7 +15,7 @@ from flows.backtest_cli import backtest
 from flows.backtest_report import REPORT_BYTES_MAX, markdown_of, thinned
 from flows.jobs import backtest as work
 from flows.jobs.backtest_rules import BacktestRules
-from flows.jobs.calibration import CalibrationRules
+from flows.jobs.calibration_rules import CalibrationRules
 from runner.config import load_settings
 from storage import ledger
 

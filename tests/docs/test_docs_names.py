@@ -17,10 +17,10 @@ from domain.guards import GUARDS, DenialCode
 from domain.orders import OrderStatus
 from domain.pairs import ExitReason, TradeStatus
 from flows.jobs.backtest import BacktestRules
-from flows.jobs.calibration import CalibrationRules
+from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.health import HealthRules
 from flows.jobs.reconcile import ReconciliationRules
-from flows.jobs.scan import ScanRules
+from flows.jobs.scan_rules import ScanRules
 from runner.config import Settings
 
 LEVELS = {"debug", "info", "warning", "error", "critical"}

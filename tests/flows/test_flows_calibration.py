@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from domain.statistics.decisions import Action, Code, Decision, Finding, Fit, Incumbent, Universe
-from flows.jobs.calibration import UNFIT, CalibrationRules, Stamp, incumbent_of, limits_of, row_of
-from flows.jobs.scan import ScanRules
+from flows.jobs.calibration import UNFIT, Stamp, incumbent_of, limits_of, row_of
+from flows.jobs.calibration_rules import CalibrationRules
+from flows.jobs.scan_rules import ScanRules
 from runner.config import SignalSettings
 from runner.pairs_file import PairRow
 
@@ -92,7 +93,7 @@ def test_every_rule_of_the_scan_is_one_of_the_recalibration_and_reaches_the_deci
         universe="listed", p_value_max=0.01, hedge_drift_max=0.1, max_turnover=0.2, untested_share_max=0.3, allow_empty=True,
         disable_unfit=False, q_max=0.02, pairs_max=7,
     )  # fmt: skip
-    limits = rules.limits
+    limits = limits_of(rules, SignalSettings())
     assert (limits.universe, limits.p_value_max, limits.hedge_drift_max) == (Universe.LISTED, 0.01, 0.1)
     assert (limits.max_turnover, limits.untested_share_max, limits.allow_empty) == (0.2, 0.3, True)
     assert (limits.disable_unfit, limits.scan.gates.q_max, limits.scan.gates.pairs_max) == (False, 0.02, 7)

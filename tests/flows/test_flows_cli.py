@@ -124,7 +124,7 @@ def test_bad_usage_is_one_line_and_code_2(
 
 
 def test_every_rule_of_the_recalibration_is_an_option_that_says_its_default() -> None:
-    from flows.jobs.calibration import CalibrationRules  # noqa: PLC0415 - as late as the command itself.
+    from flows.jobs.calibration_rules import CalibrationRules  # noqa: PLC0415 - as late as the command itself.
 
     offered = {name: option for option in commands.recalibrate.params for name in [option.name]}
     differently = {"space", "must_be_current", "disable_unfit", "sectors"}

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from domain.statistics.scan import ScanResult
 from domain.statistics.surrogates import independent_walks
 from flows.fan_out import FanOut
-from flows.jobs.scan import ScanRules, scan
+from flows.jobs.scan import options_of, scan
+from flows.jobs.scan_rules import ScanRules
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def server() -> Iterator[None]:
 def _scanned(fan_out: FanOut) -> list[Any]:
     """A list, because a flow's result is looked into: an object of ours is left alone in it."""
     with fan_out.over(len(PANEL.symbols)) as spread:
-        return [scan(PANEL, RULES.options, spread=spread).result]
+        return [scan(PANEL, options_of(RULES), spread=spread).result]
 
 
 PANEL = independent_walks(np.random.default_rng(3), symbols=150, bars=200)
@@ -63,7 +64,7 @@ RULES = ScanRules(q_max=0.99, holdout_share=0, half_life_candles_max=1e9, min_ed
 )
 @pytest.mark.filterwarnings("default")  # Dask's own, at its end.
 def test_the_bits_are_those_of_one_process(server: None, fan_out: FanOut) -> None:
-    alone = scan(PANEL, RULES.options).result
+    alone = scan(PANEL, options_of(RULES)).result
     (found,) = _scanned(fan_out)
     assert isinstance(found, ScanResult)
     assert found.family == alone.family > 10_000

@@ -14,9 +14,12 @@ from domain.statistics.decisions import Action, Incumbent
 from domain.statistics.panel import PricePanel
 from domain.statistics.recalibration import recalibrate
 from domain.symbols import Symbol
-from flows.jobs.calibration import CalibrationRules
+from flows.jobs.calibration import limits_of
+from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.prices import read_prices
-from flows.jobs.scan import ScanRules, scan
+from flows.jobs.scan import options_of, scan
+from flows.jobs.scan_rules import ScanRules
+from runner.config import SignalSettings
 from storage import market
 
 BARS = Path(__file__).parents[2].parent / "shared" / "data" / "binance_um_2025_1m_typhonun" / "klines_1m.parquet"
@@ -51,7 +54,7 @@ def test_every_pair_gets_a_sound_decision(store: tuple[Path, list[Symbol]]) -> N
         for n in range(len(symbols) - 1)
     ]
     for universe in ("configured", "listed"):
-        rules = CalibrationRules(universe=universe, max_turnover=1, hedge_drift_max=2).limits
+        rules = limits_of(CalibrationRules(universe=universe, max_turnover=1, hedge_drift_max=2), SignalSettings())
         result = recalibrate(panel, incumbents, rules)
         assert not result.refusals
         assert result.counts[Action.UPDATE] + result.counts[Action.RETIRE] + result.counts[Action.KEEP] == 15
@@ -69,7 +72,7 @@ def test_a_scan_of_the_real_universe_claims_little(tmp_path: Path) -> None:
     assert len(universe.symbols) == 16
     assert universe.bar_seconds == 3600
     rules = ScanRules(must_be_current=False, space="logs")
-    result = scan(universe, rules.options).result
+    result = scan(universe, options_of(rules)).result
     ranked = tuple(result.ranked().T)
     assert result.family == len(ranked[0]) > 50
     assert (result.q_value[ranked] >= result.tests.p_value[ranked]).all()

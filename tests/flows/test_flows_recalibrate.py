@@ -10,7 +10,7 @@ from domain.errors import ConfigError, ExchangeError
 from domain.symbols import Symbol
 from flows.jobs import facts
 from flows.jobs.bars import refresh, store_of
-from flows.jobs.calibration import CalibrationRules
+from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.exchange_reads import ExchangeReads
 from flows.jobs.recalibrate import Recalibration, recalibrate
 from runner.config import load_settings

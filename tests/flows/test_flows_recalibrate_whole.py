@@ -21,8 +21,9 @@ from domain.statistics.decisions import Action
 from domain.statistics.engle_granger import Spread
 from domain.symbols import PairId
 from flows.jobs import facts
-from flows.jobs.calibration import UNFIT, CalibrationRules
+from flows.jobs.calibration import UNFIT
 from flows.jobs.calibration_report import summary_of, table_of
+from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.evidence import Evidence
 from runner.config import load_settings
 from runner.pairs_file import history_folder, read_document

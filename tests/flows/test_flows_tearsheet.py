@@ -10,7 +10,7 @@ from calibration_project import evidence_of, row, write_files
 
 import flows.jobs.recalibrate as work
 import flows.tearsheet as sheets
-from flows.jobs.calibration import CalibrationRules
+from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.evidence import Evidence
 from flows.pictures import data_uri, figure, style
 from flows.tearsheet import sheet_of

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 import flows.cli as commands
 from domain.symbols import unified
 from flows.jobs.bars import store_of
-from flows.jobs.scan import ScanRules
+from flows.jobs.scan_rules import ScanRules
 from flows.jobs.universe import funding_extreme_bps, gather
 from runner.config import load_settings
 from storage import ledger, market

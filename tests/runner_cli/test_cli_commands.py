@@ -54,6 +54,45 @@ def test_help_lists_every_command_and_imports_nothing_heavy(folder: Path) -> Non
     assert [name for name in names if name in wanted] == wanted
 
 
+HELP_OF_ALL = """
+import sys
+import click
+from runner.__main__ import exit_code_of
+from runner.commands.group import tandem
+HEAVY = {"aiohttp", "ccxt", "duckdb", "matplotlib", "numba", "numpy", "pandas", "prefect", "rich", "scipy", "statsmodels", "websockets"}
+words = []
+context = click.Context(tandem)
+for name in tandem.list_commands(context):
+    command = tandem.get_command(context, name)
+    words += [[name], *([name, one] for one in getattr(command, "commands", ()))]
+for line in words:
+    code = exit_code_of([*line, "--help"])
+    print("RESULT", " ".join(line), code, sorted(HEAVY & set(sys.modules)))
+"""
+
+
+def test_no_commands_help_imports_what_computes_or_serves() -> None:
+    """In one process, so the first command that is named with a module is the one that imports it."""
+    done = subprocess.run(
+        [sys.executable, "-c", HELP_OF_ALL], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    told = [line.removeprefix("RESULT ") for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    names = {line.split()[0] for line in told}
+    assert names >= {
+        "run",
+        "query",
+        "up",
+        "exchange",
+        "recalibrate",
+        "config",
+        "scan",
+        "backtest",
+        "health",
+        "reconcile",
+    }
+    assert [line for line in told if not line.endswith(" 0 []")] == []
+
+
 @pytest.mark.parametrize("name", ["run", "status", "pause", "resume", "flatten", "reload", "trade", "query"])
 def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code_of([name, "--help"]) == 0
