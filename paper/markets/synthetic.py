@@ -52,8 +52,9 @@ class SyntheticMarket:
     """A market that makes itself up, the same way for the same seed.
 
     `speed` is market seconds per wall second, `ticks_per_second` counts books per contract and wall second,
-    `extra_symbols` adds that many made-up contracts for load tests. A snapshot continues at its prices: its seed
-    wins over `seed`, and the past before the first start stays what it was.
+    `start_ms` is the market time to begin at, the wall's without it. `extra_symbols` adds that many made-up contracts
+    for load tests. A snapshot continues at its prices and time: its seed wins over `seed`, and the past before the
+    first start stays what it was.
 
     Raises: ValueError for a bad speed, rate or snapshot.
     """
@@ -68,13 +69,15 @@ class SyntheticMarket:
         extra_symbols: int = 0,
         ticks_per_second: float = 6.0,
         history_days: int = HISTORY_DAYS,
+        start_ms: int | None = None,
     ) -> None:
         if not ticks_per_second > 0:
             raise ValueError(f"ticks per second must be positive, not {ticks_per_second}")
         saved = read_snapshot(snapshot) if snapshot else None
         # A market that ran faster than the wall is ahead of it; its time must not jump back.
-        ahead = saved is not None and saved.at_ms > wall_ms()
-        started_ms = saved.at_ms if saved is not None and ahead else wall_ms()
+        if saved is not None:
+            start_ms = saved.at_ms if saved.at_ms > wall_ms() else None
+        started_ms = wall_ms() if start_ms is None else start_ms
         self._seed = seed if saved is None else saved.seed
         self._rng = random.Random(f"{self._seed}:{started_ms if saved else 0}")  # noqa: S311 - reproducible.
         self._tick_seconds = 1.0 / ticks_per_second
@@ -100,7 +103,7 @@ class SyntheticMarket:
         for symbol, price in self._world.prices().items():
             self._quote(symbol, price, started_ms, 0.0)
         # Last, because a fast market would already move while its past is drawn.
-        self._clock = MarketClock(speed=speed, start_ms=None if speed == 1.0 and not ahead else started_ms)
+        self._clock = MarketClock(speed=speed, start_ms=start_ms if speed == 1.0 else started_ms)
 
     def _draw_past(self, quotations: Sequence[Quotation], now_ms: int, days: int) -> dict[str, BarSeries]:
         known = {quotation.listing.symbol for quotation in known_quotations()}

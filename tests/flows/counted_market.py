@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flows_project import STANDS_STILL, START_MS
+
 from paper.errors import VenueError
 from paper.market import FundingSettlement, Kline
 from paper.markets import SyntheticMarket
@@ -21,7 +23,14 @@ class CountedMarket(SyntheticMarket):
     """`outage` [start, end) ms and `broken` symbols may be set while it runs."""
 
     def __init__(self, *, seconds: float = 0.0, extra_symbols: int = 0, history_days: int = 12) -> None:
-        super().__init__(seed=9, history_days=history_days, extra_symbols=extra_symbols, ticks_per_second=0.2)
+        super().__init__(
+            seed=9,
+            speed=STANDS_STILL,
+            start_ms=START_MS,
+            history_days=history_days,
+            extra_symbols=extra_symbols,
+            ticks_per_second=0.2,
+        )
         self.seconds = seconds
         self.outage: tuple[int, int] | None = None
         self.broken: set[str] = set()

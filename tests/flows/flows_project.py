@@ -11,6 +11,9 @@ from paper.market import Market
 from paper.markets import SyntheticMarket
 from paper.server import PaperExchange
 
+START_MS = 1_772_625_690_000
+"""2026-03-04T12:01:30Z: the served markets stand still there, a minute into an hour. Prices are of the seed and this moment alone."""
+STANDS_STILL = 1e-6
 PAIRS: list[dict[str, Any]] = [
     {"pair_id": "LTC_BCH", "leg_a": "LTC/USDT", "leg_b": "BCH/USDT", "hedge_ratio": 4.1},
     {"pair_id": "DECOY", "leg_a": "NEAR/USDT", "leg_b": "AVAX/USDT", "hedge_ratio": 3.0},
@@ -26,10 +29,12 @@ def write_project(folder: Path, rest_url: str, pairs: list[dict[str, Any]] | Non
 
 
 class ExchangeThread:
-    """Serves a market until stopped, a synthetic one unless told otherwise; counts nothing, changes nothing."""
+    """Serves a market until stopped, unless told otherwise a synthetic one that is the same whenever the tests run."""
 
     def __init__(self, seed: int, make_market: Callable[[], Market] | None = None) -> None:
-        self._make_market = make_market or (lambda: SyntheticMarket(seed=seed))
+        self._make_market = make_market or (
+            lambda: SyntheticMarket(seed=seed, speed=STANDS_STILL, start_ms=START_MS, ticks_per_second=0.5)
+        )
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self.rest_url = ""

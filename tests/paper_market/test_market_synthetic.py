@@ -228,6 +228,18 @@ def test_same_seed_same_past() -> None:
     assert first.book("ETHUSDT").bids[0][0] == second.book("ETHUSDT").bids[0][0]
 
 
+def test_same_seed_and_start_same_market_whenever_it_is_opened() -> None:
+    start_ms = 1_772_625_690_000
+    told = []
+    for speed in (1.0, 1e-6):
+        market = SyntheticMarket(seed=3, speed=speed, start_ms=start_ms, history_days=1)
+        assert start_ms <= market.now_ms() < start_ms + MINUTE_MS
+        bars = market.klines("ETHUSDT", MINUTE_MS, start_ms=None, end_ms=start_ms, limit=1_000)
+        assert bars[-1].open_ms == start_ms // MINUTE_MS * MINUTE_MS
+        told.append((bars, market.book("ETHUSDT")))
+    assert told[0] == told[1]
+
+
 async def test_restart_goes_on_at_the_same_prices() -> None:
     """Prices, ids and the past before the first start survive; the stretch in between joins both ends."""
     first = SyntheticMarket(seed=3, speed=600.0, history_days=3)
