@@ -13,9 +13,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 
 import sys
-import time
 from collections import deque
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench.timing import cpu_seconds
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from flows.backtesting.market import Bars, Market
@@ -37,18 +36,7 @@ START_MS = 1_746_403_200_000
 PAIRS, DAYS = 10, 90
 BARS_COMPARED = 10_000
 LOOKBACK = 60
-ROUNDS = 5
 SECONDS_MAX, RATIO_MIN = 2.0, 20.0
-
-
-def cpu_seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """The best round."""
-    found = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        found.append(time.process_time() - started)
-    return min(found)
 
 
 def market_of(pairs: int, bars: int) -> tuple[Market, list[PairConfig]]:

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -28,9 +27,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench.timing import ROUNDS, cpu_seconds
+
 SYMBOLS, BARS = 500, 1440
 SAMPLE = 60
-ROUNDS = 5
 STATSMODELS_MIN, ARCH_MIN, FLOOR_MAX, SECONDS_MAX, MEMORY_MB_MAX = 5_000.0, 1_000.0, 3.0, 3.0, 1024.0
 GROWTH = [
     (50, BARS),
@@ -42,16 +42,6 @@ GROWTH = [
     (SYMBOLS, 2880),
     (SYMBOLS, 8640),
 ]
-
-
-def cpu_seconds(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """The best round."""
-    found = []
-    for _ in range(rounds):
-        started = time.process_time()
-        work()
-        found.append(time.process_time() - started)
-    return min(found)
 
 
 def closes(symbols: int, bars: int) -> np.ndarray:

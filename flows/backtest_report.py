@@ -16,7 +16,7 @@ from flows.backtesting.market import Floats, Times
 from flows.backtesting.trades import BacktestTrade
 from flows.jobs import facts
 from flows.jobs.backtest import Backtest
-from flows.jobs.backtest_facts import summary_of, table_of
+from flows.jobs.backtest_facts import earned, summary_of, table_of
 from flows.pages import Heading, Part, Picture, Points, Rows, Text, as_html, as_markdown
 from flows.pictures import BAD, FAINT, GOOD, INK, LINE, data_uri, figure, style
 
@@ -123,12 +123,7 @@ def reckoned(result: Backtest) -> list[str]:
 def _earned(result: Backtest) -> dict[str, Any]:
     sums = result.total.sums
     return {
-        "trades": sums.trades,
-        "win rate": "" if sums.win_rate is None else f"{sums.win_rate:.0%}",
-        "gross USD": f"{sums.gross_usd:.2f}",
-        "fees USD": f"{sums.fees_usd:.2f}",
-        "funding USD": f"{sums.funding_usd:.2f}",
-        "net USD": f"{sums.net_usd:.2f}",
+        **earned(sums),
         "net bps of turnover": "" if sums.net_bps is None else f"{sums.net_bps:.2f}",
         "expected at entry, USD": f"{sums.expected_edge_usd:.2f}",
     }

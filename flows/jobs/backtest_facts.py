@@ -160,17 +160,24 @@ def _row(summary: "PairSummary") -> dict[str, Any]:
     sums = summary.sums
     return {
         "pair": summary.name,
+        **earned(sums),
+        "net bps": "" if sums.net_bps is None else f"{sums.net_bps:.1f}",
+        "max drawdown USD": f"{summary.drawdown_usd_max:.2f}",
+        "stops": sums.stops,
+        "hours held": "" if sums.average_hold_hours is None else f"{sums.average_hold_hours:.2f}",
+        "passed over": ", ".join(f"{number} {reason}" for reason, number in summary.denials.items()),
+    }
+
+
+def earned(sums: Sums) -> dict[str, Any]:
+    """What every table of a backtest begins with."""
+    return {
         "trades": sums.trades,
         "win rate": "" if sums.win_rate is None else f"{sums.win_rate:.0%}",
         "gross USD": f"{sums.gross_usd:.2f}",
         "fees USD": f"{sums.fees_usd:.2f}",
         "funding USD": f"{sums.funding_usd:.2f}",
         "net USD": f"{sums.net_usd:.2f}",
-        "net bps": "" if sums.net_bps is None else f"{sums.net_bps:.1f}",
-        "max drawdown USD": f"{summary.drawdown_usd_max:.2f}",
-        "stops": sums.stops,
-        "hours held": "" if sums.average_hold_hours is None else f"{sums.average_hold_hours:.2f}",
-        "passed over": ", ".join(f"{number} {reason}" for reason, number in summary.denials.items()),
     }
 
 
