@@ -81,7 +81,7 @@ def test_a_scan_of_the_real_universe_claims_little(tmp_path: Path) -> None:
 
 
 def test_the_written_numbers_are_statsmodels_own(tmp_path: Path) -> None:
-    """Two hundred directions of the file that `tandem scan` wrote, each computed once more from the prices it read."""
+    """Directions from the best to the worst of the file that `tandem scan` wrote, each computed once more from the prices it read."""
     prices, out = tmp_path / "hourly.csv", tmp_path / "found.csv"
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -97,8 +97,8 @@ def test_the_written_numbers_are_statsmodels_own(tmp_path: Path) -> None:
             name: dict(connection.execute(f"SELECT ts, close FROM '{prices}' WHERE symbol = '{name}'").fetchall())
             for name in {row[0] for row in rows}
         }
-    rng = np.random.default_rng(4)
-    chosen = [rows[place] for place in rng.permutation(len(rows))[:200]]
+    assert len(rows) > 150
+    chosen = rows[::4]
     for number, (y, x, n, lag, t_stat, p_value) in enumerate(chosen):
         times = sorted(closes[y].keys() & closes[x].keys())
         assert len(times) == n
