@@ -5,16 +5,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from prefect import Flow
+from prefect import Flow, flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, TaskRunFilter, TaskRunFilterName
 from prefect.exceptions import ParameterTypeError
 from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 
+from domain.statistics.scan import ScanResult
+from domain.statistics.surrogates import independent_walks
 from flows.backtest import backtest
+from flows.fan_out import FanOut
 from flows.health import health
+from flows.jobs.scan import options_of
+from flows.jobs.scan import scan as scan_panel
+from flows.jobs.scan_rules import ScanRules
 from flows.recalibrate import recalibrate
 from flows.reconcile import reconcile
 from flows.scan import scan
@@ -143,7 +150,6 @@ def test_impossible_parameters_are_refused(flow: Flow[..., Any], parameters: dic
 
 def test_a_crashed_live_run_is_started_again_once(server: None, here: dict[str, str]) -> None:
     """Level-triggered: the health flow finds the last run crashed and nobody on the account, twice; it starts one."""
-    from prefect import flow  # noqa: PLC0415
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName  # noqa: PLC0415
     from prefect.states import Crashed  # noqa: PLC0415
 
@@ -164,3 +170,40 @@ def test_a_crashed_live_run_is_started_again_once(server: None, here: dict[str, 
     assert len(runs()) == 2
     health(**here, return_state=True)
     assert len(runs()) == 2, "one start for one death"
+
+
+@flow(name="fan-out", persist_result=False)
+def _scanned(fan_out: FanOut) -> list[Any]:
+    """A list, because a flow's result is looked into: an object of ours is left alone in it."""
+    with fan_out.over(len(PANEL.symbols)) as spread:
+        return [scan_panel(PANEL, options_of(RULES), spread=spread).result]
+
+
+PANEL = independent_walks(np.random.default_rng(3), symbols=150, bars=200)
+RULES = ScanRules(q_max=0.99, holdout_share=0, half_life_candles_max=1e9, min_edge_ratio=0)
+
+
+@pytest.mark.parametrize(
+    "fan_out",
+    [FanOut(runner="threads", workers=2, batches=3), FanOut(runner="dask", workers=2, batches=3)],
+    ids=["threads", "dask"],
+)
+@pytest.mark.filterwarnings("default")  # Dask's own, at its end.
+def test_the_bits_are_those_of_one_process(server: None, fan_out: FanOut) -> None:
+    alone = scan_panel(PANEL, options_of(RULES)).result
+    (found,) = _scanned(fan_out)
+    assert isinstance(found, ScanResult)
+    assert found.family == alone.family > 10_000
+    assert found.survivors == alone.survivors
+    for name in (
+        "hedge_ratio",
+        "intercept",
+        "t_stat",
+        "p_value",
+        "half_life",
+        "hurst",
+        "johansen_trace",
+        "lag",
+        "crossings",
+    ):
+        assert getattr(found.tests, name).tobytes() == getattr(alone.tests, name).tobytes(), name
