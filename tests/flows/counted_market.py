@@ -22,16 +22,15 @@ class Question:
 class CountedMarket(SyntheticMarket):
     """`outage` [start, end) ms and `broken` symbols may be set while it runs."""
 
-    def __init__(self, *, seconds: float = 0.0, extra_symbols: int = 0, history_days: int = 12) -> None:
+    def __init__(self) -> None:
         super().__init__(
             seed=9,
             speed=STANDS_STILL,
             start_ms=START_MS,
-            history_days=history_days,
-            extra_symbols=extra_symbols,
+            history_days=12,
             ticks_per_second=0.2,
         )
-        self.seconds = seconds
+        self.seconds = 0.0
         self.outage: tuple[int, int] | None = None
         self.broken: set[str] = set()
         self.questions: list[Question] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from paper.market import Market
 from paper.markets import SyntheticMarket
+from paper.markets.synthetic import HISTORY_DAYS
 from paper.server import PaperExchange
 
 START_MS = 1_772_625_690_000
@@ -28,13 +29,17 @@ def write_project(folder: Path, rest_url: str, pairs: list[dict[str, Any]] | Non
     return config, pairs_path
 
 
+def still_market(seed: int, *, history_days: int = HISTORY_DAYS) -> Market:
+    return SyntheticMarket(
+        seed=seed, speed=STANDS_STILL, start_ms=START_MS, ticks_per_second=0.5, history_days=history_days
+    )
+
+
 class ExchangeThread:
     """Serves a market until stopped, unless told otherwise a synthetic one that is the same whenever the tests run."""
 
     def __init__(self, seed: int, make_market: Callable[[], Market] | None = None) -> None:
-        self._make_market = make_market or (
-            lambda: SyntheticMarket(seed=seed, speed=STANDS_STILL, start_ms=START_MS, ticks_per_second=0.5)
-        )
+        self._make_market = make_market or (lambda: still_market(seed))
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self.rest_url = ""

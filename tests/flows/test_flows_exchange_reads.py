@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flows_project import ExchangeThread, write_project
+from flows_project import ExchangeThread, still_market, write_project
 
 from domain.errors import Unreachable
 from flows.jobs.exchange_reads import ExchangeReads
@@ -19,7 +19,7 @@ from runner.exchange.budget import MINUTE_MS, Priority
 @pytest.fixture
 def own_exchange() -> Iterator[str]:
     """Not shared: these tests ban its clients and move its clock."""
-    thread = ExchangeThread(9)
+    thread = ExchangeThread(9, lambda: still_market(9, history_days=1))
     thread.start()
     yield thread.rest_url
     thread.stop()
