@@ -27,7 +27,13 @@ CANNOT_START = 2
     help="Where prices come from.",
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Seed of the synthetic market.")
-@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Market seconds per second. 0: a replay stands still and is played by POST /paper/play.",
+)
 @click.option(
     "--data",
     type=click.Path(path_type=Path),  # Not `exists`: the name may end in ?start=…; the market checks it.

@@ -13,6 +13,7 @@ from paper.errors import VenueError, refused
 from paper.faults import FaultSpec
 from paper.gateway import Handler
 from paper.liquidation import liquidate
+from paper.market import PlayedByHand
 from paper.numbers import plain
 from paper.orders import Order
 from paper.outcomes import json_reply
@@ -63,6 +64,12 @@ class ManualTrade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     key: str | None = None
 
 
+class Play(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """POST /paper/play: up to and including this moment of market time."""
+
+    until_ms: int
+
+
 class Control:
     """Handlers of /paper/…; each answers JSON, errors as {"error": …} with status 400."""
 
@@ -83,6 +90,7 @@ class Control:
             web.post("/paper/delist", self._posting(Delisting, self.delist)),
             web.post("/paper/expire-listen-key", self._posting(OfAccount, self.expire_listen_key)),
             web.post("/paper/position", self._posting(ManualTrade, self.trade_by_hand)),
+            web.post("/paper/play", self._posting(Play, self.play)),
             web.get("/paper/state", self._getting(self.state)),
             web.get("/paper/orders-log", self._getting(self.orders_log)),
         ]
@@ -92,7 +100,7 @@ class Control:
             text = await request.read()
             try:
                 return self._done(act(msgspec.json.decode(text or b"{}", type=kind)))
-            except (msgspec.MsgspecError, VenueError, re.error) as error:
+            except (msgspec.MsgspecError, VenueError, ValueError, re.error) as error:
                 return json_reply({"error": str(error)}, status=400)
 
         return handle
@@ -174,6 +182,14 @@ class Control:
             self._portfolio(asked.key), asked.symbol, asked.quantity, asked.price, self._desk.clock.now_ms()
         )
         return _brief(order)
+
+    def play(self, asked: Play) -> object:
+        """Move a replay that stands still. Raises: ValueError for every other market."""
+        market = self._desk.books.market
+        if not isinstance(market, PlayedByHand):
+            raise ValueError("only a replay can be played by hand: --market replay --speed 0")  # noqa: TRY004 - told to a client.
+        market.play_until(asked.until_ms)
+        return {"market_ms": market.now_ms()}
 
     def state(self, _request: web.Request) -> object:
         """Accounts, positions and open orders in one glance."""

@@ -7,7 +7,7 @@ stamps books, klines and funding; a replay runs it at a hundred times the speed 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 Level = tuple[Decimal, Decimal]
 """Price in the quote asset, quantity in the base asset."""
@@ -147,6 +147,15 @@ class Market(Protocol):
 
     def snapshot(self) -> bytes:
         """What a restart needs to go on at today's prices (may be empty)."""
+        ...
+
+
+@runtime_checkable
+class PlayedByHand(Protocol):
+    """A market that can be told how far to go; whether it will is its own affair."""
+
+    def play_until(self, at_ms: int) -> None:
+        """Everything up to and including this moment of market time. Raises: ValueError."""
         ...
 
 

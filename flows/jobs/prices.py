@@ -10,7 +10,7 @@ from domain.errors import ConfigError
 from domain.statistics.panel import PricePanel
 
 READERS = {".parquet": "read_parquet", ".csv": "read_csv"}
-TIME_NAMES = ("ts", "open_ms", "time", "timestamp")
+TIME_NAMES = ("ts", "open_ms", "e_ms", "time", "timestamp")
 _ZONED = r"(?i)\d\d:\d\d.*(z|utc|[+-]\d{2}(:?\d{2})?)$"
 _DIGITS = r"^-?\d+(\.0+)?$"
 # How many of a unit make a millisecond, by the size of a stamp of this century. What is smaller is a number of bars.

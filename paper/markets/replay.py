@@ -31,7 +31,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class ReplayMarket:
-    """Plays a recording at `speed` market seconds per wall second; infinity plays as fast as listeners take it.
+    """Plays a recording at `speed` market seconds per wall second; infinity plays as fast as listeners take it, 0 when told to.
 
     Market time stands at the start until `run`, never passes an event that was not played, and stops for good at
     the end of the recording. Depth behind the top, spreads of klines and funding rates are made up from `seed`.
@@ -49,8 +49,8 @@ class ReplayMarket:
         snapshot: bytes | None = None,
         funding_interval_seconds: float | None = None,
     ) -> None:
-        if not speed > 0:
-            raise ValueError(f"market speed must be positive, not {speed}")
+        if not speed >= 0:
+            raise ValueError(f"market speed must be 0 or more, not {speed}")
         if snapshot:
             try:
                 start_ms = msgspec.json.decode(snapshot, type=Position).at_ms
@@ -76,6 +76,9 @@ class ReplayMarket:
             for symbol, past in tape.past.items()
         }
         self._next = next(self._events, None)
+        self._on_book: Callable[[Book], None] | None = None  # While it runs.
+        self._on_funding: Callable[[FundingSettlement], None] = lambda _: None
+        self._due: list[tuple[int, str]] = []
 
     @property
     def listings(self) -> Mapping[str, Listing]:
@@ -133,8 +136,11 @@ class ReplayMarket:
 
     async def run(self, on_book: Callable[[Book], None], on_funding: Callable[[FundingSettlement], None]) -> None:
         """Play until cancelled; at the end say so once and stand still."""
-        fundings = [(self._funding.next_ms(symbol, self._now_ms), symbol) for symbol in self._listings]
-        heapq.heapify(fundings)
+        self._on_book, self._on_funding = on_book, on_funding
+        self._due = [(self._funding.next_ms(symbol, self._now_ms), symbol) for symbol in self._listings]
+        heapq.heapify(self._due)
+        if not self._speed:
+            await asyncio.Event().wait()
         unpaced = math.isinf(self._speed)
         before_seconds = time.monotonic()
         owed_ms = 0.0
@@ -146,25 +152,48 @@ class ReplayMarket:
             owed_ms += MINUTE_MS if unpaced else elapsed_seconds * 1_000 * self._speed
             target_ms = min(self._now_ms + int(owed_ms), self._end_ms)
             owed_ms -= int(owed_ms)
-            while self._next is not None and self._next.event_ms <= target_ms:
-                self._settle(fundings, self._next.event_ms, on_funding)
-                self._now_ms = max(self._now_ms, self._next.event_ms)
-                self._play(self._next, on_book)
-                self._next = next(self._events, None)
-            self._settle(fundings, target_ms, on_funding)
-            self._now_ms = target_ms
-        self._now_ms = self._end_ms
-        log.warning("replay: the recording is over, the market stands still at %d", self._end_ms)
+            self._advance(target_ms)
+        self._end()
         await asyncio.Event().wait()
 
-    def _settle(
-        self, due: list[tuple[int, str]], until_ms: int, on_funding: Callable[[FundingSettlement], None]
-    ) -> None:
-        while due[0][0] <= until_ms:
-            nominal_ms, symbol = due[0]
+    def play_until(self, at_ms: int) -> None:
+        """At speed 0: play everything up to and including this moment of market time, at once, and stand still there.
+
+        Raises: ValueError at another speed, before `run`, and for a moment that has passed.
+        """
+        if self._speed:
+            raise ValueError(
+                f"this market plays by itself, at speed {self._speed:g}; start the exchange with --speed 0"
+            )
+        if self._on_book is None:
+            raise ValueError("this market does not run yet")
+        if at_ms < self._now_ms:
+            raise ValueError(f"until_ms {at_ms} has passed: market time is {self._now_ms}")
+        was_over = self.ended
+        self._advance(min(at_ms, self._end_ms))
+        if self.ended and not was_over:
+            self._end()
+
+    def _advance(self, target_ms: int) -> None:
+        assert self._on_book is not None
+        while self._next is not None and self._next.event_ms <= target_ms:
+            self._settle(self._next.event_ms)
+            self._now_ms = max(self._now_ms, self._next.event_ms)
+            self._play(self._next, self._on_book)
+            self._next = next(self._events, None)
+        self._settle(target_ms)
+        self._now_ms = max(self._now_ms, target_ms)
+
+    def _end(self) -> None:
+        self._now_ms = self._end_ms
+        log.warning("replay: the recording is over, the market stands still at %d", self._end_ms)
+
+    def _settle(self, until_ms: int) -> None:
+        while self._due[0][0] <= until_ms:
+            nominal_ms, symbol = self._due[0]
             self._now_ms = max(self._now_ms, nominal_ms)
-            on_funding(self._funding.settlement(symbol, nominal_ms, self.mark(symbol).mark_price))
-            heapq.heapreplace(due, (self._funding.next_ms(symbol, nominal_ms), symbol))
+            self._on_funding(self._funding.settlement(symbol, nominal_ms, self.mark(symbol).mark_price))
+            heapq.heapreplace(self._due, (self._funding.next_ms(symbol, nominal_ms), symbol))
 
     def _play(self, event: Event, on_book: Callable[[Book], None]) -> None:
         if self._listings[event.symbol].status != "TRADING":

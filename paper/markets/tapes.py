@@ -1,6 +1,5 @@
 """Recorded markets: klines and quotes read from Parquet or CSV, as a past and a tape of what comes next."""
 
-import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -108,8 +107,9 @@ def open_tape(data: Path, *, start_ms: int | None = None) -> Tape:
                 return _kline_tape(path, columns, start_ms, closes_only=options.get("path") != "extremes")
             if kinds.keys() >= _QUOTES:
                 columns = connection.execute(
-                    "select symbol, E_ms as at_ms, update_id, bid, bid_qty, ask, ask_qty "  # noqa: S608
-                    f"from {reader}(?) order by at_ms, update_id",
+                    # Of one millisecond in the order of the file: what was heard first is played first, as a backtest has it.
+                    "select symbol, E_ms as at_ms, update_id, bid, bid_qty, ask, ask_qty, row_number() over () as n "  # noqa: S608
+                    f"from {reader}(?) order by at_ms, n",
                     [name],
                 ).fetchnumpy()
                 return _quote_tape(path, columns, start_ms)
@@ -254,7 +254,6 @@ def _quote_tape(path: Path, columns: Columns, start_ms: int | None) -> Tape:
         raise ValueError(f"{path}: nothing to play, start is not inside the recording")
     listings: dict[str, Listing] = {}
     past: dict[str, BarColumns] = {}
-    parts: list[Iterator[Event]] = []
     for name in names:
         rows = np.flatnonzero(symbols == name)
         listing = _listing(name, np.concatenate((columns["bid"][rows], columns["ask"][rows])).astype(np.float64))
@@ -263,13 +262,12 @@ def _quote_tape(path: Path, columns: Columns, start_ms: int | None) -> Tape:
             continue
         listings[name] = listing
         past[name] = _bars_of(columns, before, listing, start_ms)
-        parts.append(_quotes(columns, rows[at_ms[rows] >= start_ms], name, listing))
     return Tape(
         listings=listings,
         past=past,
         start_ms=start_ms,
         end_ms=end_ms,
-        events=heapq.merge(*parts, key=lambda event: event.event_ms),
+        events=_quotes(columns, np.flatnonzero((at_ms >= start_ms) & np.isin(symbols, list(listings))), listings),
         left_out=tuple(name for name in names if name not in listings),
     )
 
@@ -294,8 +292,12 @@ def _bars_of(columns: Columns, rows: npt.NDArray[np.intp], listing: Listing, sta
     )
 
 
-def _quotes(columns: Columns, rows: npt.NDArray[np.intp], symbol: str, listing: Listing) -> Iterator[Event]:
-    bids, asks = _ticks(columns["bid"][rows], listing), _ticks(columns["ask"][rows], listing)
+def _quotes(columns: Columns, rows: npt.NDArray[np.intp], listings: Mapping[str, Listing]) -> Iterator[Event]:
+    symbols = columns["symbol"][rows].astype(str)
+    bids, asks = np.zeros(len(rows), np.int32), np.zeros(len(rows), np.int32)
+    for symbol, listing in listings.items():
+        own = symbols == symbol
+        bids[own], asks[own] = (_ticks(columns[name][rows[own]], listing) for name in ("bid", "ask"))
     for index, row in enumerate(rows.tolist()):
         bid, ask = int(bids[index]), int(asks[index])
         quote = Quote(
@@ -305,4 +307,4 @@ def _quotes(columns: Columns, rows: npt.NDArray[np.intp], symbol: str, listing: 
             ask_quantity=Decimal(str(columns["ask_qty"][row])),
             update_id=int(columns["update_id"][row]),
         )
-        yield Event(int(columns["at_ms"][row]), symbol, (bid + ask) // 2, 0.0, quote)
+        yield Event(int(columns["at_ms"][row]), str(symbols[index]), (bid + ask) // 2, 0.0, quote)

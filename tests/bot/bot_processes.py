@@ -170,7 +170,8 @@ class Runner:
 
     def configure(self, **settings: Any) -> None:
         """What the next start reads."""
-        (self.folder / "config.json").write_text(json.dumps({**self._addresses, **settings}))
+        data = {**self._addresses["data"], **settings.get("data", {})}
+        (self.folder / "config.json").write_text(json.dumps({**self._addresses, **settings, "data": data}))
 
     def trade_from(self, rows: list[dict[str, Any]]) -> None:
         """Replace the file of pairs, whole; a running process takes it within about a second, or when told to."""
