@@ -45,10 +45,12 @@ def test_closes_alone(tmp_path: Path) -> None:
     assert bars.opens is None
 
 
-def test_quotes_keep_the_file_s_order_within_a_millisecond(tmp_path: Path) -> None:
+@pytest.mark.parametrize("time", ["ts", "E_ms"])
+def test_quotes_keep_the_file_s_order_within_a_millisecond(tmp_path: Path, time: str) -> None:
+    """`E_ms` is what a recording for the paper exchange calls it."""
     path = written(
         tmp_path,
-        f"""symbol,ts,bid,ask
+        f"""symbol,{time},bid,ask
         ETHUSDT,{START_MS + 5},10,11
         BTCUSDT,{START_MS + 5},20,21
         ETHUSDT,{START_MS + 5},12,13

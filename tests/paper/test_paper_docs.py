@@ -58,5 +58,5 @@ def test_the_script_and_the_commands_work_as_shown(url: str) -> None:
 def test_every_control_route_is_documented() -> None:
     text = PAGE.read_text()
     paths = set(re.findall(r'"(/paper/[a-z-]+)', inspect.getsource(control)))
-    assert len(paths) == 9
+    assert len(paths) == 10
     assert [path for path in sorted(paths) if path not in text] == []

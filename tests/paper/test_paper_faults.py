@@ -239,3 +239,12 @@ async def test_orders_are_logged_with_their_arrival(exchange: PaperExchange, cli
     (row,) = await get(exchange, "/paper/orders-log")
     assert row["client_order_ids"] == ["timed"]
     assert row["received_monotonic_ns"] > 0
+
+
+async def test_a_market_that_plays_by_itself_is_not_played_by_hand(exchange: PaperExchange) -> None:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(exchange.rest_url + "/paper/play", json={"until_ms": 1}) as reply,
+    ):
+        assert reply.status == 400
+        assert "--market replay --speed 0" in (await reply.json())["error"]

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from bare_exchange import until
 
-from paper.market import Book
+from paper.market import Book, FundingSettlement
 from paper.markets import open_market
 from paper.markets.replay import ReplayMarket
 
@@ -101,6 +101,63 @@ async def test_market_time_is_paced(small: Path) -> None:
     assert 0 < market.now_ms() - started_ms <= 30 * MINUTE_MS
     events = [book.event_ms for book in books]
     assert events == sorted(events)
+
+
+async def test_played_by_hand(small: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """At speed 0 it stands still until told, and plays just as much as it is told; the same books as by itself."""
+    by_itself = await play(ReplayMarket(small, speed=math.inf))
+    market = ReplayMarket(small, speed=0)
+    started_ms = market.now_ms()
+    books: list[Book] = []
+    with pytest.raises(ValueError, match="does not run yet"):
+        market.play_until(started_ms)
+    running = asyncio.create_task(market.run(books.append, lambda _: None))
+    await asyncio.sleep(0)
+    assert not books
+    first, second = sorted({book.event_ms for book in by_itself})[:2]
+    market.play_until(second - 1)
+    assert [book.event_ms for book in books] == [first]
+    assert market.now_ms() == second - 1
+    market.play_until(second)
+    assert books[-1].event_ms == market.now_ms() == second
+    with pytest.raises(ValueError, match=f"has passed: market time is {second}"):
+        market.play_until(second - 1)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        market.play_until(2 * second)
+        market.play_until(3 * second)
+    assert books == by_itself
+    assert market.ended
+    assert [record.message.startswith("replay: the recording is over") for record in caplog.records] == [True]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    paced = ReplayMarket(small, speed=2.0)
+    with pytest.raises(ValueError, match="--speed 0"):
+        paced.play_until(paced.now_ms())
+
+
+async def test_funding_is_settled_on_the_way_when_played_by_hand(small: Path) -> None:
+    market = ReplayMarket(small, speed=0, funding_interval_seconds=600)
+    settled: list[FundingSettlement] = []
+    running = asyncio.create_task(market.run(lambda _: None, settled.append))
+    await asyncio.sleep(0)
+    market.play_until(market.now_ms() + 20 * MINUTE_MS)
+    assert len(settled) == 2 * 2
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_quotes_of_one_millisecond_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    """As a backtest takes them: whose quote was written down first was heard first, whatever its name and update id."""
+    start_ms = 1747612800000
+    rows = [("BBBUSDT", 0, 7), ("AAAUSDT", 0, 9), ("BBBUSDT", 60_000, 9), ("AAAUSDT", 60_000, 3 << 50)]
+    rows += [("AAAUSDT", 60_001, 4 << 50), ("BBBUSDT", 60_001, 10)]
+    text = [f"{symbol},{start_ms + at_ms},{update_id},9.9,1,10.1,1" for symbol, at_ms, update_id in rows]
+    path = tmp_path / "quotes.csv"
+    path.write_text("\n".join(["symbol,E_ms,update_id,bid,bid_qty,ask,ask_qty", *text]))
+    books = await play(ReplayMarket(path, speed=math.inf))
+    assert [book.symbol for book in books] == [symbol for symbol, at_ms, _ in rows if at_ms]
+    assert [book.update_id for book in books] == [update_id for _, at_ms, update_id in rows if at_ms]
 
 
 async def test_restart_goes_on_where_it_was(small: Path) -> None:
