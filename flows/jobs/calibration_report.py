@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from domain.statistics.decisions import Action, Decision
+from domain.statistics.decisions import Action, Code, Decision
 from flows.jobs.recalibrate import Recalibration
 
 
@@ -46,6 +46,9 @@ def summary_of(result: Recalibration) -> str:
     """One line for people: what was looked at, what was decided, what became of the file."""
     scanned = result.verdict.scanned
     counts = ", ".join(f"{count} {word}" for word, count in result.counts.items() if count) or "nothing to decide"
+    untested = sum(Code.NOT_TESTED in one.codes for one in result.verdict.decisions)
+    if untested:
+        counts += f", {untested} of them not tested"
     gates = result.rules
     family = (
         f"{scanned.family} directions of {len(result.evidence.panel.symbols)} symbols"

@@ -9,7 +9,7 @@ from typing import Any, Self
 from domain.errors import OutcomeUnknown
 from domain.instruments import Instrument
 from domain.symbols import Symbol, exchange_id
-from flows.jobs.request_loop import Pool, RequestLoop
+from flows.jobs.request_loop import SILENCE_SECONDS_MAX, Pool, RequestLoop
 from runner.config import Settings
 from runner.exchange.budget import Budget
 from runner.exchange.requests import reading
@@ -67,16 +67,22 @@ class ExchangeReads:
         *,
         attempts: int = ATTEMPTS,
         patience_seconds: float = PATIENCE_SECONDS,
+        silence_seconds: float = SILENCE_SECONDS_MAX,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._attempts, self._patience, self._say = attempts, patience_seconds, say
+        self._silence = silence_seconds
         self._symbols: dict[str, Symbol] = {}
         self._funding_pool = Pool(_FUNDING_REQUESTS, _FUNDING_SECONDS)
 
     def __enter__(self) -> Self:
         self._road = RequestLoop(
-            self._settings, attempts=self._attempts, patience_seconds=self._patience, say=self._say
+            self._settings,
+            attempts=self._attempts,
+            patience_seconds=self._patience,
+            say=self._say,
+            silence_seconds=self._silence,
         )
         self._client: Any = self._road.client
         return self

@@ -21,6 +21,8 @@ from runner.exchange.requests import CLOCK_CODES, ask, reading
 _PASSING_CODES = frozenset({None, -1000, -1001, -1003, -1006, -1007, -1008, -1015, -1016, -1021, 0})
 _SAID_FROM_SECONDS = 5.0
 _STOP_SECONDS_MAX = 10.0
+SILENCE_SECONDS_MAX = 60.0
+"""Without any answer, and one question's patience exhausted: nothing else is asked. 500 symbols of 40 s each would be hours."""
 
 
 class Pool:
@@ -40,14 +42,28 @@ class Pool:
         self._sent.append(now)
 
 
+class Silent(Unreachable):
+    """Not asked, because nothing was answered for so long."""
+
+
 class RequestLoop:
-    """Asks patiently, in the order of asking. `patience_seconds`: the longest ban that is waited for."""
+    """Asks patiently, in the order of asking, until the exchange has been silent for `silence_seconds`.
+
+    `patience_seconds`: the longest ban that is waited for.
+    """
 
     def __init__(
-        self, settings: Settings, *, attempts: int, patience_seconds: float, say: Callable[[str], None]
+        self,
+        settings: Settings,
+        *,
+        attempts: int,
+        patience_seconds: float,
+        say: Callable[[str], None],
+        silence_seconds: float = SILENCE_SECONDS_MAX,
     ) -> None:
         self._timeout = settings.data.request_timeout_seconds
         self._attempts, self._patience, self._say = attempts, patience_seconds, say
+        self._silence = silence_seconds
         self.clock = SystemClock()
         self.budget = Budget(self.clock)
         self._leaving = 0
@@ -66,6 +82,9 @@ class RequestLoop:
         # One waits for the budget, the others for their turn: nobody is overtaken for ever.
         self._gate = asyncio.Lock()
         self._pool_gates: dict[Pool, asyncio.Lock] = {}
+        self._unanswered = 0  # Tries in a row,
+        self._silent_from: float | None = None  # when the first of them began, in the loop's time,
+        self._silent_seconds = 0.0  # and how long after that the last one ended.
 
     def ask(self, what: str, request: Callable[[], Awaitable[Any]], *, weight: int, pool: Pool | None = None) -> Any:
         """The parsed reply, from any thread. Raises: ExchangeError once patience is exhausted."""
@@ -113,6 +132,10 @@ class RequestLoop:
         return await patience(self._once, what, request, weight, pool)
 
     async def _once(self, what: str, request: Callable[[], Awaitable[Any]], weight: int, pool: Pool | None) -> Any:
+        if self._unanswered >= self._attempts and self._silent_seconds > self._silence:
+            raise Silent(
+                f"{what}: not asked, the exchange gave no answer for {self._silent_seconds:.0f} s; run it again"
+            )
         if pool is not None:
             async with self._pool_gates.setdefault(pool, asyncio.Lock()):
                 await self._sleep(what, pool.wait_seconds(self._loop.time()))
@@ -127,14 +150,28 @@ class RequestLoop:
                     )
                 await self._sleep(what, pause)
             self._leaving += weight
+        asked_at = self._loop.time()
         try:
-            return await ask(what, request, timeout_seconds=self._timeout)
-        except Refused as refused:
-            if refused.code in CLOCK_CODES:
+            reply = await ask(what, request, timeout_seconds=self._timeout)
+        except ExchangeError as problem:
+            self._heard(asked_at, is_answer=isinstance(problem, Refused) or getattr(problem, "code", None) is not None)
+            if isinstance(problem, Refused) and problem.code in CLOCK_CODES:
                 await self._set_clock()
             raise
+        else:
+            self._heard(asked_at, is_answer=True)
+            return reply
         finally:
             self._leaving -= weight
+
+    def _heard(self, asked_at: float, *, is_answer: bool) -> None:
+        if is_answer or self.budget.blocked_ms() > 0:  # A ban is an answer, too.
+            self._unanswered, self._silent_from, self._silent_seconds = 0, None, 0.0
+            return
+        self._unanswered += 1
+        self._silent_from = asked_at if self._silent_from is None else self._silent_from
+        # Up to the end of a try, so that a pause in which nobody asked does not count.
+        self._silent_seconds = self._loop.time() - self._silent_from
 
     async def _sleep(self, what: str, seconds: float) -> None:
         if seconds >= _SAID_FROM_SECONDS:
@@ -160,4 +197,4 @@ async def _made(settings: Settings, budget: Budget, before: Callable[[], None]) 
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, OutcomeUnknown | Refused):
         return error.code in _PASSING_CODES
-    return isinstance(error, Unreachable)
+    return isinstance(error, Unreachable) and not isinstance(error, Silent)

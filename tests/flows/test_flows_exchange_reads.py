@@ -1,5 +1,6 @@
 """A job's questions share the address with the live runner: they wait for its sake, and say so in one line when they cannot."""
 
+import asyncio
 import json
 import time
 import urllib.request
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from flows_project import ExchangeThread, still_market, write_project
 
-from domain.errors import Unreachable
+from domain.errors import OutcomeUnknown, Unreachable
 from flows.jobs.exchange_reads import ExchangeReads
 from runner.config import Settings, load_settings
 from runner.exchange.budget import MINUTE_MS, Priority
@@ -71,3 +72,39 @@ def test_a_clock_that_is_wrong_is_set_right(settings: Settings, own_exchange: st
     with ExchangeReads(settings) as reads:
         assert reads.positions() == {}
         assert abs(reads._budget.venue_clock.skew_ms() + 3_600_000) < 1_000
+
+
+def test_an_exchange_that_is_silent_is_not_asked_for_every_symbol(settings: Settings) -> None:
+    """Each question has its patience; once one's is exhausted, and the time, the others are not asked. An answer begins it anew."""
+    data = settings.data.model_copy(update={"request_timeout_seconds": 0.05})
+    settings = settings.model_copy(update={"data": data})
+    tries = 0
+
+    async def nothing() -> None:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(3600)
+
+    async def every_second() -> str:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(3600 * (tries % 2))
+        return "there"
+
+    with ExchangeReads(settings, attempts=2, silence_seconds=3600) as reads:
+        for _ in range(3):
+            with pytest.raises(OutcomeUnknown, match="no answer"):
+                reads._road.ask("klines A", nothing, weight=1)
+    assert tries == 3 * 2
+    with ExchangeReads(settings, attempts=2, silence_seconds=0) as reads:
+        for _ in range(3):
+            assert reads._road.ask("klines A", every_second, weight=1) == "there"
+        assert tries == 6 * 2
+        with pytest.raises(OutcomeUnknown, match="no answer"):
+            reads._road.ask("klines A", nothing, weight=1)
+        for _ in range(500):
+            with pytest.raises(
+                Unreachable, match=r"klines B: not asked, the exchange gave no answer for \d+ s; run it again"
+            ):
+                reads._road.ask("klines B", nothing, weight=1)
+    assert tries == 7 * 2

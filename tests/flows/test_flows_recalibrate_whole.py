@@ -157,6 +157,12 @@ def test_one_row_a_run_and_one_a_pair_that_mattered(files: tuple[Path, Path], co
     ]
 
 
+def test_what_could_not_be_tested_is_said_in_the_one_line(tmp_path: Path, collected: Collected) -> None:
+    """Kept because nothing could be learnt is not kept because it is good."""
+    result = _run(write_files(tmp_path, [row(0), row(1), row(7)]))
+    assert "1 kept, 2 updated, 1 of them not tested; pairs file is now version 1" in summary_of(result)
+
+
 @pytest.mark.parametrize("rules", [RULES, LISTED], ids=["configured", "listed"])
 def test_twice_in_a_row_writes_once(files: tuple[Path, Path], collected: Collected, rules: CalibrationRules) -> None:
     collected(evidence_of(frozenset({1})))
