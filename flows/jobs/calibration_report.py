@@ -17,18 +17,18 @@ def _row(decision: Decision) -> dict[str, Any]:
     return {
         "pair": decision.pair_id,
         "decision": str(decision.action),
+        "reason": decision.reason,  # Before the figures: a browser shows the first columns, and some rows have no figures.
         "hedge ratio before": _figures(None if before is None else before.hedge_ratio),
         "hedge ratio new": _figures(None if found is None else found.hedge_ratio),
         "half-life before": _figures(None if old is None else old.half_life_bars, 3),
         "half-life": _figures(None if found is None else found.half_life_bars, 3),
         "t before": _figures(None if old is None else old.t_stat, 4),
         "t": _figures(None if found is None else found.t_stat, 4),
-        "p": _figures(None if found is None else found.p_value, 3),
-        "q": _figures(None if found is None else found.q_value, 3),
+        "p": _share(None if found is None else found.p_value),
+        "q": _share(None if found is None else found.q_value),
         "edge / cost": _figures(None if found is None else found.edge_ratio, 3),
         "candles": "" if found is None else found.observations,
         "enabled": _enabled(decision),
-        "reason": decision.reason,
     }
 
 
@@ -40,6 +40,11 @@ def _enabled(decision: Decision) -> str:
 
 def _figures(value: float | None, digits: int = 6) -> str:
     return "" if value is None else f"{value:.{digits}g}"
+
+
+def _share(value: float | None) -> str:
+    """A p or q; 0 is what MacKinnon's surface says of everything beyond its edge, not a probability."""
+    return "< 1e-12" if value is not None and value < 1e-12 else _figures(value, 3)
 
 
 def summary_of(result: Recalibration) -> str:
