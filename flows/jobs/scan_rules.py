@@ -42,6 +42,6 @@ class ScanRules(UniverseRules):
     taker_fee_bps: float = Field(default=5, ge=0, description="Fee on each of the four fills.")
     half_spread_bps: float = Field(default=0.5, ge=0, description="Half the spread, on each of the four fills.")
     funding_bps_per_day: float = Field(default=3, ge=0, description="Funding of each leg, always paid.")
-    min_edge_ratio: float = Field(default=1, ge=0, description="Reversion of a half-life over its costs; 0: off.")
+    min_edge_ratio: float = Field(default=1, ge=0, description="The way from entry to exit over its costs; 0: off.")
     pairs_per_symbol_max: int = Field(default=3, ge=1, description="Most kept pairs that share a symbol.")
     pairs_max: int = Field(default=20, ge=1, description="Most kept pairs.")
