@@ -43,8 +43,8 @@ def _figures(value: float | None, digits: int = 6) -> str:
 
 
 def _share(value: float | None) -> str:
-    """A p or q; 0 is what MacKinnon's surface says of everything beyond its edge, not a probability."""
-    return "< 1e-12" if value is not None and value < 1e-12 else _figures(value, 3)
+    """A p or q; beyond the edge of MacKinnon's surface, at about 2e-29, it says 0, which is no probability."""
+    return "< 1e-28" if value is not None and value < 1e-28 else _figures(value, 3)
 
 
 def summary_of(result: Recalibration) -> str:
