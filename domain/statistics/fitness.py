@@ -16,21 +16,25 @@ _RETURNED = 0.25  # A print is bad when at most this share of the leap is left a
 
 @compiled
 def leg_code(prices: Floats, count: int, unmoved_share_max: float, bad_print_steps: float) -> int:
-    """OK, CONSTANT, HALTED or BAD_PRINT for the first `count` prices."""
+    """OK, CONSTANT, HALTED or BAD_PRINT for the first `count` prices.
+
+    A step is a share of the larger of its two prices: below one, the same up and down. As a share of the price before, one leap
+    of × 1000 would raise the mean step above the way back, and the worst misprints would hide themselves.
+    """
     still, moved = 0, 0.0
     for t in range(1, count):
         still += prices[t] == prices[t - 1]
-        moved += abs(prices[t] / prices[t - 1] - 1)
+        moved += abs(prices[t] - prices[t - 1]) / max(prices[t], prices[t - 1])
     if still == count - 1:
         return CONSTANT
     if still > unmoved_share_max * (count - 1):
         return HALTED
     leap_min = max(bad_print_steps * moved / (count - 1), BAD_PRINT_SHARE_MIN)
     for t in range(1, count - 1):
-        out = prices[t] / prices[t - 1] - 1
-        if abs(out) > leap_min:
-            back = prices[t + 1] / prices[t] - 1
-            if out * back < 0 and abs(back) > leap_min / 2 and abs(out + back + out * back) < _RETURNED * abs(out):
+        out, back = prices[t] - prices[t - 1], prices[t + 1] - prices[t]
+        if abs(out) > leap_min * max(prices[t], prices[t - 1]):
+            has_returned = out * back < 0 and abs(out + back) < _RETURNED * abs(out)
+            if has_returned and abs(back) > leap_min / 2 * max(prices[t + 1], prices[t]):
                 return BAD_PRINT
     return OK
 

@@ -113,7 +113,16 @@ def _stories() -> list[tuple[str, np.ndarray, np.ndarray, PairStatus]]:
         ("an infinite price", a, infinite, PairStatus.UNUSABLE),
         ("a price of nothing", a, zero, PairStatus.UNUSABLE),
         ("one bar far out and back again", a, misprint, PairStatus.BAD_PRINT),
+        *((f"one bar times {factor:g}", a, _misprinted(b, factor), PairStatus.BAD_PRINT) for factor in _FACTORS),
     ]
+
+
+# A slipped decimal point, other units, satoshis: the further out, the surer, whichever way.
+_FACTORS = (0.8, 10, 0.1, 100, 0.01, 1000, 0.001, 1e8, 1e-8)
+
+
+def _misprinted(prices: np.ndarray, factor: float) -> np.ndarray:
+    return np.where(np.arange(len(prices)) == 77, factor * prices, prices)
 
 
 @pytest.mark.parametrize(("story", "a", "b", "status"), _stories(), ids=[row[0] for row in _stories()])
