@@ -100,7 +100,8 @@ def scan(
         given["must_be_current"] = False
     rules = rules_of(ScanRules, symbols=list(symbols), **given)
     if output is not None:
-        work.check_output(output)
+        own = (config_path, config_path.parent / "pairs_config.json", prices, sectors_path)
+        work.check_output(output, inputs=[path for path in own if path is not None])
     with Bar("pairs", say) as bar:
         if prices is not None:
             if rules.needs_the_exchange is not None:

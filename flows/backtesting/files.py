@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from domain.errors import ConfigError
 from domain.symbols import Symbol, unified
 from flows.backtesting.market import Bars, Quotes, Times, bars_of_quotes
-from flows.jobs.prices import READERS, TIME_NAMES, times_sql
+from flows.jobs.prices import READERS, TIME_NAMES, in_a_line, reading, times_sql
 from storage.market import FundingRate
 
 _QUOTE_ASSETS = ("USDT", "USDC")
@@ -69,15 +69,13 @@ def _opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise ConfigError(f"{path}: need a .parquet or .csv file")
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
-    options = ", all_varchar = true" if reader == "read_csv" else ""
-    quoted = str(path).replace("'", "''")
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.execute(f"CREATE VIEW file AS FROM {reader}('{quoted}'{options})")
+            connection.execute(f"CREATE VIEW file AS FROM {reading(path, reader)}")
             yield connection
     except duckdb.Error as problem:
-        raise ConfigError(f"{path}: cannot be read: {str(problem).splitlines()[0]}") from None
+        raise ConfigError(f"{path}: cannot be read: {in_a_line(str(problem))}") from None
 
 
 def _columns_of(connection: duckdb.DuckDBPyConnection, path: Path) -> dict[str, str]:

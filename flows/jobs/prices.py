@@ -1,5 +1,6 @@
 """A file of prices for a scan: what is wrong with the file is one clear line, what is wrong with a symbol is its status."""
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -12,7 +13,9 @@ from domain.statistics.panel import PricePanel
 READERS = {".parquet": "read_parquet", ".csv": "read_csv"}
 TIME_NAMES = ("ts", "open_ms", "e_ms", "time", "timestamp")
 _ZONED = r"(?i)\d\d:\d\d.*(z|utc|[+-]\d{2}(:?\d{2})?)$"
+_OUR_SQL = re.compile(r"^LINE \d+:", re.MULTILINE)
 _DIGITS = r"^-?\d+(\.0+)?$"
+_STAMP_MAX = 1e19  # Beyond it a number is no time, nanoseconds of this century included.
 # How many of a unit make a millisecond, by the size of a stamp of this century. What is smaller is a number of bars.
 _EPOCHS = ((1e17, 1e-6), (1e14, 1e-3), (1e11, 1.0), (1e8, 1e3))
 
@@ -30,8 +33,7 @@ def read_prices(path: Path) -> PricePanel:
         raise ConfigError(f"{path}: need a .parquet or .csv file of prices")
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
-    options = ", all_varchar = true" if reader == "read_csv" else ""
-    source = f"{reader}('{str(path).replace(chr(39), chr(39) * 2)}'{options})"
+    source = reading(path, reader)
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
@@ -40,16 +42,23 @@ def read_prices(path: Path) -> PricePanel:
             stamps = times_sql(connection, path, time_name)
             panel = _panel(connection, path, stamps)
     except duckdb.Error as problem:
-        raise ConfigError(f"{path}: cannot be read as prices: {_in_a_line(str(problem))}") from None
+        raise ConfigError(f"{path}: cannot be read as prices: {in_a_line(str(problem))}") from None
     _check_intervals(panel, path)
     return panel
 
 
-def _in_a_line(problem: str) -> str:
-    """DuckDB says what is wrong in the middle of a page of advice."""
+def reading(path: Path, reader: str) -> str:
+    """The SQL that reads this very file: `prices[1].csv` is a name here, not a pattern that `prices1.csv` answers to."""
+    name = re.sub(r"([*?[])", r"[\1]", str(path)).replace("'", "''")
+    options = ", all_varchar = true" if reader == "read_csv" else ""
+    return f"{reader}('{name}'{options})"
+
+
+def in_a_line(problem: str) -> str:
+    """DuckDB says what is wrong in the middle of a page of advice, and after it our own SQL."""
     if "utf-8" in problem.lower() or "unicode" in problem.lower():
         return "it is not UTF-8 text; save it as UTF-8"
-    lines = [line.strip() for line in problem.splitlines() if line.strip()]
+    lines = [line.strip() for line in _OUR_SQL.split(problem)[0].splitlines() if line.strip()]
     return " ".join(lines[:3])[:300]
 
 
@@ -99,6 +108,10 @@ def times_sql(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> s
         [_DIGITS, _ZONED],
     ).fetchall()[0]
     if digits == rows:
+        if largest >= _STAMP_MAX:
+            raise ConfigError(
+                f"{path}: a {name} is {largest:g}, which is no time; write Unix seconds, milliseconds, or 2026-01-31T23:59:00Z"
+            )
         factor = next((factor for least, factor in _EPOCHS if largest >= least), 1.0)
         return (
             f"round(CAST(stamp AS DOUBLE) * {factor})::BIGINT"
@@ -109,13 +122,15 @@ def times_sql(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> s
         raise ConfigError(
             f"{path}: {digits} of {rows} values of {name} are numbers and the others are not; use one form"
         )
+    bad = connection.execute(
+        "SELECT stamp FROM given WHERE NOT coalesce(isfinite(TRY_CAST(stamp AS TIMESTAMPTZ)), false) LIMIT 1"
+    ).fetchall()
+    if bad:
+        raise ConfigError(f"{path}: {name} {bad[0][0]!r} is not a time; write it as 2026-01-31T23:59:00Z")
     if 0 < zoned < rows:
         raise ConfigError(
             f"{path}: mixed time zones: {zoned} of {rows} values of {name} carry one; write all of them in UTC"
         )
-    bad = connection.execute("SELECT stamp FROM given WHERE TRY_CAST(stamp AS TIMESTAMPTZ) IS NULL LIMIT 1").fetchall()
-    if bad:
-        raise ConfigError(f"{path}: {name} {bad[0][0]!r} is not a time; write it as 2026-01-31T23:59:00Z")
     return "epoch_ms(stamp::TIMESTAMPTZ)"
 
 
@@ -157,10 +172,33 @@ def _check_intervals(panel: PricePanel, path: Path) -> None:
         own: NDArray[np.int64] = np.diff(panel.open_ms[np.isfinite(panel.prices[:, place])])
         if len(own) >= 2:
             steps.setdefault(int(own.min()), []).append(symbol)
+    unit, scale = ("seconds", 1000) if panel.bar_seconds else ("bars", 1)
     if len(steps) > 1:
         common, *_, odd = sorted(steps, key=lambda step: -len(steps[step]))
-        unit, scale = ("seconds", 1000) if panel.bar_seconds else ("bars", 1)
         raise ConfigError(
             f"{path}: mixed intervals: {steps[odd][0]} has a bar every {odd / scale:g} {unit}, {len(steps[common])} others every"
             f" {common / scale:g}; resample them to one"
+        )
+    for step in steps:
+        _check_grid(panel, path, step)
+
+
+def _check_grid(panel: PricePanel, path: Path, step: int) -> None:
+    """No symbol has bars between those of the others: each would be a gap of all the others. Raises: ConfigError.
+
+    A bar that most symbols have is on the grid wherever it is: days are not equally long where clocks change.
+    """
+    assert panel.open_ms is not None
+    present = np.isfinite(panel.prices)
+    owners = present.sum(axis=1)
+    _, whose = np.unique(panel.open_ms % step, return_inverse=True)
+    weights = np.bincount(whose, weights=owners)
+    if 2 * weights.max() < weights.sum():
+        return  # No grid at all, such as months.
+    astray = np.flatnonzero((whose != weights.argmax()) & (owners > 0) & (2 * owners <= len(panel.symbols)))
+    if astray.size:
+        symbol = panel.symbols[int(present[astray[0]].argmax())]
+        raise ConfigError(
+            f"{path}: {symbol} has a bar at {_told(int(panel.open_ms[astray[0]]))}, between the bars of the others;"
+            " shift it to their times or leave it out"
         )

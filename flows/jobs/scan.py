@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,14 +155,17 @@ def _notes(result: ScanResult) -> dict[tuple[int, int], str]:
     }
 
 
-def check_output(path: Path) -> None:
-    """Before any work is done. Raises: ConfigError."""
+def check_output(path: Path, *, inputs: Iterable[Path] = ()) -> None:
+    """Before any work is done. `inputs`: files of the user's own that must not be written over. Raises: ConfigError."""
     if path.suffix.lower() not in OUTPUT_SUFFIXES:
         raise ConfigError(f"--output {path}: need a name that ends in .parquet, .csv or .json")
     if path.is_dir():
         raise ConfigError(f"--output {path}: is a folder; name a file")
     if not path.parent.is_dir():
         raise ConfigError(f"--output {path}: there is no folder {path.parent}; create it")
+    for mine in inputs:
+        if mine.exists() and path.exists() and path.samefile(mine):
+            raise ConfigError(f"--output {path}: would write over {mine}; name another file")
     _beside(path).unlink()
 
 
@@ -178,7 +181,7 @@ def _beside(path: Path) -> Path:
 
 
 def write_directions(path: Path, result: ScanResult) -> int:
-    """One row a direction, the ranked ones first and best first; the file is replaced whole. Returns the number of rows.
+    """One row a direction, the ranked ones first and best first; the file is replaced whole (a link stays one). Returns the rows.
 
     Raises: ConfigError.
     """
@@ -212,7 +215,8 @@ def write_directions(path: Path, result: ScanResult) -> int:
     kind = {".parquet": "PARQUET, COMPRESSION ZSTD", ".csv": "CSV, HEADER", ".json": "JSON, ARRAY true"}[
         path.suffix.lower()
     ]
-    beside = _beside(path)
+    target = path.resolve()
+    beside = _beside(target)
     try:
         with duckdb.connect(config={"threads": 1}) as connection:
             for name, table in {
@@ -221,7 +225,7 @@ def write_directions(path: Path, result: ScanResult) -> int:
             }.items():  # fmt: skip
                 connection.register(name, table)
             connection.execute(f"COPY ({_DIRECTIONS}) TO '{str(beside).replace(chr(39), chr(39) * 2)}' (FORMAT {kind})")
-        beside.replace(path)
+        beside.replace(target)
     except (duckdb.Error, OSError) as problem:
         raise ConfigError(f"--output {path}: cannot be written ({str(problem).splitlines()[0]})") from None
     finally:

@@ -164,3 +164,71 @@ def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatc
     assert "cannot be written" in result.stderr
     assert out.read_text() == "what was there"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "prices.csv"]
+
+
+@pytest.mark.parametrize("name", ["prices.csv", "link.csv", "config.json", "pairs_config.json", "sectors.json"])
+def test_the_output_never_writes_over_what_was_given(tmp_path: Path, name: str) -> None:
+    path = _file(tmp_path, _rows(_market()))
+    (tmp_path / "link.csv").symlink_to(path)
+    for own in ("config.json", "pairs_config.json"):
+        (tmp_path / own).write_text("mine")
+    (tmp_path / "sectors.json").write_text('{"A": "l1"}')
+    before = (tmp_path / name).read_bytes()
+    given = ["--config", str(tmp_path / "config.json"), "--sectors", str(tmp_path / "sectors.json")]
+    result = _scan(path, *given, "--output", str(tmp_path / name))
+    assert result.exit_code == 2
+    assert "would write over" in result.stderr
+    assert len(_told(result)) == 1
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_an_output_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.csv", tmp_path / "link.csv"
+    real.write_text("what was there")
+    link.symlink_to(real)
+    assert _scan(_file(tmp_path, _rows(_market())), "--output", str(link)).exit_code in {0, 1}
+    assert link.is_symlink()
+    assert real.read_text().startswith("y,x,n,")
+
+
+@pytest.mark.parametrize("name", ["prices[1].csv", "prices?.csv", "prices*.csv"])
+def test_a_name_is_no_pattern(tmp_path: Path, name: str) -> None:
+    _file(tmp_path, ["another,1,file"]).rename(tmp_path / "prices1.csv")
+    path = _file(tmp_path, _rows(_market())).rename(tmp_path / name)
+    assert "6 directions of 3 symbols" in _scan(path).stdout
+
+
+# One row, one story: what is appended to a good file whose times are written as text or as numbers -> what the one line says.
+TIMES: list[tuple[str, bool, list[str], str]] = [
+    ("a word among zoned times", True, ["A,yesterday,1"], "'yesterday' is not a time"),
+    ("no end of time", True, ["A,infinity,1"], "'infinity' is not a time"),
+    ("one without a zone", True, ["A,2025-01-01T00:00:00,1"], "mixed time zones"),
+    ("a huge number", False, [f"A,{10**30},1"], "1e+30, which is no time"),
+    ("one bar between the others", False, [f"A,{START_MS + 7 * 60_000},1"], "mixed intervals"),
+    ("a symbol between the others", False, [f"Z,{START_MS + n * HOUR_MS + 420_000},1" for n in range(BARS)],
+     "Z has a bar at 2024-01-01T00:07:00.000, between the bars of the others"),
+    ("a last bar that is too late", False, [f"A,{START_MS + BARS * HOUR_MS + 420_000},1"], "A has a bar at 2024-01-11T00:07:00.000, between"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("story", "is_text", "rows", "said"), TIMES, ids=[row[0] for row in TIMES])
+def test_strange_times_get_one_line(tmp_path: Path, story: str, is_text: bool, rows: list[str], said: str) -> None:
+    good = _rows(_market())
+    if is_text:
+        good = [
+            f"{name},{np.datetime64(int(at), 'ms')}Z,{close}" for name, at, close in (row.split(",") for row in good)
+        ]
+    result = _scan(_file(tmp_path, good + rows))
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert "LINE 1" not in result.stderr
+    assert len(_told(result)) == 1
+
+
+def test_days_of_23_and_25_hours_that_all_symbols_share_are_no_mistake(tmp_path: Path) -> None:
+    rows = [
+        f"{name},{START_MS + 24 * n * HOUR_MS + (HOUR_MS if 80 < n < 200 else 0)},{float(p)!r}"
+        for name, prices in _market().items()
+        for n, p in enumerate(prices)
+    ]
+    assert "6 directions of 3 symbols over 240 bars" in _scan(_file(tmp_path, rows)).stdout
