@@ -12,7 +12,13 @@ from flows.cli import AS_JSON, DONE, ONLY, rules_of, say, show, speaking, with_c
 from flows.jobs.backtest_rules import BacktestRules
 from flows.jobs.calibration_rules import CalibrationRules
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+# A rule of the calibration has another option here than `tandem recalibrate` has.
+_SPELLED = {name: f"--calibrate {name}" for name in CalibrationRules.model_fields} | {
+    "window_days": "--formation-days",
+    "universe": "--universe",
+    "timeframe": "--calibration-timeframe",
+}
+_FILE = click.Path(path_type=Path)  # What is wrong with it is told in one line of our own.
 
 
 @click.command()
@@ -87,6 +93,7 @@ def backtest(
     """
     from flows.jobs import backtest as work  # noqa: PLC0415
     from flows.jobs import backtest_facts, facts  # noqa: PLC0415
+    from flows.jobs.output_files import check_output  # noqa: PLC0415
     from flows.progress import Bar  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
@@ -96,6 +103,7 @@ def backtest(
             **_calibration_rules(calibrate),
             **_given(window_days=formation_days, universe=universe, timeframe=calibration_timeframe),
         },
+        spelled=_SPELLED,
     )
     if not given["walk_forward"]:
         _needs_walk_forward(
@@ -116,7 +124,7 @@ def backtest(
         funding=None if funding is None else str(funding),
     )
     if report is not None:
-        check_report(report)
+        check_output("--report", report, (".html", ".htm"))
     settings = load_settings(config_path)
     with Bar("backtest", say) as bar:
         result = work.backtest(settings, pairs_path, rules, only=only, run_id=facts.new_run_id(), say=say, progress=bar)
@@ -132,14 +140,6 @@ def backtest(
             backtest_facts.table_of(result), title="Backtest", as_json=False, summary=backtest_facts.summary_of(result)
         )
     return DONE
-
-
-def check_report(path: Path) -> None:
-    """Before any work is done. Raises: ConfigError."""
-    if path.suffix.lower() not in {".html", ".htm"}:
-        raise ConfigError(f"--report {path}: need a name that ends in .html")
-    if not path.parent.is_dir():
-        raise ConfigError(f"--report {path}: there is no folder {path.parent}; create it")
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from numpy.typing import NDArray
 
-from domain.errors import ConfigError
 from flows.backtesting.figures import Sums, net_by_day, turnover_by_day
 from flows.backtesting.forward import Stretch
 from flows.backtesting.market import Floats, Times
@@ -17,6 +16,7 @@ from flows.backtesting.trades import BacktestTrade
 from flows.jobs import facts
 from flows.jobs.backtest import Backtest
 from flows.jobs.backtest_facts import earned, summary_of, table_of
+from flows.jobs.output_files import replacing
 from flows.pages import Heading, Part, Picture, Points, Rows, Text, as_html, as_markdown
 from flows.pictures import BAD, FAINT, GOOD, INK, LINE, data_uri, figure, style
 
@@ -28,11 +28,10 @@ _STRETCHES_MAX = 120
 
 
 def write_report(path: Path, result: Backtest) -> None:
-    """A page that opens in a browser and needs no other file. Raises: ConfigError when it cannot be written."""
-    try:
-        path.write_text(as_html(title_of(result), list(parts_of(result))), encoding="utf-8")
-    except OSError as problem:
-        raise ConfigError(f"--report {path}: cannot be written ({problem.strerror})") from None
+    """A page that opens in a browser and needs no other file. Raises: ConfigError when it cannot be written; an old one stays."""
+    page = as_html(title_of(result), list(parts_of(result)))
+    with replacing("--report", path) as beside:
+        beside.write_text(page, encoding="utf-8")
 
 
 def markdown_of(result: Backtest) -> str:

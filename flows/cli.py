@@ -6,7 +6,7 @@ The work is imported when a command runs, so that `--help` answers at once and n
 import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -95,16 +95,22 @@ def with_config(*, pairs: bool = True) -> Callable[[_Command], _Command]:
     return add
 
 
-def rules_of(model: type[_Rules], **given: Any) -> _Rules:
-    """The command's options as the flow's own rules; what was not given keeps its default. Raises: ConfigError."""
+def rules_of(model: type[_Rules], *, spelled: Mapping[str, str] | None = None, **given: Any) -> _Rules:
+    """The command's options as the flow's own rules; what was not given keeps its default. Raises: ConfigError.
+
+    `spelled`: the option of a rule, where it is not the rule's own name.
+    """
     from pydantic import ValidationError  # noqa: PLC0415
 
     try:
         return model(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
-        raise ConfigError(f"{option}: {first['msg']}") from None
+        rule = str(first["loc"][0]) if first["loc"] else "options"
+        option = (spelled or {}).get(rule, "--" + rule.replace("_", "-"))
+        is_time = first["type"] == "string_pattern_mismatch" and rule == "timeframe"
+        words = f"{first['input']!r} is no candle; write 1m, 15m, 1h, 1d" if is_time else first["msg"]
+        raise ConfigError(f"{option}: {words}") from None
 
 
 def show(rows: Sequence[dict[str, Any]], *, title: str, as_json: bool, summary: str) -> None:

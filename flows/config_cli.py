@@ -117,7 +117,12 @@ def restore(*, config_path: Path, pairs_path: Path, version: int) -> int:
     from runner.pairs_history import restore as bring_back  # noqa: PLC0415
 
     settings = load_settings(config_path)
-    written = bring_back(pairs_path, version, settings.signal, restored_at=facts.iso(facts.now_ms()))
+    try:
+        written = bring_back(pairs_path, version, settings.signal, restored_at=facts.iso(facts.now_ms()))
+    except OSError as problem:
+        raise ConfigError(
+            f"{pairs_path}: cannot be written ({problem.strerror}), and stays as it was; make room or mend permissions"
+        ) from None
     if written is None:
         say(f"the pairs of version {version} are what stands; nothing was written")
     else:

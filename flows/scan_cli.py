@@ -86,6 +86,7 @@ def scan(
     """
     from domain.statistics.prefilter import SymbolFacts  # noqa: PLC0415
     from flows.jobs import scan as work  # noqa: PLC0415
+    from flows.jobs.output_files import check_output  # noqa: PLC0415
     from flows.jobs.prices import read_prices  # noqa: PLC0415
     from flows.jobs.scan_rules import ScanRules  # noqa: PLC0415
     from flows.jobs.universe_rules import read_sectors  # noqa: PLC0415
@@ -101,7 +102,7 @@ def scan(
     rules = rules_of(ScanRules, symbols=list(symbols), **given)
     if output is not None:
         own = (config_path, config_path.parent / "pairs_config.json", prices, sectors_path)
-        work.check_output(output, inputs=[path for path in own if path is not None])
+        check_output("--output", output, work.OUTPUT_SUFFIXES, inputs=[path for path in own if path is not None])
     with Bar("pairs", say) as bar:
         if prices is not None:
             if rules.needs_the_exchange is not None:

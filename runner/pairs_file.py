@@ -83,7 +83,9 @@ def parse_document(raw: bytes, *, where: str) -> PairsDocument:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}: {_with_suggestion(str(error))}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{where}: not valid JSON ({error}); restore it from its history beside it") from None
+        raise ConfigError(
+            f"{where}: not valid JSON ({error}); tandem config restore brings an earlier version back"
+        ) from None
     if document.content_sha256 is not None and document.content_sha256 != sha256_of(document.pairs):
         raise ConfigError(
             f"{where}: content_sha256 does not match the pairs; if you edited the file by hand, remove that line"
@@ -194,7 +196,7 @@ def history_folder(path: Path) -> Path:
 def kept_versions(path: Path) -> list[tuple[int, Path]]:
     """Number and file of every previous version, oldest first."""
     found = ((_KEPT.fullmatch(kept.name), kept) for kept in history_folder(path).glob("*.json"))
-    return sorted((int(match[1]), kept) for match, kept in found if match is not None)
+    return sorted((int(match[1]), kept) for match, kept in found if match is not None and kept.is_file())
 
 
 def number_of(path: Path, standing: bytes | None) -> int:

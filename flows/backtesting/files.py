@@ -64,6 +64,8 @@ def named(text: str, path: Path) -> Symbol:
 @contextmanager
 def _opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection with the view `file`. Raises: ConfigError, whatever DuckDB says on the way."""
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; name a .parquet or .csv file")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(f"{path}: need a .parquet or .csv file")

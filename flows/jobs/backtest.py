@@ -96,6 +96,10 @@ def backtest(
     loaded = load(settings, rules, pairs, say=say)
     market = loaded.market
     terms = terms_of(settings, rules, loaded)
+    if market.bars.count <= terms.lookback_bars:
+        raise ConfigError(
+            f"--lookback-bars {terms.lookback_bars}: there are {market.bars.count} bars, and nothing is left to trade; give more"
+        )
     forward = _forward(settings, rules, market) if rules.walk_forward else None
     start_ms = recalibration_times(market.bars, forward)[0] if forward is not None else market.bars.start_ms
     scales = sorted({1.0, *rules.cost_scales})

@@ -1,5 +1,7 @@
 """What a backtest replays, at what cost, and how it recalibrates on the way: the parameters of the flow and of the command."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows.jobs.calibration_rules import CalibrationRules
@@ -40,7 +42,7 @@ class BacktestRules(BaseModel):
     min_edge_ratio: float | None = Field(
         default=None, ge=0, description="Expected reversion over costs that an entry needs. Empty: as configured."
     )
-    cost_scales: list[float] = Field(
+    cost_scales: list[Annotated[float, Field(ge=0, le=1000)]] = Field(
         default=[0.0, 1.0, 2.0], max_length=20, description="The same again with so many times the fee, decided anew."
     )
     walk_forward: bool = Field(

@@ -1,10 +1,8 @@
 """The scan: every pair of a universe, both directions, corrected for having looked at all of them. Writes no configuration."""
 
 import math
-import os
-import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from domain.statistics.scan import ScanOptions, ScanResult
 from domain.statistics.scan import scan as scan_panel
 from domain.statistics.status import STATUSES, Fitness, PairStatus
 from flows.jobs.cointegration import confirm_tests
+from flows.jobs.output_files import replacing
 from flows.jobs.scan_rules import ScanRules
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".json")
@@ -155,31 +154,6 @@ def _notes(result: ScanResult) -> dict[tuple[int, int], str]:
     }
 
 
-def check_output(path: Path, *, inputs: Iterable[Path] = ()) -> None:
-    """Before any work is done. `inputs`: files of the user's own that must not be written over. Raises: ConfigError."""
-    if path.suffix.lower() not in OUTPUT_SUFFIXES:
-        raise ConfigError(f"--output {path}: need a name that ends in .parquet, .csv or .json")
-    if path.is_dir():
-        raise ConfigError(f"--output {path}: is a folder; name a file")
-    if not path.parent.is_dir():
-        raise ConfigError(f"--output {path}: there is no folder {path.parent}; create it")
-    for mine in inputs:
-        if mine.exists() and path.exists() and path.samefile(mine):
-            raise ConfigError(f"--output {path}: would write over {mine}; name another file")
-    _beside(path).unlink()
-
-
-def _beside(path: Path) -> Path:
-    """An empty file in the same folder, to be written and put in place. Raises: ConfigError."""
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-        os.fchmod(descriptor, 0o644)
-        os.close(descriptor)
-    except OSError as problem:
-        raise ConfigError(f"--output {path}: cannot be written ({problem.strerror}); choose another folder") from None
-    return Path(name)
-
-
 def write_directions(path: Path, result: ScanResult) -> int:
     """One row a direction, the ranked ones first and best first; the file is replaced whole (a link stays one). Returns the rows.
 
@@ -215,21 +189,16 @@ def write_directions(path: Path, result: ScanResult) -> int:
     kind = {".parquet": "PARQUET, COMPRESSION ZSTD", ".csv": "CSV, HEADER", ".json": "JSON, ARRAY true"}[
         path.suffix.lower()
     ]
-    target = path.resolve()
-    beside = _beside(target)
     try:
-        with duckdb.connect(config={"threads": 1}) as connection:
+        with replacing("--output", path) as beside, duckdb.connect(config={"threads": 1}) as connection:
             for name, table in {
                 "rows": rows, "names": names, "statuses": statuses, "reasons": reasons, "noted": noted,
                 "left_out": left_out,
             }.items():  # fmt: skip
                 connection.register(name, table)
             connection.execute(f"COPY ({_DIRECTIONS}) TO '{str(beside).replace(chr(39), chr(39) * 2)}' (FORMAT {kind})")
-        beside.replace(target)
-    except (duckdb.Error, OSError) as problem:
+    except duckdb.Error as problem:
         raise ConfigError(f"--output {path}: cannot be written ({str(problem).splitlines()[0]})") from None
-    finally:
-        beside.unlink(missing_ok=True)
     return len(places)
 
 

@@ -157,7 +157,15 @@ BAD: dict[str, tuple[list[str], str]] = {
     "a rule that is none": ([*WALK, "--calibrate", "qmax=1"], "--calibrate qmax=1: need RULE=VALUE"),
     "a rule without a value": ([*WALK, "--calibrate", "q_max"], "--calibrate q_max: need RULE=VALUE"),
     "a value that is none": ([*WALK, "--calibrate", "q_max=low"], "--calibrate q_max=low"),
-    "a value out of bounds": ([*WALK, "--calibrate", "q_max=7"], "--q-max"),
+    "a value out of bounds": ([*WALK, "--calibrate", "q_max=7"], "--calibrate q_max: "),
+    "no formation": ([*WALK, "--formation-days", "0"], "--formation-days: "),
+    "no candle": ([*WALK, "--calibration-timeframe", "45s"], "--calibration-timeframe: '45s' is no candle; write 1m"),
+    "no bar": (["--timeframe", "1x"], "--timeframe: '1x' is no candle; write 1m"),
+    "more lookback than bars": (["--lookback-bars", "99999"], "--lookback-bars 99999: there are "),
+    "a fee that is paid to us": (["--cost-scales", "-1"], "--cost-scales: "),
+    "a fee beyond all sums": (["--cost-scales", "1e308"], "--cost-scales: "),
+    "a report that cannot be": (["--report", "/proc/x.html"], "--report /proc/x.html: cannot be written"),
+    "a report with a long name": (["--report", "x" * 300 + ".html"], "cannot be written (File name too long)"),
     "latency of nothing": (["--latency-bars", "0"], "--latency-bars"),
     "scales": (["--cost-scales", "1;2"], "--cost-scales 1;2: need numbers with commas between"),
     "negative slippage": (["--slippage-bps", "-1"], "--slippage-bps"),
@@ -189,6 +197,22 @@ def test_bad_files(folder: Path, arguments: list[str], prices: str | None, messa
     result = tandem(folder, *arguments, prices=prices)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_full_disk_leaves_the_old_report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = folder / "report.html"
+    page.write_text("what was there")
+
+    def full(self: Path, data: str, encoding: str) -> int:
+        self.write_bytes(data[:9].encode())
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    result = tandem(folder, "--report", str(page))
+    assert result.exit_code == 2
+    assert f"--report {page}: cannot be written (No space left on device)" in result.stderr
+    assert page.read_text() == "what was there"
+    assert not list(folder.glob(".report*"))
 
 
 def test_quotes_from_a_file(folder: Path, tmp_path: Path) -> None:

@@ -85,3 +85,23 @@ def test_a_first_version_has_nothing_to_be_compared_with(tmp_path: Path) -> None
     result = _tandem(files, "diff")
     assert result.exit_code == 2
     assert "no previous version yet" in result.stderr
+
+
+def test_a_folder_among_the_versions_is_none(files: tuple[Path, Path]) -> None:
+    (files[1].with_name(files[1].name + ".history") / "000009-until-x.json").mkdir()
+    assert "1 previous versions" in _tandem(files, "history").stdout
+    assert "is now version 2" in _tandem(files, "restore", "0").stderr
+
+
+def test_a_full_disk_changes_nothing_and_is_one_line(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files[1].read_bytes()
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    result = _tandem(files, "restore", "0")
+    assert result.exit_code == 2, result.output
+    assert "cannot be written (No space left on device), and stays as it was" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert files[1].read_bytes() == before
