@@ -11,7 +11,13 @@ from flows.cli import AS_JSON, DONE, FAILED, SECTORS, rules_of, say, show, speak
 
 @click.command()
 @with_config(pairs=False)
-@click.option("--symbol", "symbols", multiple=True, metavar="BASE/USDT", help="A contract to pair up; several times.")
+@click.option(
+    "--symbol",
+    "symbols",
+    multiple=True,
+    metavar="BASE/USDT",
+    help="A contract (of a FILE, its symbol) to pair up; several times.",
+)
 @click.option("--symbols-max", type=int, default=None, help="Cap on the universe.  [default: 200]")
 @click.option("--timeframe", default=None, help="The candle of the test.  [default: 1h]")
 @click.option("--window-days", type=float, default=None, help="How far back the test looks.  [default: 60]")
@@ -87,7 +93,7 @@ def scan(
     from domain.statistics.prefilter import SymbolFacts  # noqa: PLC0415
     from flows.jobs import scan as work  # noqa: PLC0415
     from flows.jobs.output_files import check_output  # noqa: PLC0415
-    from flows.jobs.prices import read_prices  # noqa: PLC0415
+    from flows.jobs.prices import only_symbols, read_prices  # noqa: PLC0415
     from flows.jobs.scan_rules import ScanRules  # noqa: PLC0415
     from flows.jobs.universe_rules import read_sectors  # noqa: PLC0415
     from flows.progress import Bar  # noqa: PLC0415
@@ -96,6 +102,9 @@ def scan(
     if sectors_path is not None:
         given["sectors"] = read_sectors(sectors_path)
     if prices is not None:
+        for name in ("symbols_max", "timeframe", "window_days"):
+            if given[name] is not None:
+                raise ConfigError(f"--{name.replace('_', '-')}: of a FILE all is taken, bar by bar; leave it out")
         # A file is a study: all of its bars, and the symbols that ended before it does.
         given["holdout_share"] = given["holdout_share"] or 0.0
         given["must_be_current"] = False
@@ -108,7 +117,8 @@ def scan(
             if rules.needs_the_exchange is not None:
                 raise ConfigError(f"{rules.needs_the_exchange} needs the exchange's word; a FILE has only closes")
             facts = {symbol: SymbolFacts(sector=sector) for symbol, sector in rules.sectors.items()}
-            found = work.scan(read_prices(prices), work.options_of(rules), facts=facts, progress=bar)
+            panel = only_symbols(read_prices(prices), symbols, prices)
+            found = work.scan(panel, work.options_of(rules), facts=facts, progress=bar)
         else:
             from flows.jobs.universe import gather  # noqa: PLC0415
 

@@ -1,6 +1,8 @@
 """A file of prices for a scan: what is wrong with the file is one clear line, what is wrong with a symbol is its status."""
 
+import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -45,6 +47,20 @@ def read_prices(path: Path) -> PricePanel:
         raise ConfigError(f"{path}: cannot be read as prices: {in_a_line(str(problem))}") from None
     _check_intervals(panel, path)
     return panel
+
+
+def only_symbols(panel: PricePanel, symbols: Sequence[str], path: Path) -> PricePanel:
+    """These of the file, or all of it when none is named. Raises: ConfigError when one is not there."""
+    for symbol in symbols:
+        if symbol not in panel.symbols:
+            near = difflib.get_close_matches(symbol, panel.symbols, n=1)
+            hint = (
+                f"did you mean {near[0]}?"
+                if near
+                else f"it has {', '.join(panel.symbols[:10])}" + ", …" * (len(panel.symbols) > 10)
+            )
+            raise ConfigError(f"--symbol {symbol}: there is none in {path}; {hint}")
+    return panel.only([panel.symbols.index(symbol) for symbol in dict.fromkeys(symbols)]) if symbols else panel
 
 
 def reading(path: Path, reader: str) -> str:

@@ -226,6 +226,12 @@ def test_garbage_gets_one_line_and_code_2(tmp_path: Path, name: str, content: by
         (["--holdout-share", "0.9"], "--holdout-share"),
         (["--quote-volume-usd-per-day-min", "5"], "a FILE has only closes"),
         (["--output", "no-such-folder/x.csv"], "there is no folder"),
+        (["--symbol", "a", "--symbol", "B"], "--symbol a: there is none in "),
+        (["--symbol", "BB", "--symbol", "A"], "did you mean B?"),
+        (["--symbol", "A"], "at least two symbols, not 1"),
+        (["--window-days", "5"], "--window-days: of a FILE all is taken"),
+        (["--timeframe", "4h"], "--timeframe: of a FILE all is taken"),
+        (["--symbols-max", "3"], "--symbols-max: of a FILE all is taken"),
     ],
 )
 def test_bad_options_get_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -233,3 +239,12 @@ def test_bad_options_get_one_line(tmp_path: Path, arguments: list[str], message:
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_of_a_file_only_the_symbols_that_are_named(tmp_path: Path) -> None:
+    """The family is what was looked at: two directions, not twelve."""
+    result = _scan(_csv(tmp_path, _long(_market())), "--symbol", "B", "--symbol", "A", "--symbol", "B", "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["summary"].startswith("2 directions of 2 symbols")
+    assert {frozenset((row["y"], row["x"])) for row in answer["rows"]} == {frozenset("AB")}
