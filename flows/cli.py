@@ -62,7 +62,10 @@ def speaking(function: _Command) -> _Command:
         except TandemError as problem:
             click.echo(f"tandem {name}: {problem}", err=True)
             code = FAILED
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError) as problem:
+            # DuckDB's word for Ctrl-C during a query.
+            if isinstance(problem, RuntimeError) and str(problem) != "Query interrupted":
+                raise
             click.echo(f"tandem {name}: interrupted; what was recorded stays", err=True)
             code = FAILED
         sys.exit(code)

@@ -206,7 +206,7 @@ def number_of(path: Path, standing: bytes | None) -> int:
     if standing is None:
         return newest
     try:
-        own = parse_document(standing, where=str(path)).version or 0
+        own = max(parse_document(standing, where=str(path)).version or 0, 0)
     except ConfigError:
         own = 0
     if not kept or own > newest:

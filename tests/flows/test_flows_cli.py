@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from flows_project import write_project
@@ -152,3 +153,27 @@ def test_commands_never_load_prefect(project: tuple[Path, Path]) -> None:
         cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [KeyboardInterrupt(), RuntimeError("Query interrupted")],
+    ids=["between queries", "in a query of DuckDB's"],
+)
+def test_an_interrupt_is_one_line_and_code_1(problem: BaseException) -> None:
+    @click.command()
+    @commands.speaking
+    def work() -> int:
+        raise problem
+
+    result = CliRunner().invoke(work)
+    assert (result.exit_code, result.stderr) == (1, "tandem work: interrupted; what was recorded stays\n")
+
+
+def test_any_other_error_is_not_taken_for_an_interrupt() -> None:
+    @click.command()
+    @commands.speaking
+    def work() -> int:
+        raise RuntimeError("something else")
+
+    assert str(CliRunner().invoke(work).exception) == "something else"

@@ -93,6 +93,16 @@ def test_a_folder_among_the_versions_is_none(files: tuple[Path, Path]) -> None:
     assert "is now version 2" in _tandem(files, "restore", "0").stderr
 
 
+def test_a_version_below_nothing_is_kept_like_any_other(tmp_path: Path) -> None:
+    """A person wrote it; as a name it would sort before all, and not be found again."""
+    files = write_files(tmp_path, [row(0), row(1)])
+    document = json.loads(files[1].read_text())
+    files[1].write_text(json.dumps({**document, "version": -5}))
+    rows = read_document(files[1]).pairs
+    assert write_document(files[1], rows[:1], generated_at="2026-11-25T00:00:00Z", run_id="r1").version == 1
+    assert "is now version 2, with the pairs of version 0" in _tandem(files, "restore", "0").stderr
+
+
 def test_a_full_disk_changes_nothing_and_is_one_line(files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     before = files[1].read_bytes()
 
