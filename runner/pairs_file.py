@@ -84,7 +84,7 @@ def parse_document(raw: bytes, *, where: str) -> PairsDocument:
         raise ConfigError(f"{where}: {_with_suggestion(str(error))}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{where}: not valid JSON ({error}); tandem config restore brings an earlier version back"
+            f"{where}: not valid JSON ({error}); tandem config history lists what tandem config restore brings back"
         ) from None
     if document.content_sha256 is not None and document.content_sha256 != sha256_of(document.pairs):
         raise ConfigError(

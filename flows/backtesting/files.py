@@ -42,6 +42,12 @@ def read_funding(path: Path) -> dict[Symbol, list[FundingRate]]:
         if name is None:
             raise ConfigError(f"{path}: no column rate; it has {', '.join(columns)}")
         _fill_rows(connection, path, columns, [name])
+        absurd = connection.execute(f"SELECT symbol, {name} FROM rows WHERE abs({name}) >= 1 LIMIT 1").fetchall()  # noqa: S608
+        if absurd:
+            symbol, rate = absurd[0]
+            raise ConfigError(
+                f"{path}: {name} of {symbol} is {rate:g}; need a fraction of the notional, 0.0001 for 1 bp"
+            )
         _one_each(connection, path, [name], "rates")
         found: dict[Symbol, list[FundingRate]] = {}
         for symbol, at_ms, rate in connection.execute("FROM single ORDER BY ALL").fetchall():

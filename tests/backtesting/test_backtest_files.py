@@ -124,7 +124,8 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, name: str) -> None
     ("text", "message"),
     [
         (f"symbol,ts,close\nBTCUSDT,{T0},1", "no column rate"),
-        (f"symbol,ts,rate\nBTCUSDT,{T0},1\nBTCUSDT,{T0},2", "two rates"),
+        (f"symbol,ts,rate\nBTCUSDT,{T0},0.1\nBTCUSDT,{T0},0.2", "two rates"),
+        (f"symbol,ts,rate\nBTCUSDT,{T0},-5", "rate of BTCUSDT is -5; need a fraction of the notional"),
     ],
 )
 def test_a_bad_file_of_funding(tmp_path: Path, text: str, message: str) -> None:
