@@ -27,6 +27,13 @@ OTHER = PairConfig(
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("BINANCE_API_KEY", "paper-key")
+    monkeypatch.setenv("BINANCE_API_SECRET", "paper-secret")
+
+
 @asynccontextmanager
 async def bot_of(rig: Rig, folder: Path, pairs: list[PairConfig]) -> AsyncIterator[TradingBot]:
     """The bot as `tandem run` starts it, on the journal that the rig has left."""
@@ -64,11 +71,8 @@ def said(path: Path) -> list[str]:
     return [entry.event for _, entry in replay(path, kinds=("event_logged",)) if isinstance(entry, EventLogged)]
 
 
-async def test_the_other_trades_are_managed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_other_trades_are_managed(tmp_path: Path) -> None:
     """The leg that is there still is closed, the other one pages and stays, its pair is left out; entries elsewhere go on."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("BINANCE_API_KEY", "paper-key")
-    monkeypatch.setenv("BINANCE_API_SECRET", "paper-secret")
     market = deep_market()
     async with PaperExchange(market) as exchange:
         rig = Rig(market, exchange, tmp_path / "journal.sqlite")
@@ -112,11 +116,8 @@ def _delist(rig: Rig) -> None:
     del rig.market._listings[GONE]
 
 
-async def test_an_order_of_the_last_run_in_it_holds_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_order_of_the_last_run_in_it_holds_up_nothing(tmp_path: Path) -> None:
     """Nobody can name that order any more: its sibling is unwound, a person is called once, the symbols are free for others."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("BINANCE_API_KEY", "paper-key")
-    monkeypatch.setenv("BINANCE_API_SECRET", "paper-secret")
     market = deep_market()
     async with PaperExchange(market) as exchange:
         rig = Rig(market, exchange, tmp_path / "journal.sqlite")
