@@ -128,7 +128,12 @@ def solve_tile(
                         out.hurst[at] = s.hurst[w]
                         out.unexplained[at] = s.energy[w] / b.energy[y]
                         out.sound[at] = s.sound[w]
-                        out.crossings[at] = _crossings(b.levels[y], b.levels[x], slope[w], m)
+            for w in range(LANES):  # Of both directions at once: their rows come from far away.
+                if i < j + w and b.place[j + w] >= 0:
+                    at_i, at_j = i - rows[0], j + w - columns[0]
+                    on_i, on_j = out.hedge_ratio[0, at_i, at_j], out.hedge_ratio[1, at_i, at_j]
+                    both = _crossings_of_both(b.levels[j + w], b.levels[i], on_i, on_j, m)
+                    out.crossings[0, at_i, at_j], out.crossings[1, at_i, at_j] = both
 
 
 @compiled
@@ -145,6 +150,16 @@ def _crossings(y: Floats, x: Floats, slope: float, m: int) -> int:
     for t in range(m):
         count += (y[t] > slope * x[t]) != (y[t + 1] > slope * x[t + 1])
     return count
+
+
+@compiled
+def _crossings_of_both(y: Floats, x: Floats, on_x: float, on_y: float, m: int) -> tuple[int, int]:
+    """Of y on x, and of x on y: the rows are read once."""
+    first = second = 0
+    for t in range(m):
+        first += (y[t] > on_x * x[t]) != (y[t + 1] > on_x * x[t + 1])
+        second += (x[t] > on_y * y[t]) != (x[t + 1] > on_y * y[t + 1])
+    return first, second
 
 
 @compiled
