@@ -19,6 +19,7 @@ from runner.execution.desk import Outcome
 D = Decimal
 CAT = "1000CATUSDT"
 DEEP = 10_000_000
+TICK = D("0.000001")
 BID, ASK = D("0.012299"), D("0.012301")
 
 

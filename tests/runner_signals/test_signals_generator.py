@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from domain.decide import EntryRules, HeldTrade, Standing, decide, rearmed
 from domain.entries import SpreadSampled
-from domain.errors import InvariantBroken
 from domain.pairs import PairConfig, PairSide, SignalType, TradingSignal
 from domain.quotes import Quote
 from domain.spread import SpreadStatistics, statistics_of
@@ -249,60 +248,6 @@ def test_one_failing_pair_never_stops_the_others() -> None:
     assert [signal.pair_id for signal in rig.signals].count(PAIR_ID) == 1
     assert rig.generator.status()[PAIR_ID]["standing"] == "failed"
     assert rig.generator.status()[PairId("CA")]["standing"] == "watching"
-
-
-def test_hot_reload_keeps_windows_and_forgets_what_is_gone() -> None:
-    rig = Rig(pair(), pair("CA", C, B))
-    before = rig.generator.calculator.slots[PAIR_ID].statistics
-    rig.generator.reconfigure([pair()])
-    assert rig.generator.symbols == {A, B}
-    assert rig.generator.calculator.slots[PAIR_ID].statistics == before
-    rig.generator.reconfigure([pair(hedge_ratio=0.25)])
-    after = rig.generator.calculator.slots[PAIR_ID].statistics
-    assert after is not None
-    assert after.mean == pytest.approx(7.5), "a new hedge ratio needs no refetch"
-
-
-def test_a_removed_pair_with_a_trade_closes_only() -> None:
-    rig = Rig()
-    rig.tick(A, 10.0)
-    rig.generator.trade_opened(PAIR_ID, held(PairSide.BUY))
-    rig.generator.reconfigure([])
-    rig.tick(B, 9.0)
-    assert rig.types == [SignalType.EXIT]
-    rig.generator.trade_closed(PAIR_ID)
-    assert rig.generator.symbols == frozenset()
-    with pytest.raises(InvariantBroken):
-        rig.generator.z_score_of(PAIR_ID)
-
-
-def test_a_disabled_pair_never_opens_until_it_is_enabled() -> None:
-    rig = Rig(pair(enabled=False))
-    rig.tick(A, 10.0)
-    rig.tick(B, 12.5)
-    assert rig.types == []
-    rig.generator.reconfigure([pair()])
-    rig.tick(B, 12.5)
-    assert rig.types == [SignalType.BUY]
-
-
-def test_a_pair_given_other_legs_while_it_trades_changes_when_it_is_flat() -> None:
-    rig = Rig()
-    rig.generator.trade_opened(PAIR_ID, held())
-    rig.generator.reconfigure([pair("AB", A, C)])
-    assert rig.generator.symbols == {A, B}
-    rig.generator.trade_closed(PAIR_ID)
-    assert rig.generator.symbols == {A, C}
-
-
-def test_a_trade_of_a_pair_that_is_no_longer_configured_is_adopted() -> None:
-    rig = Rig()
-    rig.generator.adopt(pair("OLD", C, B), held(PairSide.BUY))
-    rig.tick(C, 10.0)
-    rig.tick(B, 9.0)
-    assert SignalType.EXIT in rig.types
-    rig.generator.trade_closed(PairId("OLD"))
-    assert rig.generator.symbols == {A, B}
 
 
 def test_a_callback_may_change_the_pairs_in_the_middle_of_a_tick() -> None:

@@ -13,7 +13,7 @@ import pytest
 from test_signals_generator import BAR_MS, PAIR_ID, START_MS, A, B, C, Rig, held, pair
 
 import runner.pairs_watch as watching
-from domain.errors import ExchangeError
+from domain.errors import ExchangeError, InvariantBroken
 from domain.pairs import PairConfig, PairSide, SignalType
 from domain.spread import statistics_of
 from domain.symbols import PairId, Symbol
@@ -244,3 +244,57 @@ def test_the_watch_hands_on_what_is_configured(watched: Watched) -> None:
     (one,) = watched.pairs.values()
     assert isinstance(one, PairConfig)
     assert msgspec.structs.asdict(one)["entry_z"] == watched.settings.signal.entry_threshold
+
+
+def test_hot_reload_keeps_windows_and_forgets_what_is_gone() -> None:
+    rig = Rig(pair(), pair("CA", C, B))
+    before = rig.generator.calculator.slots[PAIR_ID].statistics
+    rig.generator.reconfigure([pair()])
+    assert rig.generator.symbols == {A, B}
+    assert rig.generator.calculator.slots[PAIR_ID].statistics == before
+    rig.generator.reconfigure([pair(hedge_ratio=0.25)])
+    after = rig.generator.calculator.slots[PAIR_ID].statistics
+    assert after is not None
+    assert after.mean == pytest.approx(7.5), "a new hedge ratio needs no refetch"
+
+
+def test_a_removed_pair_with_a_trade_closes_only() -> None:
+    rig = Rig()
+    rig.tick(A, 10.0)
+    rig.generator.trade_opened(PAIR_ID, held(PairSide.BUY))
+    rig.generator.reconfigure([])
+    rig.tick(B, 9.0)
+    assert rig.types == [SignalType.EXIT]
+    rig.generator.trade_closed(PAIR_ID)
+    assert rig.generator.symbols == frozenset()
+    with pytest.raises(InvariantBroken):
+        rig.generator.z_score_of(PAIR_ID)
+
+
+def test_a_disabled_pair_never_opens_until_it_is_enabled() -> None:
+    rig = Rig(pair(enabled=False))
+    rig.tick(A, 10.0)
+    rig.tick(B, 12.5)
+    assert rig.types == []
+    rig.generator.reconfigure([pair()])
+    rig.tick(B, 12.5)
+    assert rig.types == [SignalType.BUY]
+
+
+def test_a_pair_given_other_legs_while_it_trades_changes_when_it_is_flat() -> None:
+    rig = Rig()
+    rig.generator.trade_opened(PAIR_ID, held())
+    rig.generator.reconfigure([pair("AB", A, C)])
+    assert rig.generator.symbols == {A, B}
+    rig.generator.trade_closed(PAIR_ID)
+    assert rig.generator.symbols == {A, C}
+
+
+def test_a_trade_of_a_pair_that_is_no_longer_configured_is_adopted() -> None:
+    rig = Rig()
+    rig.generator.adopt(pair("OLD", C, B), held(PairSide.BUY))
+    rig.tick(C, 10.0)
+    rig.tick(B, 9.0)
+    assert SignalType.EXIT in rig.types
+    rig.generator.trade_closed(PairId("OLD"))
+    assert rig.generator.symbols == {A, B}
