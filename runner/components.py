@@ -7,9 +7,11 @@ from typing import Any
 import msgspec
 
 from domain.entries import PairFrozen, SpreadSampled
+from domain.events import Event
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
+from runner import events
 from runner.config import ExecutionSettings, Settings
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import Client, make_client
@@ -32,7 +34,6 @@ from runner.signals.generator import SignalGenerator
 from runner.signals.warmup import WindowMonitor
 from storage.journal import Journal
 
-QUIET_STREAM_EVENTS = frozenset({"user_stream_up", "user_stream_rolled_over"})
 PAIR_FAILED_FREEZE_MS = 86_400_000
 REPLY_MARGIN_SECONDS = 1.0
 
@@ -107,11 +108,11 @@ def build(
     records = TradeStore(journal, book, clock, log, journal.recall, alone_since_ns=alone_since_ns)
     switches = EntryGate()
 
-    def tell(level: str, event: str, facts: Mapping[str, Any]) -> None:
-        log.at(level, event, **facts)
+    def report(event: Event, facts: Mapping[str, Any]) -> None:
+        log.emit(event, **facts)
 
     def pair_failed(pair_id: PairId, error: Exception) -> None:
-        log.error("pair_failed", pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
+        log.emit(events.PAIR_FAILED, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
         now_ms = clock.now_ms()
         records.note(
             PairFrozen(at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + PAIR_FAILED_FREEZE_MS, reason="signal failed")
@@ -186,12 +187,12 @@ def build(
         skew_ms_max=settings.data.clock_skew_ms_max,
     )
 
-    def user_stream_event(event: str, facts: Mapping[str, Any]) -> None:
-        if event == "user_stream_up":
+    def user_stream_event(event: Event, facts: Mapping[str, Any]) -> None:
+        if event is events.USER_STREAM_UP:
             switches.user_stream_down = False
-        elif event == "user_stream_down":
+        elif event is events.USER_STREAM_DOWN:
             switches.user_stream_down = True
-        log.at("info" if event in QUIET_STREAM_EVENTS else "warning", event, **facts)
+        log.emit(event, **facts)
 
     user_stream = UserStream(
         client,
@@ -209,9 +210,8 @@ def build(
     def stale(symbol: Symbol, is_stale: bool, age_seconds: float | None) -> None:
         generator.mark_stale(symbol, stale=is_stale)
         age = None if age_seconds is None else round(age_seconds, 1)
-        log.at(
-            "warning" if is_stale else "info",
-            "quotes_stale" if is_stale else "quotes_fresh",
+        log.emit(
+            events.QUOTES_STALE if is_stale else events.QUOTES_FRESH,
             symbol=symbol,
             age_seconds=age,
         )
@@ -221,10 +221,10 @@ def build(
         on_quote=generator.update,
         on_stale=stale,
         on_interrupted=generator.interrupt,
-        on_event=tell,
+        on_event=report,
         on_failed=lambda error: halt(f"quotes: {error!r}"),
     )
-    windows = WindowMonitor(generator, exchange, bar_seconds=settings.signal.bar_seconds, clock=clock, on_event=tell)
+    windows = WindowMonitor(generator, exchange, bar_seconds=settings.signal.bar_seconds, clock=clock, on_event=report)
     return Components(
         client=client,
         budget=budget,

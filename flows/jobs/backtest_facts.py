@@ -11,6 +11,7 @@ from flows.backtesting.figures import Sums
 from flows.backtesting.forward import Stretch
 from flows.backtesting.trades import END_OF_DATA, BacktestTrade
 from flows.jobs import facts
+from runner import events
 
 if TYPE_CHECKING:
     from flows.jobs.backtest import Backtest, PairSummary
@@ -97,8 +98,8 @@ def _event(result: "Backtest", at_ms: int) -> EventLogged:
     sums = result.total.sums
     return EventLogged(
         at_ms=at_ms,
-        level="info",
-        event="backtest_done",
+        level=events.BACKTEST_DONE.severity.value,
+        event=events.BACKTEST_DONE.name,
         facts={
             "run_id": result.run_id,
             "window": result.window,

@@ -8,6 +8,7 @@ from typing import Any
 from domain.errors import ConfigError, ExchangeError
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
+from runner import events
 from runner.components import Components
 from runner.config import Settings
 from runner.logs import Log
@@ -58,10 +59,10 @@ class PairsWatch:
             try:
                 await self.reload()
             except ConfigError as error:
-                self._log.error("pairs_refused", why=str(error))
+                self._log.emit(events.PAIRS_FILE_INVALID, why=str(error))
             except ExchangeError as error:
                 # Not the file's fault: look again at the next turn.
-                self._log.warning("pairs_wait", why=str(error))
+                self._log.emit(events.PAIRS_RELOAD_DEFERRED, why=str(error))
                 continue
             self._seen = signature
 
@@ -78,14 +79,14 @@ class PairsWatch:
             self._pairs.update(fresh)
             self._parts.generator.reconfigure(fresh.values())
             await self._parts.watch_quotes()
-            told = {
+            told: dict[str, Any] = {
                 "added": sorted(fresh.keys() - before.keys()),
                 "removed": sorted(before.keys() - fresh.keys()),
                 "changed": sorted(
                     pair_id for pair_id in fresh.keys() & before.keys() if fresh[pair_id] != before[pair_id]
                 ),
             }
-            self._log.info("pairs_reloaded", **told)
+            self._log.emit(events.PAIRS_RELOADED, **told)
             return told
 
     async def _prepare(self, symbols: Sequence[Symbol]) -> None:
@@ -93,4 +94,4 @@ class PairsWatch:
         try:
             await self._parts.watcher.prepare(symbols)
         except (ConfigError, ExchangeError) as error:
-            self._log.warning("setup_waits", symbols=list(symbols), why=str(error))
+            self._log.emit(events.SYMBOL_SETUP_DEFERRED, symbols=list(symbols), why=str(error))

@@ -6,12 +6,14 @@ while the exchange cannot say.
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 from domain.errors import ExchangeError
 from domain.symbols import Symbol
+from runner import events
+from runner.events import EventCallback
 from runner.ports import Clock
 from runner.signals.generator import SignalGenerator
 
@@ -36,8 +38,6 @@ INTERVALS: Mapping[int, str] = MappingProxyType(
         86400: "1d",
     }
 )
-
-EventCallback = Callable[[str, str, Mapping[str, Any]], None]
 
 
 class KlineSource(Protocol):
@@ -109,7 +109,7 @@ class WindowMonitor:
         missing = [symbol for symbol, task in zip(torn, tasks, strict=True) if not task.result()]
         if not missing or missing != self._missing:
             facts = {"symbols": len(torn), "incomplete": missing[:10]}
-            self._on_event("warning" if missing else "info", "windows_loaded", facts)
+            self._on_event(events.WINDOWS_INCOMPLETE if missing else events.WINDOWS_LOADED, facts)
         self._missing = missing
         return len(missing)
 
@@ -132,7 +132,7 @@ class WindowMonitor:
                 size = self._calculator.grid.size
                 rows = await load_closes(self._source, symbol, bars=size, bar_seconds=self._bar_seconds)
             except ExchangeError as error:
-                self._on_event("warning", "klines_unavailable", {"symbol": symbol, "why": str(error)})
+                self._on_event(events.KLINES_UNAVAILABLE, {"symbol": symbol, "why": str(error)})
                 return False
         return self._calculator.load(symbol, rows)
 

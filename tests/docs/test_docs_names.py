@@ -101,7 +101,7 @@ def first_column(text: str) -> set[str]:
 
 def test_the_search_finds_what_is_known() -> None:
     """The search itself: these are said in five different ways."""
-    assert EVENTS["sibling_lost"] == {"error"}
+    assert EVENTS["other_leg_closed_externally"] == {"error"}
     assert EVENTS["stream_lost"] == {"warning"}
     assert "warning" in EVENTS["quotes_stale"]
     assert "error" in EVENTS["invariant_broken"]

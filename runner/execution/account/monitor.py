@@ -9,6 +9,7 @@ from domain.errors import ConfigError, ExchangeError
 from domain.orders import LegName
 from domain.symbols import Symbol
 from domain.trades import ZERO, TradeState
+from runner import events
 from runner.exchange.binance.account_setup import SetupProblem
 from runner.exchange.binance.budget import Budget, Priority
 from runner.exchange.binance.contract_rules import ContractRules
@@ -83,7 +84,7 @@ class AccountMonitor:
             if asyncio.iscoroutine(result):
                 await result
         except (ExchangeError, Unreadable, KeyError, TypeError, ValueError) as error:
-            self._records.log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+            self._records.log.emit(events.BACKGROUND_READ_FAILED, why=f"{type(error).__name__}: {error}"[:200])
             return False
         return True
 
@@ -124,7 +125,7 @@ class AccountMonitor:
                 unprepared.pop(symbol, None)
         for symbol, problem in problems.items():
             if unprepared.get(symbol) != problem.why:
-                self._records.log.error("symbol_not_prepared", symbol=symbol, why=problem.why, code=problem.code)
+                self._records.log.emit(events.SYMBOL_NOT_PREPARED, symbol=symbol, why=problem.why, code=problem.code)
             unprepared[symbol] = problem.why
         return problems
 
@@ -154,9 +155,9 @@ class AccountMonitor:
         try:
             await self._confirm(symbols)
         except ConfigError as error:
-            self._records.log.error("account_not_prepared", why=str(error))
+            self._records.log.emit(events.ACCOUNT_NOT_PREPARED, why=str(error))
         except ExchangeError as error:
-            self._records.log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+            self._records.log.emit(events.BACKGROUND_READ_FAILED, why=f"{type(error).__name__}: {error}"[:200])
 
     async def _lost_legs(self) -> None:
         """Legs that others closed are told by the user stream; this is for what it does not tell."""

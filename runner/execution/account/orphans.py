@@ -7,6 +7,7 @@ from domain.errors import OutcomeUnknown, Unreachable
 from domain.orders import OrderReport, is_ours
 from domain.symbols import ClientOrderId
 from domain.trades import ZERO
+from runner import events
 from runner.exchange.port import Exchange
 from runner.execution.orders.store import TradeStore
 
@@ -33,8 +34,11 @@ class Recovery:
         await self._report_positions()
         left: set[ClientOrderId] = set()
         for report in await self.orphans():
-            self._records.log.error(
-                "orphan_order", symbol=report.symbol, client_order_id=report.client_order_id, filled=str(report.filled)
+            self._records.log.emit(
+                events.ORPHAN_ORDER,
+                symbol=report.symbol,
+                client_order_id=report.client_order_id,
+                filled=str(report.filled),
             )
             ended = await self._exchange.cancel(report.symbol, report.client_order_id) if may_cancel else None
             if ended is None or max(report.filled, ended.filled) > 0:
@@ -54,7 +58,7 @@ class Recovery:
             try:
                 return await ask()
             except (OutcomeUnknown, Unreachable) as failure:
-                self._records.log.warning("waiting_for_exchange", why=str(failure))
+                self._records.log.emit(events.WAITING_FOR_EXCHANGE, why=str(failure))
             pause = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
             tries += 1
             await self._records.clock.sleep(max(pause, self._exchange.blocked_ms() / 1000))
@@ -68,8 +72,8 @@ class Recovery:
             at_venue = held[symbol].quantity if symbol in held else ZERO
             ours = believed.get(symbol, ZERO)
             if at_venue != ours:
-                self._records.log.warning(
-                    "position_differs",
+                self._records.log.emit(
+                    events.POSITION_MISMATCH,
                     symbol=symbol,
                     exchange_quantity=str(at_venue),
                     journal_quantity=str(ours),

@@ -18,6 +18,7 @@ from domain.orders import Fill, LegName
 from domain.pairs import TradeStatus
 from domain.symbols import Symbol
 from domain.trades import ZERO, TradeState
+from runner import events
 from runner.exchange.port import Exchange, Position
 from runner.execution.account.external_fills import CLOCKS_APART_MS, HISTORY_MS, AccountExecutions
 from runner.execution.orders.store import TradeStore
@@ -100,7 +101,7 @@ class AccountPositions:
                 if verdict is Verdict.UNEXPLAINED:
                     differences[symbol] = rest
         except (OutcomeUnknown, Unreachable) as failure:
-            self._records.log.warning("positions_unknown", why=str(failure))
+            self._records.log.emit(events.POSITIONS_UNREADABLE, why=str(failure))
             return Finding(Verdict.UNREADABLE)
         return Finding(max(verdicts, key=_WORST_LAST.index), positions, differences)
 
@@ -244,7 +245,7 @@ class AccountPositions:
             return Verdict.UNREADABLE  # The positions are older news than the executions: nothing is compared.
         last = story.moments[-1]
         if last.foreign != (self._known(symbol) or ZERO):
-            self._records.log.warning("foreign_holding", symbol=symbol, quantity=str(last.foreign))
+            self._records.log.emit(events.EXTERNAL_POSITION, symbol=symbol, quantity=str(last.foreign))
         self._agree(symbol, last.foreign, last.net + self._forgotten(symbol))
         await self._book(story.shares)
         return Verdict.CHANGED if story.shares else Verdict.AGREED
@@ -268,7 +269,7 @@ class AccountPositions:
             return Verdict.UNEXPLAINED, rest
         if not persists:
             return Verdict.UNREADABLE, ZERO
-        self._records.log.warning("foreign_holding", symbol=symbol, quantity=str(gap))
+        self._records.log.emit(events.EXTERNAL_POSITION, symbol=symbol, quantity=str(gap))
         self._agree(symbol, gap, net)
         return Verdict.AGREED, ZERO
 
@@ -332,6 +333,6 @@ class AccountPositions:
             if finding.verdict is Verdict.AGREED or self._records.book.knows_fill(fill):
                 return  # At once: whoever lost the leg waits for this lock to close its sibling.
         if fill.client_order_id.startswith(FORCED_PREFIXES) and not self._records.book.knows_fill(fill):
-            self._records.log.error(
-                "forced_fill_unexplained", symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
+            self._records.log.emit(
+                events.FORCED_FILL_UNEXPLAINED, symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
             )

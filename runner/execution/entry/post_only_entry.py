@@ -27,6 +27,7 @@ from domain.resting import (
     touch_is_away,
 )
 from domain.trades import ZERO, OrderState
+from runner import events
 from runner.config import ExecutionSettings
 from runner.exchange.port import Exchange, Rules
 from runner.execution.entry.dead_man_switch import Watch
@@ -365,4 +366,4 @@ class PostOnlyEntry:
         try:
             await self._tools.exchange.cancel(order.intent.symbol, order.intent.client_order_id)
         except (OutcomeUnknown, Unreachable) as failure:
-            self._records.log.warning("cancel_unknown", trade_id=self._plan.trade_id, why=str(failure))
+            self._records.log.emit(events.CANCEL_OUTCOME_UNKNOWN, trade_id=self._plan.trade_id, why=str(failure))

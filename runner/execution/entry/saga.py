@@ -14,6 +14,7 @@ from domain.orders import LegName, OrderIntent, Purpose, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import Symbol
 from domain.trades import ZERO, OrderState, TradeState
+from runner import events
 from runner.config import ExecutionSettings
 from runner.exchange.port import Exchange, Rules
 from runner.execution.entry.completion import PURPOSE_OF, CompletionPlanner
@@ -195,7 +196,7 @@ class EntrySaga:
             try:
                 report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
             except (OutcomeUnknown, Unreachable) as failure:
-                self._records.log.warning("cancel_unknown", trade_id=order.intent.trade_id, why=str(failure))
+                self._records.log.emit(events.CANCEL_OUTCOME_UNKNOWN, trade_id=order.intent.trade_id, why=str(failure))
                 continue
             if report is not None:
                 await self._records.take_report(order, report, "cancel")
@@ -225,7 +226,7 @@ class EntrySaga:
 
     def _say_spent(self, trade: TradeState) -> None:
         facts = self._spent_facts(trade)
-        self._records.log.error("naked_budget_spent", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
+        self._records.log.emit(events.UNHEDGED_BUDGET_EXCEEDED, pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
 
     async def _relieve(self, trade: TradeState, leg: LegName) -> None:
         """Take back what this leg holds without its sibling, whose fate is still open. What that one turns out to hold is taken
@@ -283,8 +284,8 @@ class EntrySaga:
         )
 
     def _say(self, trade: TradeState, choice: Choice) -> None:
-        self._records.log.warning(
-            "legs_unequal",
+        self._records.log.emit(
+            events.LEGS_UNEQUAL,
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
             chosen=str(choice.chosen.action),
@@ -296,8 +297,8 @@ class EntrySaga:
 
     async def _roll_back(self, trade: TradeState, why: str) -> Opened:
         refusal = self._refusal(trade)
-        self._records.log.warning(
-            "rolling_back",
+        self._records.log.emit(
+            events.ROLLING_BACK,
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
             why=why,

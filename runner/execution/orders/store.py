@@ -17,6 +17,7 @@ from domain.orders import Fill, OrderChange, OrderReport, OrderStatus, advance
 from domain.symbols import ClientOrderId, TradeId
 from domain.trade_book import TradeBook
 from domain.trades import OrderState
+from runner import events
 from runner.ports import Clock, Journal
 
 STREAM_MISSES_MAX = 2
@@ -28,9 +29,7 @@ Recall = Callable[[ClientOrderId], Awaitable[Sequence[AnyEntry]]]
 class Log(Protocol):
     """One readable line per event, and the same as a row in the journal."""
 
-    def info(self, event: str, **facts: Any) -> None: ...
-    def warning(self, event: str, **facts: Any) -> None: ...
-    def error(self, event: str, **facts: Any) -> None: ...
+    def emit(self, event: events.Event, **facts: Any) -> None: ...
 
 
 class TradeStore:
@@ -116,8 +115,8 @@ class TradeStore:
         """
         if not isinstance(failure, OutcomeUnknown) and order.status not in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
             intent = order.intent
-            self.log.error(
-                "reply_contradicts_stream",
+            self.log.emit(
+                events.REPLY_CONTRADICTS_STREAM,
                 pair_id=intent.pair_id,
                 trade_id=intent.trade_id,
                 client_order_id=intent.client_order_id,

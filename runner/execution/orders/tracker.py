@@ -10,7 +10,7 @@ from domain.errors import ExchangeError, OutcomeUnknown, Unreachable
 from domain.order_resolution import LOOKS_MIN
 from domain.orders import OrderIntent, OrderReport
 from domain.trades import OrderState
-from runner import metrics
+from runner import events, metrics
 from runner.exchange.port import Exchange
 from runner.execution.account.positions import AccountPositions
 from runner.execution.orders.resolution import FATE_UNKNOWN, OrderResolution, Search
@@ -196,8 +196,8 @@ class OrderTracker:
         await self._records.changed(order.intent.trade_id, max(self._pause(search), blocked))
 
     def _say_waiting(self, order: OrderState, failure: ExchangeError) -> None:
-        self._records.log.warning(
-            "order_fate_unknown",
+        self._records.log.emit(
+            events.ORDER_STATUS_UNKNOWN,
             trade_id=order.intent.trade_id,
             pair_id=order.intent.pair_id,
             client_order_id=order.intent.client_order_id,

@@ -3,6 +3,7 @@
 import asyncio
 
 from domain.errors import ExchangeError
+from runner import events
 from runner.exchange.binance.exchange import BinanceExchange
 from runner.exchange.binance.exchange_clock import VenueClock
 from runner.execution.entry.gate import EntryGate
@@ -50,10 +51,10 @@ class ClockMonitor:
         jumped_ms = self._venue_clock.jumped_ms()
         age_seconds = self._venue_clock.age_seconds()
         if self._exchange.clock_is_off.is_set():
-            self._records.log.warning("clock_is_off", skew_ms=self._venue_clock.skew_ms())
+            self._records.log.emit(events.TIMESTAMP_REFUSED, skew_ms=self._venue_clock.skew_ms())
             await self._measure()
         elif abs(jumped_ms) > JUMP_MS_MAX:
-            self._records.log.warning("clock_jumped", jumped_ms=jumped_ms)
+            self._records.log.emit(events.CLOCK_JUMPED, jumped_ms=jumped_ms)
             await self._measure()
         elif age_seconds is None or age_seconds > MEASURE_SECONDS:
             await self._measure()
@@ -63,7 +64,7 @@ class ClockMonitor:
         try:
             await self._exchange.synchronise_clock()
         except ExchangeError as error:
-            self._records.log.warning("background_read_failed", why=f"time: {type(error).__name__}: {error}"[:200])
+            self._records.log.emit(events.BACKGROUND_READ_FAILED, why=f"time: {type(error).__name__}: {error}"[:200])
             self._judge()
             await asyncio.sleep(max(AFTER_FAILURE_SECONDS, self._exchange.blocked_ms() / 1000))
 
@@ -72,7 +73,7 @@ class ClockMonitor:
         self._switches.clock_problem = problem
         kind = None if problem is None else problem.split(":")[0]
         if kind != self._told and problem is not None:
-            self._records.log.error("clock_unfit", why=problem)
+            self._records.log.emit(events.CLOCK_UNFIT, why=problem)
         self._told = kind
 
     def problem(self) -> str | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.symbols import Symbol
+from runner.events import EventCallback
 from runner.exchange.binance.market_stream.connection import (
-    EventCallback,
     FeedConnection,
     InterruptedCallback,
     QuoteCallback,
