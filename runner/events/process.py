@@ -38,12 +38,12 @@ RECORDER_REPLACED = warning(
     "nobody recorded the ledger any more, so `tandem run` started another recorder; nothing is lost",
     "often: look for what ends it",
 )
-PAUSED = warning("paused", "no entries until `tandem resume`: you, or whoever holds the token, said so", "", "why")
+PAUSED = warning("paused", "you, or whoever holds the token, paused it: no entries", "`tandem resume` ends it", "why")
 RESUMED_BY_OPERATOR = warning(
-    "resumed_by_operator", "entries go on: you, or whoever holds the token, said so", "", "thawed"
+    "resumed_by_operator", "you, or whoever holds the token, ended a pause, freezes and halts", "do nothing", "thawed"
 )
 FLATTEN_BY_OPERATOR = warning(
-    "flatten_by_operator", "trades are being closed: you, or whoever holds the token, said so", "", "pairs"
+    "flatten_by_operator", "you, or whoever holds the token, had these trades closed", "do nothing", "pairs"
 )
 PREFECT_UNREACHABLE = warning(
     "prefect_unreachable",
