@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from flows_project import write_project
 
+from flows.backtest.cli import backtest
 from flows.common.commands import speaking
 from flows.health.cli import health
 from flows.recalibrate.cli import recalibrate
@@ -18,7 +19,7 @@ from flows.scan.cli import scan
 from runner.config import load_settings
 from storage import ledger
 
-COMMANDS = {"health": health, "recalibrate": recalibrate, "reconcile": reconcile, "scan": scan}
+COMMANDS = {"backtest": backtest, "health": health, "recalibrate": recalibrate, "reconcile": reconcile, "scan": scan}
 
 
 def _tandem(command: str, *arguments: str) -> Result:
