@@ -100,7 +100,7 @@ def _code() -> Iterator[tuple[str, str]]:
 
 
 PLACES = [place for name, source in _code() for place in emitted_in(source, name)]
-WRITTEN_AS_ROWS = {"backtest_done": "flows/jobs/backtest_facts.py", "journal_row_unreadable": "storage/rows.py"}
+WRITTEN_AS_ROWS = {"backtest_done": "flows/backtest/ledger_entries.py", "journal_row_unreadable": "storage/rows.py"}
 """By those who have no log: the event, and who writes it."""
 
 
