@@ -12,7 +12,6 @@ import msgspec
 from scripted_market import ScriptedMarket
 
 from domain.decide import HeldTrade
-from domain.errors import ExchangeError
 from domain.pairs import PairConfig, SignalType, TradingSignal
 from domain.quotes import Quote
 from domain.symbols import PairId, Symbol, exchange_id
@@ -28,6 +27,7 @@ from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.exchange import BinanceExchange
 from runner.exchange.binance.requests import hurried
 from runner.exchange.binance.user_stream import UserStream
+from runner.exchange.errors import ExchangeError
 from runner.execution.engine import ExecutionEngine
 from runner.execution.entry.gate import EntryGate
 from runner.execution.entry.pre_trade_check import PreTradeCheck

@@ -11,7 +11,6 @@ from sim_market import SimRules
 from sim_stream import SimUserStream, Subscribers
 
 from domain.decide import HeldTrade
-from domain.errors import OutcomeUnknown, Refused, Unreachable
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
@@ -19,6 +18,7 @@ from runner.components import reply_timeout_seconds
 from runner.config import ExecutionSettings, RiskSettings
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 from runner.execution.engine import ExecutionEngine
 from runner.execution.entry.gate import EntryGate
 from runner.execution.entry.pre_trade_check import PreTradeCheck

@@ -13,20 +13,20 @@ import msgspec
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
-from domain.errors import ExchangeError, OutcomeUnknown
 from domain.orders import Fill, OrderReport
+from domain.refusals import RefusalKind
 from domain.symbols import Symbol
 from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.client import Client
 from runner.exchange.binance.requests import ask
 from runner.exchange.binance.wire import SymbolOf, Unreadable, fill_of_event, report_of_event
+from runner.exchange.errors import ExchangeError, OutcomeUnknown
 
 KEEP_ALIVE_SECONDS = 120.0
 """Far more often than the hour a key lives: it is also how a key is found dead that somebody else deleted, at weight 1."""
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 PING_SECONDS = 10.0
 ROLL_OVER_SECONDS = 23.5 * 3600
-LISTEN_KEY_UNKNOWN = -1125
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class UserStream:
                 )
             except OutcomeUnknown as outcome:
                 self._on_event("listen_key_not_extended", {"why": outcome.why})
-                if outcome.code == LISTEN_KEY_UNKNOWN:
+                if outcome.kind is RefusalKind.SESSION_EXPIRED:
                     raise _Expired from None
             except ExchangeError as error:
                 self._on_event("listen_key_not_extended", {"why": str(error)})

@@ -5,15 +5,16 @@ from collections.abc import Callable, Collection
 from decimal import Decimal
 
 from domain.entries import EquitySampled, FundingPaid
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.orders import LegName
 from domain.symbols import Symbol
 from domain.trades import ZERO, TradeState
-from runner.exchange.binance.account_setup import SetupProblem
 from runner.exchange.binance.budget import Budget, Priority
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.exchange import BinanceExchange
 from runner.exchange.binance.wire import Unreadable, decimal_of
+from runner.exchange.errors import ExchangeError
+from runner.exchange.port import SetupProblem
 from runner.execution.entry.gate import EntryGate
 from runner.execution.orders.store import TradeStore
 
@@ -124,7 +125,8 @@ class AccountMonitor:
                 unprepared.pop(symbol, None)
         for symbol, problem in problems.items():
             if unprepared.get(symbol) != problem.why:
-                self._records.log.error("symbol_not_prepared", symbol=symbol, why=problem.why, code=problem.code)
+                code = None if problem.refusal is None else problem.refusal.code
+                self._records.log.error("symbol_not_prepared", symbol=symbol, why=problem.why, code=code)
             unprepared[symbol] = problem.why
         return problems
 

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from domain.errors import OutcomeUnknown, Unreachable
 from domain.orders import OrderReport, is_ours
 from domain.symbols import ClientOrderId
 from domain.trades import ZERO
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
 from runner.execution.orders.store import TradeStore
 

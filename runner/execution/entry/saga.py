@@ -8,13 +8,13 @@ from typing import Any
 
 from domain.completion import Action, Choice, Option, choose, relief_of
 from domain.entries import TradeAdvanced, TradeIntended
-from domain.errors import OutcomeUnknown, Unreachable
 from domain.legs import Plan, Standing, opening_plan, standing_of
 from domain.orders import LegName, OrderIntent, Purpose, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import Symbol
 from domain.trades import ZERO, OrderState, TradeState
 from runner.config import ExecutionSettings
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange, Rules
 from runner.execution.entry.completion import PURPOSE_OF, CompletionPlanner
 from runner.execution.exit.saga import ExitSaga
@@ -332,5 +332,5 @@ class EntrySaga:
     @staticmethod
     def _refusal(trade: TradeState) -> str:
         return "; ".join(
-            f"{order.intent.leg}: {order.last_refusal}" for order in trade.orders.values() if order.last_refusal
+            f"{order.intent.leg}: {order.refused_for}" for order in trade.orders.values() if order.refused_for
         )

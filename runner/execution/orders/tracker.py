@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import msgspec
 
 from domain.entries import AnyEntry
-from domain.errors import ExchangeError, OutcomeUnknown, Unreachable
 from domain.order_resolution import LOOKS_MIN
 from domain.orders import OrderIntent, OrderReport
 from domain.trades import OrderState
 from runner import metrics
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
 from runner.execution.account.positions import AccountPositions
 from runner.execution.orders.resolution import FATE_UNKNOWN, OrderResolution, Search
@@ -175,7 +175,7 @@ class OrderTracker:
                 await self._records.take_fill(order, named)
 
     async def _withdraw(self, order: OrderState, search: Search) -> None:
-        """Cancel, and look before asking again: the request may be lost, or be overtaken by an execution (−2011)."""
+        """Cancel, and look before asking again: the request may be lost, or be overtaken by an execution."""
         try:
             report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
         except (OutcomeUnknown, Unreachable) as failure:

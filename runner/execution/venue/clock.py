@@ -2,9 +2,9 @@
 
 import asyncio
 
-from domain.errors import ExchangeError
 from runner.exchange.binance.exchange import BinanceExchange
 from runner.exchange.binance.exchange_clock import VenueClock
+from runner.exchange.errors import ExchangeError
 from runner.execution.entry.gate import EntryGate
 from runner.execution.orders.store import TradeStore
 

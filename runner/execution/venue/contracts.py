@@ -6,13 +6,14 @@ A contract that is halted, or whose end has been announced, is close-only at onc
 import asyncio
 from collections.abc import Callable, Collection
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import PairId, Symbol
 from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.exchange_clock import VenueClock
 from runner.exchange.binance.requests import hurried
+from runner.exchange.errors import ExchangeError
 from runner.execution.entry.gate import EntryGate
 from runner.execution.orders.store import TradeStore
 
@@ -43,12 +44,12 @@ class ContractMonitor:
         self._symbols = symbols
         self._close = close
         self._delivery_lead_ms = delivery_lead_ms
-        self._doubted: dict[Symbol, int] = {}
+        self._doubted: dict[Symbol, str] = {}
         self._due = asyncio.Event()
         self._close_only: set[Symbol] = set()
         self.refreshes = 0
 
-    def doubt(self, symbol: Symbol, code: int) -> None:
+    def doubt(self, symbol: Symbol, code: str) -> None:
         """The venue refused what the rules as we know them allow: no entries in this symbol until they are read again."""
         if symbol not in self._doubted:
             self._records.log.warning("rules_doubted", symbol=symbol, code=code)
