@@ -208,13 +208,13 @@ class TradingBot:
         Raises: ConfigError (keys, symbols, position mode), ExchangeError (it never answered).
         """
         parts = self._parts
-        await self._first_answers(parts.records.book)
-        for trade in parts.records.book.live_trades():
+        await self._first_answers(parts.store.book)
+        for trade in parts.store.book.live_trades():
             if all(
                 parts.rules.knows(symbol) for symbol in trade.symbols
             ):  # Else there is no price to judge its exit by.
                 parts.generator.adopt(self._pair_of(trade), held_of(trade))
-        for plan in parts.records.book.last_plans.values():
+        for plan in parts.store.book.last_plans.values():
             if plan.signal_ms is not None:
                 parts.generator.remember(plan.pair_id, SignalType(plan.side.value), plan.signal_ms)
         self._background(tasks, parts.clock_watcher.run(), "clock")
@@ -249,7 +249,7 @@ class TradingBot:
     async def shutdown_gracefully(self, reason: str) -> Statistics:
         """No new entries, trades in flight to hedged or flat, the journal drained."""
         parts = self._parts
-        parts.switches.paused_because = "shutting down"
+        parts.gate.paused_because = "shutting down"
         self._log.info("stopping", why=reason, in_flight=parts.engine.in_flight)
         await parts.engine.disconnect(
             DISCONNECT_SECONDS, flatten=self.settings.execution.on_shutdown == "flatten" and not self._fatal
@@ -340,7 +340,7 @@ class TradingBot:
             trades_closed=counters.closed,
             trades_rolled_back=counters.rolled_back,
             signals_denied=sum(counters.denied.values()),
-            open_trades=len(self._parts.records.book.open_by_pair),
+            open_trades=len(self._parts.store.book.open_by_pair),
             success_rate=counters.executed / sent if sent else 1.0,
             reason=reason,
         )
@@ -364,7 +364,7 @@ class TradingBot:
     # The operator
 
     async def pause(self, reason: str) -> None:
-        self._parts.switches.paused_because = reason
+        self._parts.gate.paused_because = reason
         self._log.warning("paused", why=reason)
 
     async def resume(self) -> None:
@@ -375,13 +375,13 @@ class TradingBot:
                 f"orders of ours rest at the exchange that this journal does not know: {', '.join(sorted(unexplained))};"
                 " find out who sent them, cancel them, then resume again"
             )
-        self._parts.switches.paused_because = None
-        thawed = await thaw(self._parts.records)
+        self._parts.gate.paused_because = None
+        thawed = await thaw(self._parts.store)
         self._log.warning("resumed_by_operator", thawed=thawed)
 
     async def flatten(self, pair_id: str | None) -> Mapping[str, str]:
         """Close one pair's trade, or all of them. Entries go on; pause first to stay flat. Raises: ConfigError."""
-        book = self._parts.records.book
+        book = self._parts.store.book
         if pair_id is not None and PairId(pair_id) not in self.pairs | book.open_by_pair:
             raise ConfigError(f"no pair {pair_id} here; `tandem status` lists them")
         wanted = [PairId(pair_id)] if pair_id is not None else list(book.open_by_pair)

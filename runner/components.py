@@ -50,9 +50,9 @@ class Components:
     budget: Budget
     rules: ContractRules
     exchange: BinanceExchange
-    records: TradeStore
+    store: TradeStore
     journal: Journal
-    switches: EntryGate
+    gate: EntryGate
     engine: ExecutionEngine
     generator: SignalGenerator
     provider: BinanceWebSocketProvider
@@ -104,8 +104,8 @@ def build(
         reply_timeout_seconds=reply_timeout_seconds(settings.execution),
         batch=settings.execution.batch_orders,
     )
-    records = TradeStore(journal, book, clock, log, journal.recall, alone_since_ns=alone_since_ns)
-    switches = EntryGate()
+    store = TradeStore(journal, book, clock, log, journal.recall, alone_since_ns=alone_since_ns)
+    gate = EntryGate()
 
     def tell(level: str, event: str, facts: Mapping[str, Any]) -> None:
         log.at(level, event, **facts)
@@ -113,14 +113,14 @@ def build(
     def pair_failed(pair_id: PairId, error: Exception) -> None:
         log.error("pair_failed", pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
         now_ms = clock.now_ms()
-        records.note(
+        store.note(
             PairFrozen(at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + PAIR_FAILED_FREEZE_MS, reason="signal failed")
         )
         engine.abandon(pair_id)
 
     def sampled(sample: SpreadSampled) -> None:
         # The generator knows market time only, which a replay runs in another year: the ledger has one clock.
-        records.note(msgspec.structs.replace(sample, at_ms=clock.now_ms()))
+        store.note(msgspec.structs.replace(sample, at_ms=clock.now_ms()))
 
     generator = SignalGenerator(
         pairs.values(),
@@ -129,13 +129,13 @@ def build(
         on_sample=sampled,
         on_pair_failed=pair_failed,
     )
-    assessor = PreTradeCheck(
+    pre_trade_check = PreTradeCheck(
         book=book,
         rules=rules,
         exchange=exchange,
         clock=clock,
         quote_of=generator.quote_of,
-        switches=switches,
+        gate=gate,
         execution=settings.execution,
         risk=settings.risk,
         quote_age_ms_max=settings.data.quote_age_ms_max,
@@ -143,10 +143,10 @@ def build(
     )
     engine = ExecutionEngine(
         exchange=exchange,
-        records=records,
+        store=store,
         rules=rules,
-        assessor=assessor,
-        switches=switches,
+        pre_trade_check=pre_trade_check,
+        gate=gate,
         pairs=pairs,
         desk=generator,
         settings=settings.execution,
@@ -158,8 +158,8 @@ def build(
         exchange=exchange,
         rules=rules,
         budget=budget,
-        records=records,
-        switches=switches,
+        store=store,
+        gate=gate,
         symbols=lambda: generator.symbols,
         look_for_lost_legs=engine.look_for_lost_legs,
         leverage=settings.risk.leverage,
@@ -168,8 +168,8 @@ def build(
     )
     contracts = ContractMonitor(
         rules=rules,
-        records=records,
-        switches=switches,
+        store=store,
+        gate=gate,
         venue_clock=budget.venue_clock,
         symbols=lambda: generator.symbols,
         close=engine.abandon,
@@ -181,16 +181,16 @@ def build(
     clock_watcher = ClockMonitor(
         exchange=exchange,
         venue_clock=budget.venue_clock,
-        records=records,
-        switches=switches,
+        store=store,
+        gate=gate,
         skew_ms_max=settings.data.clock_skew_ms_max,
     )
 
     def user_stream_event(event: str, facts: Mapping[str, Any]) -> None:
         if event == "user_stream_up":
-            switches.user_stream_down = False
+            gate.user_stream_down = False
         elif event == "user_stream_down":
-            switches.user_stream_down = True
+            gate.user_stream_down = True
         log.at("info" if event in QUIET_STREAM_EVENTS else "warning", event, **facts)
 
     user_stream = UserStream(
@@ -204,7 +204,7 @@ def build(
         on_event=user_stream_event,
         request_timeout_seconds=timeout_seconds,
     )
-    records.on_stream_silent = user_stream.mistrust
+    store.on_stream_silent = user_stream.mistrust
 
     def stale(symbol: Symbol, is_stale: bool, age_seconds: float | None) -> None:
         generator.mark_stale(symbol, stale=is_stale)
@@ -230,9 +230,9 @@ def build(
         budget=budget,
         rules=rules,
         exchange=exchange,
-        records=records,
+        store=store,
         journal=journal,
-        switches=switches,
+        gate=gate,
         engine=engine,
         generator=generator,
         provider=provider,

@@ -51,10 +51,10 @@ class ExecutionEngine:
         self,
         *,
         exchange: Exchange,
-        records: TradeStore,
+        store: TradeStore,
         rules: Rules,
-        assessor: PreTradeCheck,
-        switches: EntryGate,
+        pre_trade_check: PreTradeCheck,
+        gate: EntryGate,
         pairs: Pairs,
         desk: SignalDesk,
         settings: ExecutionSettings,
@@ -63,9 +63,9 @@ class ExecutionEngine:
         dry_run: bool = False,
     ) -> None:
         self._dry_run = dry_run
-        self._records = records
-        self._assessor = assessor
-        self._switches = switches
+        self._store = store
+        self._pre_trade_check = pre_trade_check
+        self._gate = gate
         self._pairs = pairs
         self._desk = desk
         self._halt = halt
@@ -73,65 +73,65 @@ class ExecutionEngine:
         self._recovery_seconds = settings.recv_window_ms / 1000 + RECOVERY_SECONDS
         self._locks = SymbolLocks()
         self._tasks = Tasks(halt)
-        view = AccountPositions(exchange, records)
-        assessor.foreign_source = view.foreign
-        driver = OrderTracker(
+        positions = AccountPositions(exchange, store)
+        pre_trade_check.foreign_source = positions.foreign
+        tracker = OrderTracker(
             exchange,
-            records,
-            view,
+            store,
+            positions,
             recv_window_ms=settings.recv_window_ms,
             order_timeout_seconds=settings.order_timeout_seconds,
         )
-        closer = ExitSaga(
+        exit_saga = ExitSaga(
             exchange=exchange,
-            records=records,
-            driver=driver,
-            view=view,
+            store=store,
+            tracker=tracker,
+            positions=positions,
             rules=rules,
             quote_of=quote_of,
             settings=settings,
         )
-        self._opener = EntrySaga(
+        self._entry_saga = EntrySaga(
             exchange=exchange,
-            records=records,
-            driver=driver,
-            closer=closer,
+            store=store,
+            tracker=tracker,
+            exit_saga=exit_saga,
             rules=rules,
             settings=settings,
             quote_of=quote_of,
-            quote_age_ms_max=assessor.limits.quote_age_ms_max,
-            foreign_of=assessor.foreign_of,
+            quote_age_ms_max=pre_trade_check.limits.quote_age_ms_max,
+            foreign_of=pre_trade_check.foreign_of,
         )
-        self._passive = PostOnlyEntrySaga(
-            self._opener,
+        self._post_only_saga = PostOnlyEntrySaga(
+            self._entry_saga,
             Tools(
                 exchange=exchange,
-                records=records,
-                driver=driver,
+                store=store,
+                tracker=tracker,
                 rules=rules,
                 quote_of=quote_of,
                 locks=self._locks,
                 settings=settings,
             ),
         )
-        self._outcomes = Outcomes(records)
+        self._outcomes = Outcomes(store)
         self.counters = self._outcomes.counters
-        self._recovery = Recovery(exchange, records)
+        self._recovery = Recovery(exchange, store)
         self._lifecycle = Lifecycle(
-            records=records,
+            store=store,
             desk=desk,
-            driver=driver,
-            settle=self._passive.settle,
-            closer=closer,
-            view=view,
+            tracker=tracker,
+            settle=self._post_only_saga.settle,
+            exit_saga=exit_saga,
+            positions=positions,
             recovery=self._recovery,
             locks=self._locks,
             tasks=self._tasks,
             counters=self.counters,
             halt=halt,
         )
-        self._inbox = Inbox(records, switches, on_foreign_fill=self._lifecycle.foreign_fill, halt=halt)
-        records.on_late_news = self._lifecycle.late_news
+        self._inbox = Inbox(store, gate, on_foreign_fill=self._lifecycle.foreign_fill, halt=halt)
+        store.on_late_news = self._lifecycle.late_news
 
     # Life
 
@@ -142,7 +142,7 @@ class ExecutionEngine:
         signals: their symbols are locked until then, exits of other pairs go on, entries wait (`RECOVERING`).
         """
         self._tasks.spawn(self._inbox.run(), "inbox")
-        book = self._records.book
+        book = self._book
         tell = self._lifecycle.tell
         for trade in list(book.live_trades()):
             tell(self._desk.trade_opening, trade.pair_id)
@@ -154,14 +154,14 @@ class ExecutionEngine:
                 self._lifecycle.take_up(trade)
         for trade in list(book.late_trades()):
             self._lifecycle.late_news(trade.trade_id)
-        self._switches.unexplained_orders |= orphans
+        self._gate.unexplained_orders |= orphans
         self._tasks.spawn(self._lifecycle.watch(), "watch")
         self._lifecycle.check_soon()
         unresolved = [order for trade in book.live_trades() for order in trade.unsettled()]
         if unresolved:
             self._tasks.spawn(self._let_entries_in(unresolved), "recovering")
         else:
-            self._switches.recovering = False
+            self._gate.recovering = False
 
     async def _let_entries_in(self, unresolved: Sequence[OrderState]) -> None:
         """Entries of all pairs wait until every order without an end has one, or for as long as a proof of death takes.
@@ -170,13 +170,13 @@ class ExecutionEngine:
         """
         seconds = self._recovery_seconds
         while seconds > 0 and not all(order.is_settled for order in unresolved):
-            await self._records.clock.sleep(RECOVERY_LOOK_SECONDS)
+            await self._clock.sleep(RECOVERY_LOOK_SECONDS)
             seconds -= RECOVERY_LOOK_SECONDS
         left = sorted({order.intent.pair_id for order in unresolved if not order.is_settled})
         if left:
-            self._records.log.warning("recovery_goes_on", pairs=left)
-        self._switches.recovering = False
-        for pair_id in sorted(self._not_judged - self._records.book.open_by_pair.keys()):
+            self._log.warning("recovery_goes_on", pairs=left)
+        self._gate.recovering = False
+        for pair_id in sorted(self._not_judged - self._book.open_by_pair.keys()):
             self._lifecycle.tell(self._desk.not_judged, pair_id)
         self._not_judged.clear()
 
@@ -185,12 +185,12 @@ class ExecutionEngine:
 
         With `flatten` open trades are closed too, those included that only became open while we waited.
         """
-        self._switches.paused_because = "shutting down"
+        self._gate.paused_because = "shutting down"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace_seconds
         while True:
-            if flatten and not self._records.broken:
-                open_pairs = [t.pair_id for t in self._records.book.live_trades() if t.status is TradeStatus.OPEN]
+            if flatten and not self._store.broken:
+                open_pairs = [t.pair_id for t in self._book.live_trades() if t.status is TradeStatus.OPEN]
                 await self.flatten(open_pairs, wait_seconds=0.0)
             driving = self._tasks.in_flight
             if not driving:
@@ -198,7 +198,7 @@ class ExecutionEngine:
             _, unfinished = await asyncio.wait(driving, timeout=max(0.0, deadline - loop.time()))
             if unfinished:
                 for task in unfinished:
-                    self._records.log.warning("left_in_flight", task=task.get_name())
+                    self._log.warning("left_in_flight", task=task.get_name())
                 break
         await self._tasks.cancel()
 
@@ -219,7 +219,7 @@ class ExecutionEngine:
 
     def on_gap(self, why: str) -> None:
         """Events may have been missed: whoever is being driven looks for itself; resting trades are checked here."""
-        self._records.log.info("user_stream_gap", why=why)
+        self._log.info("user_stream_gap", why=why)
         self._lifecycle.check_soon()
 
     async def explain_orders(self) -> frozenset[ClientOrderId]:
@@ -227,11 +227,11 @@ class ExecutionEngine:
 
         Nothing is cancelled. Raises: OutcomeUnknown, Unreachable; then entries stay stopped.
         """
-        if self._switches.unexplained_orders:
+        if self._gate.unexplained_orders:
             left = {report.client_order_id for report in await self._recovery.orphans()}
-            self._switches.unexplained_orders.clear()
-            self._switches.unexplained_orders |= left
-        return frozenset(self._switches.unexplained_orders)
+            self._gate.unexplained_orders.clear()
+            self._gate.unexplained_orders |= left
+        return frozenset(self._gate.unexplained_orders)
 
     def look_for_lost_legs(self) -> None:
         """Compare what our trades hold with the account, unless that is being done."""
@@ -256,8 +256,8 @@ class ExecutionEngine:
         except Exception as error:  # noqa: BLE001  (Top of a task: journal, halt the pair, let the others go on.)
             await self._lifecycle.halt_pair(signal.pair_id, error)
             self._outcomes.resolve(signal, SignalOutcome.FAILED, DenialCode.INTERNAL, {"why": type(error).__name__})
-            trade = self._records.book.open_by_pair.get(signal.pair_id)
-            if trade is not None and trade.status is TradeStatus.OPENING:  # Its driver is what failed.
+            trade = self._book.open_by_pair.get(signal.pair_id)
+            if trade is not None and trade.status is TradeStatus.OPENING:  # Its tracker is what failed.
                 self._lifecycle.take_up(trade, after_seconds=TAKE_UP_SECONDS[0])
             return Outcome(executed=False, denial=DenialCode.INTERNAL)
 
@@ -265,36 +265,36 @@ class ExecutionEngine:
         pair = self._pairs.get(signal.pair_id)
         if pair is None:
             return self._deny(signal, Denied(DenialCode.PAIR_CLOSE_ONLY, {"why": "no longer configured"}))
-        present = self._records.book.open_by_pair.get(signal.pair_id)
+        present = self._book.open_by_pair.get(signal.pair_id)
         if present is not None:
             return self._deny(signal, Denied(DenialCode.PAIR_BUSY, {"why": f"its trade is {present.status}"}))
         with self._locks.hold_now(pair.symbols) as held:
             if not held:
                 return self._deny(signal, Denied(DenialCode.SYMBOL_BUSY, {}))
-            situation = self._assessor.situation(signal, pair, journal_broken=self._records.broken)
-            verdict = review(situation, self._assessor.limits)
+            snapshot = self._pre_trade_check.snapshot(signal, pair, journal_broken=self._store.broken)
+            verdict = review(snapshot, self._pre_trade_check.limits)
             if isinstance(verdict, Denied):
                 return self._deny(signal, verdict)
-            plan, intents = self._assessor.plan(verdict, pair)
-            with self._switches.capital.reserve(pair.pair_id, situation.order_notional_usd):
+            plan, intents = self._pre_trade_check.plan(verdict, pair)
+            with self._gate.capital.reserve(pair.pair_id, snapshot.order_notional_usd):
                 self._lifecycle.tell(self._desk.trade_opening, pair.pair_id)
                 try:
                     if verdict.edge.resting_leg is None:
-                        opened = await self._opener.open(plan, intents)
+                        opened = await self._entry_saga.open(plan, intents)
                     else:
-                        opened = await self._passive.open(plan, intents, self._objection_to(signal, pair))
+                        opened = await self._post_only_saga.open(plan, intents, self._objection_to(signal, pair))
                 except NoLongerWanted as why:
                     return self._deny(signal, Denied(why.code, {"why": "changed before anything was placed"}))
                 except DeadManSwitchNotArmed as why:
                     return self._deny(signal, Denied(DenialCode.DEAD_MAN, {"why": str(why)}))
                 except DuplicateEntry:
                     return self._deny(signal, Denied(DenialCode.DUPLICATE, {"trade_id": plan.trade_id}))
-        trade = self._records.book.trades[plan.trade_id]
+        trade = self._book.trades[plan.trade_id]
         if not opened.hedged:
             return self._rolled_back(signal, trade, opened)
         self.counters.executed += 1
         self._outcomes.resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
-        self._records.log.info(
+        self._log.info(
             "trade_opened",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
@@ -312,8 +312,8 @@ class ExecutionEngine:
         """What the guards say of an approved entry, asked again and again while a leg of it rests."""
 
         def objection(rests: RestingLeg) -> DenialCode | None:
-            now = self._assessor.situation(signal, pair, journal_broken=self._records.broken, rests=rests)
-            denied = still_stands(now, self._assessor.limits)
+            now = self._pre_trade_check.snapshot(signal, pair, journal_broken=self._store.broken, rests=rests)
+            denied = still_stands(now, self._pre_trade_check.limits)
             if denied is None and now.edge is not None and now.edge.resting_leg is None:
                 return (
                     DenialCode.SIZE_TOO_SMALL
@@ -335,7 +335,7 @@ class ExecutionEngine:
         code = DenialCode.EXCHANGE_REFUSED if opened.refusal else DenialCode.ROLLED_BACK
         facts = {"refusal": opened.refusal, "cost_usd": str(-trade.net_pnl_usd)}
         self._outcomes.resolve(signal, SignalOutcome.FAILED, code, facts, trade.trade_id)
-        self._records.log.warning(
+        self._log.warning(
             "trade_rolled_back",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
@@ -347,7 +347,7 @@ class ExecutionEngine:
         return Outcome(executed=False, denial=code)
 
     def _deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
-        if signal.pair_id not in self._records.book.open_by_pair:
+        if signal.pair_id not in self._book.open_by_pair:
             self._lifecycle.tell(self._desk.denied, signal.pair_id)
         if denied.code is DenialCode.RECOVERING:
             self._not_judged.add(signal.pair_id)
@@ -357,7 +357,7 @@ class ExecutionEngine:
 
     async def _exit(self, signal: TradingSignal) -> Outcome:
         """Close the pair's trade. While it is still opening the exit waits for the locks and acts on what comes of it."""
-        trade = self._records.book.open_by_pair.get(signal.pair_id)
+        trade = self._book.open_by_pair.get(signal.pair_id)
         if trade is None:
             return self._deny(signal, Denied(DenialCode.PAIR_BUSY, {"why": "no open trade to close"}))
         if trade.status not in CLOSABLE:
@@ -373,7 +373,7 @@ class ExecutionEngine:
         told: dict[str, str] = {}
         closing: dict[PairId, asyncio.Task[bool]] = {}
         for pair_id in pair_ids:
-            trade = self._records.book.open_by_pair.get(pair_id)
+            trade = self._book.open_by_pair.get(pair_id)
             if trade is None:
                 told[pair_id] = "nothing open"
                 continue
@@ -385,13 +385,13 @@ class ExecutionEngine:
             closing[pair_id] = self._tasks.spawn(work, f"{SignalType.FLATTEN}-{pair_id}")
         if closing and wait_seconds > 0:
             done, _ = await asyncio.wait(closing.values(), timeout=wait_seconds)
-            open_still = self._records.book.open_by_pair
+            open_still = self._book.open_by_pair
             told |= {pair: "closed" for pair, task in closing.items() if task in done and pair not in open_still}
         return told
 
     def abandon(self, pair_id: PairId, reason: ExitReason = ExitReason.FLATTENED) -> None:
         """Close an open trade whatever its signals say: its pair cannot judge its own exits, or its contract ends."""
-        trade = self._records.book.open_by_pair.get(pair_id)
+        trade = self._book.open_by_pair.get(pair_id)
         if trade is not None and trade.status in CLOSABLE:
             work = self._lifecycle.close(trade, reason, None)
             self._tasks.spawn(work, f"abandon-{pair_id}")

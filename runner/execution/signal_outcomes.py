@@ -25,15 +25,15 @@ class Counters:
 class Outcomes:
     """Counts, logs and notes; no decision rests on these rows."""
 
-    def __init__(self, records: TradeStore) -> None:
-        self._records = records
+    def __init__(self, store: TradeStore) -> None:
+        self._store = store
         self.counters = Counters()
 
     def received(self, signal: TradingSignal) -> None:
         self.counters.signals += 1
-        self._records.note(
+        self._store.note(
             SignalReceived(
-                at_ms=self._records.clock.now_ms(),
+                at_ms=self._clock.now_ms(),
                 signal_id=signal.signal_id,
                 pair_id=signal.pair_id,
                 signal_type=signal.signal_type,
@@ -43,14 +43,14 @@ class Outcomes:
                 price_b=signal.price_b,
             )
         )
-        self._records.log.info(
+        self._log.info(
             "signal", pair_id=signal.pair_id, type=str(signal.signal_type), z=round(signal.z_score, 3)
         )
 
     def deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
         self.counters.denied[denied.code] = self.counters.denied.get(denied.code, 0) + 1
         self.resolve(signal, SignalOutcome.DENIED, denied.code, denied.facts)
-        self._records.log.info("denied", pair_id=signal.pair_id, code=str(denied.code), **denied.facts)
+        self._log.info("denied", pair_id=signal.pair_id, code=str(denied.code), **denied.facts)
         return Outcome(executed=False, denial=denied.code)
 
     def resolve(
@@ -62,9 +62,9 @@ class Outcomes:
         trade_id: TradeId | None = None,
     ) -> None:
         """`code` is None only for an executed signal."""
-        self._records.note(
+        self._store.note(
             SignalResolved(
-                at_ms=self._records.clock.now_ms(),
+                at_ms=self._clock.now_ms(),
                 signal_id=signal.signal_id,
                 pair_id=signal.pair_id,
                 outcome=outcome,

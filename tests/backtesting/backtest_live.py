@@ -1,4 +1,4 @@
-"""The live half, fed by hand: the real signal generator, assessor, guards and book. Orders are filled at the quotes."""
+"""The live half, fed by hand: the real signal generator, pre_trade_check, guards and book. Orders are filled at the quotes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -80,13 +80,13 @@ class Live:
         self.generator = SignalGenerator(pairs, settings, position_usd=float(terms.notional_usd))
         self.generator.register_signal_callback(self._on_signal)
         venue = Venue(terms, funding)
-        self._assessor = PreTradeCheck(
+        self._pre_trade_check = PreTradeCheck(
             book=self._story.book,
             rules=venue,
             exchange=venue,  # type: ignore[arg-type]  # As much of it as is asked.
             clock=self._clock,
             quote_of=self.generator.quote_of,
-            switches=EntryGate(recovering=False, user_stream_down=False),
+            gate=EntryGate(recovering=False, user_stream_down=False),
             execution=ExecutionSettings(hedge_error_max=terms.hedge_error_max),
             risk=RiskSettings(
                 pair_notional_usd=terms.notional_usd,
@@ -127,13 +127,13 @@ class Live:
         if busy & set(pair.symbols):
             self.generator.denied(pair.pair_id)
             return "SYMBOL_BUSY"  # What the engine's locks would say.
-        situation = self._assessor.situation(signal, pair, journal_broken=False)
+        snapshot = self._pre_trade_check.snapshot(signal, pair, journal_broken=False)
         # No account is asked for its margin here.
-        verdict = review(replace(situation, margin_free_usd=situation.margin_needed_usd), self._assessor.limits)
+        verdict = review(replace(snapshot, margin_free_usd=snapshot.margin_needed_usd), self._pre_trade_check.limits)
         if isinstance(verdict, Denied):
             self.generator.denied(pair.pair_id)
             return verdict.code.value
-        plan, _ = self._assessor.plan(verdict, pair)
+        plan, _ = self._pre_trade_check.plan(verdict, pair)
         self._story.apply(plan)
         self.generator.trade_opening(pair.pair_id)
         return ""

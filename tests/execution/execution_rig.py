@@ -132,15 +132,15 @@ class Rig:
             reply_timeout_seconds=reply_timeout_seconds(settings.execution),
             batch=settings.execution.batch_orders,
         )
-        self.records = TradeStore(self.journal, self.book, self.clock, self.log, self.journal.recall)
-        self.switches = EntryGate(user_stream_down=False)
-        assessor = PreTradeCheck(
+        self.store = TradeStore(self.journal, self.book, self.clock, self.log, self.journal.recall)
+        self.gate = EntryGate(user_stream_down=False)
+        pre_trade_check = PreTradeCheck(
             book=self.book,
             rules=self.rules,
             exchange=self.venue,
             clock=self.clock,
             quote_of=self.quote,
-            switches=self.switches,
+            gate=self.gate,
             execution=settings.execution,
             risk=settings.risk,
             quote_age_ms_max=2000,
@@ -148,10 +148,10 @@ class Rig:
         )
         self.engine = ExecutionEngine(
             exchange=self.venue,
-            records=self.records,
+            store=self.store,
             rules=self.rules,
-            assessor=assessor,
-            switches=self.switches,
+            pre_trade_check=pre_trade_check,
+            gate=self.gate,
             pairs=self.pairs,
             desk=self.desk,
             settings=settings.execution,
@@ -180,7 +180,7 @@ class Rig:
             try:
                 await self.rules.load([PAIR.leg_a, PAIR.leg_b])
                 await self.venue.prepare([PAIR.leg_a, PAIR.leg_b], self.settings.risk.leverage)
-                self.switches.balance = await self.venue.balance()
+                self.gate.balance = await self.venue.balance()
             except ExchangeError:
                 if attempt == 9:
                     raise

@@ -49,8 +49,8 @@ async def test_what_still_holds_something_does_not_end(tmp_path: Path) -> None:
     """Whoever asks, and though nothing has gone wrong: a trade that ended with its legs open would be nobody's."""
     async with running(tmp_path) as rig:
         trade = await opened(rig)
-        closer = rig.engine._lifecycle._closer
-        assert not await closer.finish(trade, status=TradeStatus.CLOSED, reason=ExitReason.REVERTED, exit_z=0.0)
+        exit_saga = rig.engine._lifecycle._exit_saga
+        assert not await exit_saga.finish(trade, status=TradeStatus.CLOSED, reason=ExitReason.REVERTED, exit_z=0.0)
         assert trade.status is TradeStatus.OPEN
         assert rig.at_venue() == rig.believed() != {}
 

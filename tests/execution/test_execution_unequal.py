@@ -293,7 +293,7 @@ async def write_down(rig: Rig, tape: list[AnyEntry]) -> None:
 async def test_where_somebody_holds_the_other_way_a_leg_is_all_or_nothing(tmp_path: Path) -> None:
     """A person is long what we sell: a part of it could not be bought back reduce-only, so there are no parts."""
     async with running(tmp_path) as rig:
-        rig.engine._assessor.foreign_source = lambda symbol: D(3000) if symbol == CAT else D(0)
+        rig.engine._pre_trade_check.foreign_source = lambda symbol: D(3000) if symbol == CAT else D(0)
         rig.fault("partial", element=0, parameters={"fraction": "0.4"})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed, rig.log.said
         trade = the_trade(rig)

@@ -150,7 +150,7 @@ async def test_the_world_changes_while_the_switch_is_being_armed(tmp_path: Path)
         rig.fault("executed-delayed", path="/fapi/v1/countdownCancelAll", parameters={"delay_ms": 500})
         entering = enter(rig)
         await eventually(lambda: countdowns(rig))
-        rig.switches.paused_because = "tandem pause"
+        rig.gate.paused_because = "tandem pause"
         assert (await entering).denial is DenialCode.PAUSED
         assert rig.book.trades == {}
         assert countdowns(rig) == {}

@@ -138,7 +138,7 @@ async def test_6_an_exit_whose_second_leg_failed(tmp_path: Path, code: int, monk
     monkeypatch.setattr(saga, "ROUND_PAUSES_SECONDS", (LATER_SECONDS,))
     async with running(tmp_path) as rig:
         await post(rig, "/paper/position", symbol="1000CATUSDT", quantity=str(THEIRS))
-        await eventually(lambda: rig.engine._assessor.foreign_of(CAT) == THEIRS)
+        await eventually(lambda: rig.engine._pre_trade_check.foreign_of(CAT) == THEIRS)
         assert (await rig.engine.execute_signal(rig.signal(SignalType.BUY))).executed
         (trade,) = rig.book.live_trades()
         entered = dict(trade.held)
@@ -175,7 +175,7 @@ async def test_7_positions_kept_in_memory(tmp_path: Path) -> None:
         try:
             (after,) = second.book.live_trades()
             assert (after.trade_id, after.held, after.cash_usd) == (before.trade_id, before.held, before.cash_usd)
-            assert second.switches.unexplained_orders == set()
+            assert second.gate.unexplained_orders == set()
             assert_books_agree(second)
             assert (await second.engine.execute_signal(second.signal(SignalType.EXIT))).executed
             assert second.at_venue() == {}
@@ -194,7 +194,7 @@ async def test_8_a_raw_amount_when_rounding_failed(tmp_path: Path) -> None:
             assert order.intent.limit_price % instrument.tick == 0
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         before = len(sent_ids(rig))
-        rig.engine._assessor._risk = rig.settings.risk.model_copy(update={"pair_notional_usd": Decimal("4.5")})
+        rig.engine._pre_trade_check._risk = rig.settings.risk.model_copy(update={"pair_notional_usd": Decimal("4.5")})
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert outcome.denial is DenialCode.SIZE_TOO_SMALL
         assert len(sent_ids(rig)) == before
@@ -226,8 +226,8 @@ async def test_9_funding_that_nobody_booked(tmp_path: Path, monkeypatch: pytest.
             exchange=rig.venue,
             rules=rig.rules,
             budget=rig.budget,
-            records=rig.records,
-            switches=rig.switches,
+            store=rig.store,
+            gate=rig.gate,
             symbols=lambda: PAIR.symbols,
             look_for_lost_legs=rig.engine.look_for_lost_legs,
             leverage=rig.settings.risk.leverage,

@@ -47,7 +47,7 @@ FILL = Fill(
 
 
 @pytest.fixture
-async def records(tmp_path: Path) -> AsyncIterator[TradeStore]:
+async def store(tmp_path: Path) -> AsyncIterator[TradeStore]:
     journal = Journal.open(tmp_path / "journal.sqlite")
     made = TradeStore(journal, TradeBook(0.02), SystemClock(), QuietLog())
     await made.intend(PLAN, OrderIntended(at_ms=1_000, intent=INTENT))
@@ -55,21 +55,21 @@ async def records(tmp_path: Path) -> AsyncIterator[TradeStore]:
     await journal.close()
 
 
-def order_in(records: TradeStore) -> OrderState:
-    return records.book.orders[INTENT.client_order_id]
+def order_in(store: TradeStore) -> OrderState:
+    return store.book.orders[INTENT.client_order_id]
 
 
-def written(records: TradeStore, kind: type) -> int:
-    journal = records._journal
+def written(store: TradeStore, kind: type) -> int:
+    journal = store._journal
     assert isinstance(journal, Journal)
     return sum(isinstance(entry, kind) for _, entry in journal.replay())
 
 
-async def test_an_execution_told_twice_is_booked_once(records: TradeStore) -> None:
+async def test_an_execution_told_twice_is_booked_once(store: TradeStore) -> None:
     for _ in range(2):
-        await records.take_fill(order_in(records), FILL)
-    assert records.book.trades[TRADE_ID].held[LegName.A] == 1
-    assert written(records, FillSeen) == 1
+        await store.take_fill(order_in(store), FILL)
+    assert store.book.trades[TRADE_ID].held[LegName.A] == 1
+    assert written(store, FillSeen) == 1
 
 
 @pytest.mark.parametrize(
@@ -81,37 +81,37 @@ async def test_an_execution_told_twice_is_booked_once(records: TradeStore) -> No
     ],
 )
 async def test_what_a_failure_makes_of_an_order(
-    records: TradeStore, failure: Refused | OutcomeUnknown | Unreachable, status: OrderStatus
+    store: TradeStore, failure: Refused | OutcomeUnknown | Unreachable, status: OrderStatus
 ) -> None:
-    await records.take_failure(order_in(records), failure, "reply")
-    assert order_in(records).status is status
-    assert written(records, OrderAdvanced) == 1
+    await store.take_failure(order_in(store), failure, "reply")
+    assert order_in(store).status is status
+    assert written(store, OrderAdvanced) == 1
 
 
-async def test_news_that_nobody_waits_for_is_told(records: TradeStore) -> None:
+async def test_news_that_nobody_waits_for_is_told(store: TradeStore) -> None:
     told: list[str] = []
-    records.on_late_news = told.append
-    await records.take_fill(order_in(records), FILL)
+    store.on_late_news = told.append
+    await store.take_fill(order_in(store), FILL)
     assert told == [TRADE_ID]
 
 
-async def test_news_for_a_driver_wakes_it_and_nobody_else(records: TradeStore) -> None:
+async def test_news_for_a_driver_wakes_it_and_nobody_else(store: TradeStore) -> None:
     told: list[str] = []
-    records.on_late_news = told.append
-    records.drive(TRADE_ID)
-    await records.take_fill(order_in(records), FILL)
-    assert await records.changed(TRADE_ID, 5.0)
+    store.on_late_news = told.append
+    store.drive(TRADE_ID)
+    await store.take_fill(order_in(store), FILL)
+    assert await store.changed(TRADE_ID, 5.0)
     assert told == []
-    records.release(TRADE_ID)
+    store.release(TRADE_ID)
     assert told == [TRADE_ID]  # Whatever came while its last row was written.
 
 
-async def test_an_intent_that_is_not_durable_is_not_believed(records: TradeStore) -> None:
-    journal = records._journal
+async def test_an_intent_that_is_not_durable_is_not_believed(store: TradeStore) -> None:
+    journal = store._journal
     assert isinstance(journal, Journal)
     await journal.close()
     later = OrderIntended(at_ms=1_002, intent=INTENT)
     with pytest.raises(JournalBroken):
-        await records.intend(later)
-    assert len(records.book.orders) == 1
-    assert order_in(records).intended_ms == 1_000
+        await store.intend(later)
+    assert len(store.book.orders) == 1
+    assert order_in(store).intended_ms == 1_000

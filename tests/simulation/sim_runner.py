@@ -122,15 +122,15 @@ class SimRunner:
             reply_timeout_seconds=reply_timeout_seconds(execution),
             batch=execution.batch_orders,
         )
-        self.records = TradeStore(self.journal, self.book, clock, self.log)
-        self.switches = EntryGate()
-        self.assessor = PreTradeCheck(
+        self.store = TradeStore(self.journal, self.book, clock, self.log)
+        self.gate = EntryGate()
+        self.pre_trade_check = PreTradeCheck(
             book=self.book,
             rules=self.rules,
             exchange=self.venue,
             clock=clock,
             quote_of=self.quote_of,
-            switches=self.switches,
+            gate=self.gate,
             execution=execution,
             risk=RISK,
             quote_age_ms_max=2000,
@@ -138,10 +138,10 @@ class SimRunner:
         )
         self.engine = ExecutionEngine(
             exchange=self.venue,
-            records=self.records,
+            store=self.store,
             rules=self.rules,
-            assessor=self.assessor,
-            switches=self.switches,
+            pre_trade_check=self.pre_trade_check,
+            gate=self.gate,
             pairs=pairs,
             desk=self.desk,
             settings=execution,
@@ -157,7 +157,7 @@ class SimRunner:
             on_up=self._stream_is_up,
         )
         self._connected = asyncio.Event()
-        self.records.on_stream_silent = self.stream.mistrust
+        self.store.on_stream_silent = self.stream.mistrust
 
     def quote_of(self, symbol: Symbol) -> Any:
         return self.exchange.market.quote(symbol)
@@ -168,7 +168,7 @@ class SimRunner:
         self.stop.set()
 
     def _stream_is_up(self, is_up: bool) -> None:
-        self.switches.user_stream_down = not is_up
+        self.gate.user_stream_down = not is_up
         if is_up:
             self._connected.set()
 
@@ -203,7 +203,7 @@ class SimRunner:
         while True:
             try:
                 await self.venue.synchronise_clock()
-                self.switches.balance = await self.venue.balance()
+                self.gate.balance = await self.venue.balance()
             except (OutcomeUnknown, Refused, Unreachable):
                 await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
                 tries += 1
@@ -222,7 +222,7 @@ class SimRunner:
         while True:
             await asyncio.sleep(BALANCE_SECONDS)
             try:
-                self.switches.balance = await self.venue.balance()
+                self.gate.balance = await self.venue.balance()
             except (OutcomeUnknown, Refused, Unreachable):
                 continue
 

@@ -25,9 +25,9 @@ HISTORY_MS = 6 * 86_400_000
 class AccountExecutions:
     """What was executed, and by whom. Asked with the symbol's lock held, none of our orders in flight."""
 
-    def __init__(self, exchange: Exchange, records: TradeStore) -> None:
+    def __init__(self, exchange: Exchange, store: TradeStore) -> None:
         self._exchange = exchange
-        self._records = records
+        self._store = store
         self._owners: dict[tuple[Symbol, str], ClientOrderId] = {}
         self._told: dict[tuple[Symbol, str], Fill] = {}
 
@@ -41,10 +41,10 @@ class AccountExecutions:
 
         Raises: OutcomeUnknown, Unreachable, JournalBroken.
         """
-        book = self._records.book
+        book = self._book
         fills = {fill.exchange_trade_id: fill for fill in await self.listed(symbol, since_ms)}
         for key, fill in [(key, fill) for key, fill in self._told.items() if key[0] == symbol]:
-            if fill.exchange_trade_id in fills or fill.at_ms < self._records.clock.now_ms() - HISTORY_MS:
+            if fill.exchange_trade_id in fills or fill.at_ms < self._clock.now_ms() - HISTORY_MS:
                 del self._told[key]  # The list has it, or will never have it.
             elif fill.at_ms >= since_ms:
                 fills[fill.exchange_trade_id] = fill
@@ -57,7 +57,7 @@ class AccountExecutions:
             order = by_exchange_id.get(fill.exchange_order_id)
             owner = order.intent.client_order_id if order is not None else await self._owner(symbol, fill)
             if order is None and is_ours(owner):
-                order = await self._records.find_order(owner)
+                order = await self._store.find_order(owner)
             if order is not None:
                 booked = await self._book_late(order, fill) or booked
             elif not is_ours(owner):  # With our prefix: an order that the journal does not know, told elsewhere.
@@ -89,25 +89,25 @@ class AccountExecutions:
         return self._owners[key]
 
     async def _book_late(self, order: OrderState, fill: Fill) -> bool:
-        """An execution of ours that neither stream nor driver brought; False when it was known after all."""
-        if self._records.book.knows_fill(
+        """An execution of ours that neither stream nor tracker brought; False when it was known after all."""
+        if self._book.knows_fill(
             fill
         ):  # Its order was fetched back from the journal, and its executions with it.
             return False
         client_order_id = order.intent.client_order_id
-        self._records.log.error("late_fill", pair_id=order.intent.pair_id, trade_id=order.intent.trade_id)
-        await self._records.take_fill(order, msgspec.structs.replace(fill, client_order_id=client_order_id))
+        self._log.error("late_fill", pair_id=order.intent.pair_id, trade_id=order.intent.trade_id)
+        await self._store.take_fill(order, msgspec.structs.replace(fill, client_order_id=client_order_id))
         report = await self._exchange.look_up(order.intent.symbol, client_order_id)
         if report is not None:
-            await self._records.take_report(order, report, "query")
+            await self._store.take_report(order, report, "query")
         return True
 
     async def book(self, shares: Iterable[Share]) -> None:
         """Others closed these parts of our trades. Raises: JournalBroken."""
         for trade, leg, fill, _ in shares:
-            await self._records.establish(
+            await self._store.establish(
                 FillSeen(
-                    at_ms=self._records.clock.now_ms(),
+                    at_ms=self._clock.now_ms(),
                     fill=fill,
                     trade_id=trade.trade_id,
                     pair_id=trade.pair_id,
@@ -115,7 +115,7 @@ class AccountExecutions:
                     purpose=Purpose.EXIT,
                 )
             )
-            self._records.log.error(
+            self._log.error(
                 "leg_closed_by_others",
                 pair_id=trade.pair_id,
                 trade_id=trade.trade_id,

@@ -36,8 +36,8 @@ class AccountMonitor:
         exchange: BinanceExchange,
         rules: ContractRules,
         budget: Budget,
-        records: TradeStore,
-        switches: EntryGate,
+        store: TradeStore,
+        gate: EntryGate,
         symbols: Callable[[], Collection[Symbol]],
         look_for_lost_legs: Callable[[], None],
         leverage: int,
@@ -47,8 +47,8 @@ class AccountMonitor:
         self._exchange = exchange
         self._rules = rules
         self._budget = budget
-        self._records = records
-        self._switches = switches
+        self._store = store
+        self._gate = gate
         self._symbols = symbols
         self._look_for_lost_legs = look_for_lost_legs
         self._leverage = leverage
@@ -83,18 +83,18 @@ class AccountMonitor:
             if asyncio.iscoroutine(result):
                 await result
         except (ExchangeError, Unreadable, KeyError, TypeError, ValueError) as error:
-            self._records.log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+            self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
             return False
         return True
 
     async def sample_equity(self) -> None:
         """Wallet and unrealised profit into the journal, free margin for the guards."""
-        clock = self._records.clock
+        clock = self._clock
         asked_ms, asked_ns = clock.now_ms(), clock.monotonic_ns()
         balance = await self._exchange.balance()
-        self._switches.balance = balance
-        self._switches.balance_asked_ms, self._switches.balance_asked_ns = asked_ms, asked_ns
-        self._records.note(
+        self._gate.balance = balance
+        self._gate.balance_asked_ms, self._gate.balance_asked_ns = asked_ms, asked_ns
+        self._store.note(
             EquitySampled(at_ms=clock.now_ms(), wallet_usd=balance.wallet_usd, unrealized_usd=balance.unrealized_usd)
         )
 
@@ -109,11 +109,11 @@ class AccountMonitor:
             await self._exchange.prepare(sorted(symbols), self._leverage, may_change=False)
             return {}
         for symbol in symbols:
-            self._switches.unprepared.setdefault(symbol, "margin type and leverage are not confirmed yet")
+            self._gate.unprepared.setdefault(symbol, "margin type and leverage are not confirmed yet")
         return await self._confirm(symbols)
 
     async def _confirm(self, symbols: Collection[Symbol]) -> dict[Symbol, SetupProblem]:
-        unprepared = self._switches.unprepared
+        unprepared = self._gate.unprepared
         try:
             problems = dict(await self._exchange.prepare(sorted(symbols), self._leverage))
         except ConfigError as error:
@@ -124,7 +124,7 @@ class AccountMonitor:
                 unprepared.pop(symbol, None)
         for symbol, problem in problems.items():
             if unprepared.get(symbol) != problem.why:
-                self._records.log.error("symbol_not_prepared", symbol=symbol, why=problem.why, code=problem.code)
+                self._log.error("symbol_not_prepared", symbol=symbol, why=problem.why, code=problem.code)
             unprepared[symbol] = problem.why
         return problems
 
@@ -133,7 +133,7 @@ class AccountMonitor:
         if not self._may_change or (symbol is not None and leverage == self._leverage):
             return
         for changed in self._symbols() if symbol is None else {symbol} & set(self._symbols()):
-            self._switches.unprepared.setdefault(changed, "the account's settings were changed by somebody else")
+            self._gate.unprepared.setdefault(changed, "the account's settings were changed by somebody else")
 
     async def _set_up(self) -> None:
         loop = asyncio.get_running_loop()
@@ -142,10 +142,10 @@ class AccountMonitor:
             await asyncio.sleep(self.setup_retry_seconds)
             traded = set(self._symbols())
             # What is traded no more needs no set-up, and must not be asked for ever.
-            for forgotten in self._switches.unprepared.keys() - traded:
-                self._switches.unprepared.pop(forgotten)
+            for forgotten in self._gate.unprepared.keys() - traded:
+                self._gate.unprepared.pop(forgotten)
             verify = loop.time() - verified > SETUP_VERIFY_SECONDS
-            due = traded if verify else traded & self._switches.unprepared.keys()
+            due = traded if verify else traded & self._gate.unprepared.keys()
             if due and self._budget.wait_ms(Priority.ACCOUNT, WEIGHT_SETUP) == 0:
                 verified = loop.time() if verify else verified
                 await self._confirm_again(due)
@@ -154,9 +154,9 @@ class AccountMonitor:
         try:
             await self._confirm(symbols)
         except ConfigError as error:
-            self._records.log.error("account_not_prepared", why=str(error))
+            self._log.error("account_not_prepared", why=str(error))
         except ExchangeError as error:
-            self._records.log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+            self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
 
     async def _lost_legs(self) -> None:
         """Legs that others closed are told by the user stream; this is for what it does not tell."""
@@ -164,7 +164,7 @@ class AccountMonitor:
         looked = loop.time()
         while True:
             await asyncio.sleep(1.0)
-            pause = LOST_LEGS_STREAM_DOWN_SECONDS if self._switches.user_stream_down else LOST_LEGS_SECONDS
+            pause = LOST_LEGS_STREAM_DOWN_SECONDS if self._gate.user_stream_down else LOST_LEGS_SECONDS
             if loop.time() - looked >= pause:
                 looked = loop.time()
                 self._look_for_lost_legs()
@@ -206,14 +206,14 @@ class AccountMonitor:
                     amount_usd=amount,
                     transaction_id=str(row["tranId"]),
                 )
-                if not self._records.book.knows_funding(paid.unique_key):
-                    await self._records.establish(paid)
+                if not self._book.knows_funding(paid.unique_key):
+                    await self._store.establish(paid)
             self._funding_since_ms = max(self._funding_since_ms, at_ms)
 
     def _shares(self, symbol: Symbol, at_ms: int, amount: Decimal) -> list[tuple[TradeState | None, Decimal]]:
         """By signed holding, so that two pairs on opposite sides of one symbol pay and receive each their own."""
         holdings: list[tuple[TradeState, Decimal]] = []
-        for trade in self._records.book.trades.values():
+        for trade in self._book.trades.values():
             alive = trade.plan.at_ms <= at_ms and (trade.ended_ms is None or trade.ended_ms >= at_ms)
             for leg in LegName:
                 if alive and trade.symbol_of(leg) == symbol:

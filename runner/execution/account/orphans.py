@@ -18,9 +18,9 @@ _T = TypeVar("_T")
 class Recovery:
     """Conversations with the venue that no trade waits for."""
 
-    def __init__(self, exchange: Exchange, records: TradeStore) -> None:
+    def __init__(self, exchange: Exchange, store: TradeStore) -> None:
         self._exchange = exchange
-        self._records = records
+        self._store = store
 
     async def survey(self, *, may_cancel: bool) -> frozenset[ClientOrderId]:
         """Compare positions and resting orders with the books, cancel our own orphans.
@@ -33,7 +33,7 @@ class Recovery:
         await self._report_positions()
         left: set[ClientOrderId] = set()
         for report in await self.orphans():
-            self._records.log.error(
+            self._log.error(
                 "orphan_order", symbol=report.symbol, client_order_id=report.client_order_id, filled=str(report.filled)
             )
             ended = await self._exchange.cancel(report.symbol, report.client_order_id) if may_cancel else None
@@ -45,7 +45,7 @@ class Recovery:
         """Resting orders with our prefix that no intent explains. Raises: OutcomeUnknown, Unreachable."""
         resting = await self._exchange.open_orders()
         ours = [report for report in resting if is_ours(report.client_order_id)]
-        return [report for report in ours if await self._records.find_order(report.client_order_id) is None]
+        return [report for report in ours if await self._store.find_order(report.client_order_id) is None]
 
     async def answered(self, ask: Callable[[], Awaitable[_T]]) -> _T:
         """Ask until the venue answers."""
@@ -54,21 +54,21 @@ class Recovery:
             try:
                 return await ask()
             except (OutcomeUnknown, Unreachable) as failure:
-                self._records.log.warning("waiting_for_exchange", why=str(failure))
+                self._log.warning("waiting_for_exchange", why=str(failure))
             pause = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
             tries += 1
-            await self._records.clock.sleep(max(pause, self._exchange.blocked_ms() / 1000))
+            await self._clock.sleep(max(pause, self._exchange.blocked_ms() / 1000))
 
     async def _report_positions(self) -> None:
         """Say what differs; what is not ours is never touched."""
         held = await self._exchange.positions()
-        believed = self._records.book.positions()
-        in_flight = {s for trade in self._records.book.live_trades() if trade.unsettled() for s in trade.symbols}
+        believed = self._book.positions()
+        in_flight = {s for trade in self._book.live_trades() if trade.unsettled() for s in trade.symbols}
         for symbol in sorted(set(held) | set(believed)):
             at_venue = held[symbol].quantity if symbol in held else ZERO
             ours = believed.get(symbol, ZERO)
             if at_venue != ours:
-                self._records.log.warning(
+                self._log.warning(
                     "position_differs",
                     symbol=symbol,
                     exchange_quantity=str(at_venue),

@@ -52,8 +52,8 @@ class Tools:
     """What a resting entry works with."""
 
     exchange: Exchange
-    records: TradeStore
-    driver: OrderTracker
+    store: TradeStore
+    tracker: OrderTracker
     rules: Rules
     quote_of: QuoteOf
     locks: SymbolLocks
@@ -85,7 +85,7 @@ class PostOnlyEntry:
         watch: Watch,
     ) -> None:
         self._tools = tools
-        self._records = tools.records
+        self._store = tools.store
         self._settings = tools.settings
         self._plan = plan
         # The one rests; the other is the pattern of its hedges.
@@ -106,10 +106,10 @@ class PostOnlyEntry:
     async def run(self) -> None:
         """Until nothing rests, or until somebody else must decide. Raises: DuplicateEntry, JournalBroken."""
         trade_id = self._plan.trade_id
-        self._records.drive(trade_id)
+        self._store.drive(trade_id)
         try:
             while await self._turn():
-                await self._records.changed(trade_id, POLL_SECONDS)
+                await self._store.changed(trade_id, POLL_SECONDS)
         except JournalBroken:
             await self._take_away()
             raise
@@ -122,8 +122,8 @@ class PostOnlyEntry:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            if trade_id not in self._records.book.trades:
-                self._records.release(trade_id)
+            if trade_id not in self._book.trades:
+                self._store.release(trade_id)
 
     async def _turn(self) -> bool:
         """One look at the world, at most one new request of each kind. False when there is nothing left to do."""
@@ -169,7 +169,7 @@ class PostOnlyEntry:
     # What is
 
     def _orders(self, leg: LegName) -> list[OrderState]:
-        trade = self._records.book.trades.get(self._plan.trade_id)
+        trade = self._book.trades.get(self._plan.trade_id)
         return [] if trade is None else [order for order in trade.orders.values() if order.intent.leg is leg]
 
     def _order(self) -> OrderState | None:
@@ -310,13 +310,13 @@ class PostOnlyEntry:
         self.told.quotes += 1
         self._quoted_at = self._loop.time()
         with_it = () if orders else (self._plan,)
-        self._acting = self._spawn(self._tools.driver.send([intent], *with_it), "quote")
+        self._acting = self._spawn(self._tools.tracker.send([intent], *with_it), "quote")
 
     def _withdraw(self) -> None:
         order = self._order()
         assert order is not None  # The table: only what is alive is withdrawn.
         self.told.withdrawn.add(order.intent.client_order_id)
-        self._acting = self._spawn(self._tools.driver.conclude([order]), "withdraw")
+        self._acting = self._spawn(self._tools.tracker.conclude([order]), "withdraw")
 
     def _hedge(self, *, more_may_come: bool) -> None:
         """Take what the fills call for, one order at a time."""
@@ -346,7 +346,7 @@ class PostOnlyEntry:
         intent = self._numbered(self._pattern, quantity=quantity, limit_price=limit_price)
         self.told.hedges += 1
         self._hedge_began = self._loop.time()
-        self._hedging = self._spawn(self._tools.driver.send([intent]), "hedge")
+        self._hedging = self._spawn(self._tools.tracker.send([intent]), "hedge")
 
     def _look(self) -> None:
         order, now = self._order(), self._loop.time()
@@ -355,7 +355,7 @@ class PostOnlyEntry:
         if now - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = now
-        self._looking = self._spawn(self._tools.driver.look(order), "look")
+        self._looking = self._spawn(self._tools.tracker.look(order), "look")
 
     async def _take_away(self) -> None:
         """The journal is broken: nothing can be recorded any more, but nothing of ours may go on resting."""
@@ -365,4 +365,4 @@ class PostOnlyEntry:
         try:
             await self._tools.exchange.cancel(order.intent.symbol, order.intent.client_order_id)
         except (OutcomeUnknown, Unreachable) as failure:
-            self._records.log.warning("cancel_unknown", trade_id=self._plan.trade_id, why=str(failure))
+            self._log.warning("cancel_unknown", trade_id=self._plan.trade_id, why=str(failure))

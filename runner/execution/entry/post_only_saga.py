@@ -28,10 +28,10 @@ class NoLongerWanted(Exception):
 class PostOnlyEntrySaga:
     """Opens trades whose plan lets one leg rest."""
 
-    def __init__(self, opener: EntrySaga, tools: Tools) -> None:
-        self._opener = opener
+    def __init__(self, entry_saga: EntrySaga, tools: Tools) -> None:
+        self._entry_saga = opener
         self._tools = tools
-        self._dead_man = DeadManSwitch(tools.exchange, tools.records.log, tools.settings.dead_man_seconds)
+        self._dead_man = DeadManSwitch(tools.exchange, tools.store.log, tools.settings.dead_man_seconds)
 
     async def open(self, plan: TradeIntended, intents: Sequence[OrderIntent], objection: Objection) -> Opened:
         """Call with both symbols locked; one of the two intents rests.
@@ -48,23 +48,23 @@ class PostOnlyEntrySaga:
                 duplicate = error
         if duplicate is not None:
             raise duplicate
-        trade = self._tools.records.book.trades.get(plan.trade_id)
+        trade = self._tools.store.book.trades.get(plan.trade_id)
         if trade is None:
             raise NoLongerWanted(entry.told.ended)
         await self._tell(trade, resting.leg, entry.told)
-        opened = await self._opener.settle(trade)
+        opened = await self._entry_saga.settle(trade)
         nobody_came = not opened.hedged and not any(order.filled for order in trade.orders.values())
         return Opened(hedged=False, unfilled=entry.told.ended) if nobody_came else opened
 
     async def settle(self, trade: TradeState) -> Opened:
         """Take up an opening trade of the last process: what rests is withdrawn, what filled is settled."""
-        opened = await self._opener.settle(trade)
+        opened = await self._entry_saga.settle(trade)
         for symbol in sorted({order.intent.symbol for order in trade.orders.values() if order.intent.rests}):
             await self._dead_man.disarm(symbol)
         return opened
 
     async def _tell(self, trade: TradeState, leg: LegName, told: Told) -> None:
-        records = self._tools.records
+        store = self._tools.store
         facts = {
             "resting_leg": leg.value,
             "quotes": told.quotes,
@@ -73,9 +73,9 @@ class PostOnlyEntrySaga:
             "ended": told.ended,
             "unhedged_usd_seconds": round(told.unhedged_usd_seconds, 3),
         }
-        await records.establish(
+        await store.establish(
             TradeAdvanced(
-                at_ms=records.clock.now_ms(),
+                at_ms=store.clock.now_ms(),
                 trade_id=trade.trade_id,
                 pair_id=trade.pair_id,
                 status=TradeStatus.OPENING,
@@ -84,4 +84,4 @@ class PostOnlyEntrySaga:
                 facts=facts,
             )
         )
-        records.log.info("limit_entry_ended", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
+        store.log.info("limit_entry_ended", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)

@@ -57,7 +57,7 @@ class PreTradeCheck:
         exchange: Exchange,
         clock: Clock,
         quote_of: QuoteOf,
-        switches: EntryGate,
+        gate: EntryGate,
         execution: ExecutionSettings,
         risk: RiskSettings,
         quote_age_ms_max: int,
@@ -68,7 +68,7 @@ class PreTradeCheck:
         self._exchange = exchange
         self._clock = clock
         self._quote_of = quote_of
-        self._switches = switches
+        self._gate = gate
         self._execution = execution
         self._risk = risk
         self._dry_run = dry_run
@@ -91,7 +91,7 @@ class PreTradeCheck:
             return NEVER_QUOTED_MS
         return max(0, self._clock.monotonic_ns() - quote.received_ns) // 1_000_000
 
-    def situation(
+    def snapshot(
         self,
         signal: TradingSignal,
         pair: PairConfig,
@@ -120,29 +120,29 @@ class PreTradeCheck:
                 leverage = self._leverage_problem(pair.leg_a, notional_a) or self._leverage_problem(
                     pair.leg_b, notional_b
                 )
-        switches = self._switches
-        balance = switches.balance
-        reserved = switches.capital.reserved_usd
+        gate = self._gate
+        balance = gate.balance
+        reserved = gate.capital.reserved_usd
         lever = Decimal(self._risk.leverage)
         margin_free = (balance.available_usd if balance is not None else ZERO) - reserved / lever
-        margin_free -= self._notional_since_usd(switches.balance_asked_ms) / lever
+        margin_free -= self._notional_since_usd(gate.balance_asked_ms) / lever
         now_ms = self._clock.now_ms()
         return PreTradeSnapshot(
             signal=signal,
             side=side,
             entry_z=pair.entry_z,
             stop_z=pair.stop_z,
-            paused_because=switches.paused_because,
+            paused_because=gate.paused_because,
             dry_run=self._dry_run,
             journal_broken=journal_broken,
-            recovering=switches.recovering,
-            user_stream_down=switches.user_stream_down,
+            recovering=gate.recovering,
+            user_stream_down=gate.user_stream_down,
             exchange_blocked_ms=self._exchange.orders_blocked_ms(Purpose.ENTRY),
-            foreign_orders=switches.foreign_orders,
+            foreign_orders=gate.foreign_orders,
             pair_enabled=pair.enabled,
             entries_halted_ms=max(0, self._book.frozen_until_ms.get(EVERY_PAIR, 0) - now_ms),
             pair_frozen_ms=max(0, self._book.frozen_until_ms.get(pair.pair_id, 0) - now_ms),
-            pair_has_trade=pair.pair_id in self._book.open_by_pair or switches.capital.is_reserved_for(pair.pair_id),
+            pair_has_trade=pair.pair_id in self._book.open_by_pair or gate.capital.is_reserved_for(pair.pair_id),
             symbols_not_trading=tuple(s for s in pair.symbols if not self._rules.instrument(s).may_enter),
             quote_age_ms=max(self.quote_age_ms(pair.leg_a), self.quote_age_ms(pair.leg_b)),
             sized=sized,
@@ -154,14 +154,14 @@ class PreTradeCheck:
             lost_today_usd=self.lost_today_usd(now_ms),
             margin_needed_usd=notional / lever,
             margin_free_usd=margin_free,
-            clock_problem=switches.clock_problem,
-            rules_doubted=tuple(s for s in pair.symbols if s in switches.rules_doubted),
-            unprepared={s: switches.unprepared[s] for s in pair.symbols if s in switches.unprepared},
+            clock_problem=gate.clock_problem,
+            rules_doubted=tuple(s for s in pair.symbols if s in gate.rules_doubted),
+            unprepared={s: gate.unprepared[s] for s in pair.symbols if s in gate.unprepared},
             balance_age_ms=self._balance_age_ms(),
         )
 
     def _balance_age_ms(self) -> int:
-        asked_ns = self._switches.balance_asked_ns
+        asked_ns = self._gate.balance_asked_ns
         return 0 if asked_ns is None else (self._clock.monotonic_ns() - asked_ns) // 1_000_000
 
     def _notional_since_usd(self, since_ms: int) -> Decimal:
@@ -170,7 +170,7 @@ class PreTradeCheck:
         """
         notional = ZERO
         for trade in self._book.live_trades():
-            if self._switches.capital.is_reserved_for(trade.pair_id):
+            if self._gate.capital.is_reserved_for(trade.pair_id):
                 continue
             is_newer = bool(since_ms) and trade.plan.at_ms >= since_ms
             for leg in LegName:
@@ -260,7 +260,7 @@ class PreTradeCheck:
         """Both legs of every live trade at mid, with what its entry orders may still fill; those still reserved left out."""
         gross = ZERO
         for trade in self._book.live_trades():
-            if self._switches.capital.is_reserved_for(trade.pair_id):
+            if self._gate.capital.is_reserved_for(trade.pair_id):
                 continue
             for leg in LegName:
                 quote = self._quote_of(trade.symbol_of(leg))

@@ -50,9 +50,9 @@ class EntrySaga:
         self,
         *,
         exchange: Exchange,
-        records: TradeStore,
-        driver: OrderTracker,
-        closer: ExitSaga,
+        store: TradeStore,
+        tracker: OrderTracker,
+        exit_saga: ExitSaga,
         rules: Rules,
         settings: ExecutionSettings,
         quote_of: QuoteOf,
@@ -60,13 +60,13 @@ class EntrySaga:
         foreign_of: Callable[[Symbol], Decimal] = lambda _symbol: ZERO,
     ) -> None:
         self._exchange = exchange
-        self._records = records
-        self._driver = driver
-        self._closer = closer
+        self._store = store
+        self._tracker = tracker
+        self._exit_saga = exit_saga
         self._rules = rules
         self._budget_usd_seconds = settings.naked_notional_usd_seconds_max
         self._weigher = CompletionPlanner(
-            records=records,
+            store=store,
             rules=rules,
             quote_of=quote_of,
             blocked_ms=lambda: exchange.orders_blocked_ms(Purpose.UNWIND),
@@ -77,14 +77,14 @@ class EntrySaga:
 
     async def open(self, plan: TradeIntended, intents: Sequence[OrderIntent]) -> Opened:
         """Raises: DuplicateEntry (nothing was sent), JournalBroken."""
-        self._records.drive(plan.trade_id)
+        self._store.drive(plan.trade_id)
         try:
             await self._send(intents, plan)
         except BaseException:
-            if plan.trade_id not in self._records.book.trades:
-                self._records.release(plan.trade_id)
+            if plan.trade_id not in self._book.trades:
+                self._store.release(plan.trade_id)
             raise
-        return await self.settle(self._records.book.trades[plan.trade_id])
+        return await self.settle(self._book.trades[plan.trade_id])
 
     async def settle(self, trade: TradeState) -> Opened:
         """Take up an opening trade wherever it stands, however its entry orders came about. Also the way back in after a crash.
@@ -92,7 +92,7 @@ class EntrySaga:
         Each turn starts from what the journal holds: all orders concluded, then hedged, nothing, or a choice that is journaled
         together with the order it makes.
         """
-        self._records.drive(trade.trade_id)
+        self._store.drive(trade.trade_id)
         while True:
             if not all(self._rules.knows(symbol) for symbol in trade.symbols):
                 return await self._roll_back(trade, "a contract is listed no more")
@@ -113,16 +113,16 @@ class EntrySaga:
             choice = choose(now)
             self._say(trade, choice)
             if choice.chosen.action is Action.UNWIND:
-                await self._records.establish(self._step(trade, Action.UNWIND, choice.as_facts()))
+                await self._store.establish(self._step(trade, Action.UNWIND, choice.as_facts()))
                 return await self._roll_back(trade, "the cheapest way out")
             await self._send(
                 [self._order_of(trade, choice.chosen)], self._step(trade, choice.chosen.action, choice.as_facts())
             )
 
     async def _send(self, intents: Sequence[OrderIntent], journaled_with: TradeIntended | TradeAdvanced) -> None:
-        clock = self._records.clock
+        clock = self._clock
         began_ns = clock.monotonic_ns()
-        await self._driver.send(intents, journaled_with)
+        await self._tracker.send(intents, journaled_with)
         self._weigher.took((clock.monotonic_ns() - began_ns) / 1e9)
 
     # What is known
@@ -147,7 +147,7 @@ class EntrySaga:
         """Conclude both legs side by side. When one is gone for good, stop the other before it fills; when the budget of naked
         notional x seconds is spent, take back what stands alone and go on resolving the other."""
         concluding = [
-            asyncio.create_task(self._driver.conclude(self._orders(trade, leg)))
+            asyncio.create_task(self._tracker.conclude(self._orders(trade, leg)))
             for leg in LegName
             if any(not order.is_settled for order in self._orders(trade, leg))
         ]
@@ -195,26 +195,26 @@ class EntrySaga:
             try:
                 report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
             except (OutcomeUnknown, Unreachable) as failure:
-                self._records.log.warning("cancel_unknown", trade_id=order.intent.trade_id, why=str(failure))
+                self._log.warning("cancel_unknown", trade_id=order.intent.trade_id, why=str(failure))
                 continue
             if report is not None:
-                await self._records.take_report(order, report, "cancel")
+                await self._store.take_report(order, report, "cancel")
 
     # The budget
 
     def _budget_is_spent(self, trade: TradeState) -> bool:
         if trade.naked_notional_usd <= 0:
             return False
-        return trade.naked_notional_usd_seconds(self._records.clock.now_ms()) >= self._budget_usd_seconds
+        return trade.naked_notional_usd_seconds(self._clock.now_ms()) >= self._budget_usd_seconds
 
     def _look_seconds(self, trade: TradeState) -> float:
         """Until the budget may be spent; more often than that, because executions arrive meanwhile."""
         naked_usd = float(trade.naked_notional_usd)
-        left = self._budget_usd_seconds - trade.naked_notional_usd_seconds(self._records.clock.now_ms())
+        left = self._budget_usd_seconds - trade.naked_notional_usd_seconds(self._clock.now_ms())
         return min(LOOK_SECONDS, max(CLOCK_SECONDS, left / naked_usd)) if naked_usd > 0 and left > 0 else LOOK_SECONDS
 
     def _spent_facts(self, trade: TradeState) -> dict[str, Any]:
-        now_ms = self._records.clock.now_ms()
+        now_ms = self._clock.now_ms()
         return {
             "naked_notional_usd_seconds": round(trade.naked_notional_usd_seconds(now_ms), 1),
             "naked_notional_usd_seconds_max": self._budget_usd_seconds,
@@ -225,7 +225,7 @@ class EntrySaga:
 
     def _say_spent(self, trade: TradeState) -> None:
         facts = self._spent_facts(trade)
-        self._records.log.error("naked_budget_spent", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
+        self._log.error("naked_budget_spent", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
 
     async def _relieve(self, trade: TradeState, leg: LegName) -> None:
         """Take back what this leg holds without its sibling, whose fate is still open. What that one turns out to hold is taken
@@ -238,13 +238,13 @@ class EntrySaga:
             await self._send(
                 [self._order_of(trade, trim)], self._step(trade, Action.TRIM, {"budget": self._spent_facts(trade)})
             )
-            await self._driver.conclude(self._orders(trade, leg))
+            await self._tracker.conclude(self._orders(trade, leg))
             return
         if now.gap.error < HALF:
             return  # Its sibling holds more than is missing: closing all of it would bare more than it covers.
         if trade.status is TradeStatus.OPENING:
-            await self._records.establish(self._step(trade, Action.UNWIND, {"budget": self._spent_facts(trade)}))
-        await self._closer.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None, legs=(leg,))
+            await self._store.establish(self._step(trade, Action.UNWIND, {"budget": self._spent_facts(trade)}))
+        await self._exit_saga.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None, legs=(leg,))
 
     # Ways out
 
@@ -269,7 +269,7 @@ class EntrySaga:
         )
 
     def _step(self, trade: TradeState, action: Action, facts: dict[str, Any]) -> TradeAdvanced:
-        now_ms = self._records.clock.now_ms()
+        now_ms = self._clock.now_ms()
         return TradeAdvanced(
             at_ms=now_ms,
             trade_id=trade.trade_id,
@@ -283,7 +283,7 @@ class EntrySaga:
         )
 
     def _say(self, trade: TradeState, choice: Choice) -> None:
-        self._records.log.warning(
+        self._log.warning(
             "legs_unequal",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
@@ -296,7 +296,7 @@ class EntrySaga:
 
     async def _roll_back(self, trade: TradeState, why: str) -> Opened:
         refusal = self._refusal(trade)
-        self._records.log.warning(
+        self._log.warning(
             "rolling_back",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
@@ -305,16 +305,16 @@ class EntrySaga:
             held_b=str(trade.held[LegName.B]),
             refusal=refusal,
         )
-        await self._closer.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None)
+        await self._exit_saga.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None)
         await self._finish(trade)
         return Opened(hedged=False, refusal=refusal)
 
     async def _finish(self, trade: TradeState) -> None:
-        await self._closer.finish(trade, status=TradeStatus.ROLLED_BACK, reason=ExitReason.ROLLED_BACK, exit_z=None)
+        await self._exit_saga.finish(trade, status=TradeStatus.ROLLED_BACK, reason=ExitReason.ROLLED_BACK, exit_z=None)
 
     async def _opened(self, trade: TradeState) -> None:
-        now_ms = self._records.clock.now_ms()
-        await self._records.establish(
+        now_ms = self._clock.now_ms()
+        await self._store.establish(
             TradeAdvanced(
                 at_ms=now_ms,
                 trade_id=trade.trade_id,
@@ -327,7 +327,7 @@ class EntrySaga:
                 facts={"hedge_error": round(trade.hedge_error, 6)},
             )
         )
-        self._records.release(trade.trade_id)
+        self._store.release(trade.trade_id)
 
     @staticmethod
     def _refusal(trade: TradeState) -> str:

@@ -17,14 +17,14 @@ class Inbox:
 
     def __init__(
         self,
-        records: TradeStore,
-        switches: EntryGate,
+        store: TradeStore,
+        gate: EntryGate,
         *,
         on_foreign_fill: Callable[[Fill], None],
         halt: Callable[[str], None],
     ) -> None:
-        self._records = records
-        self._switches = switches
+        self._store = store
+        self._gate = gate
         self._on_foreign_fill = on_foreign_fill
         self._halt = halt
         self._queue: asyncio.Queue[UserNews] = asyncio.Queue(INBOX_MAX)
@@ -45,30 +45,30 @@ class Inbox:
                 self._halt(f"journal broken: {error}")
                 return
             except InvariantBroken as error:
-                # The books of one order disagree with the venue; its driver will find the truth by query.
-                self._records.log.error("event_contradicts_books", why=str(error))
+                # The books of one order disagree with the venue; its tracker will find the truth by query.
+                self._log.error("event_contradicts_books", why=str(error))
 
     async def _take(self, news: UserNews) -> None:
         client_order_id = news.report.client_order_id
-        order = await self._records.find_order(client_order_id) if is_ours(client_order_id) else None
+        order = await self._store.find_order(client_order_id) if is_ours(client_order_id) else None
         if order is not None:
             # The execution first: an order must not look finished while a part of it is still in our hands.
             if news.fill is not None:
-                self._records.fills_came_by("stream")
-                await self._records.take_fill(order, news.fill)
-            await self._records.take_report(order, news.report, "stream")
+                self._store.fills_came_by("stream")
+                await self._store.take_fill(order, news.fill)
+            await self._store.take_report(order, news.report, "stream")
         elif is_ours(client_order_id):
             self._take_foreign(news.report)
-        elif news.fill is not None and not self._records.book.knows_fill(news.fill):
+        elif news.fill is not None and not self._book.knows_fill(news.fill):
             self._on_foreign_fill(news.fill)
-            self._records.log.info(
+            self._log.info(
                 "foreign_fill", symbol=news.fill.symbol, side=str(news.fill.side), quantity=str(news.fill.quantity)
             )
 
     def _take_foreign(self, report: OrderReport) -> None:
         """Our prefix, and no intent: somebody else trades this account under our name. Entries stop; said once an order."""
-        if report.client_order_id not in self._switches.unexplained_orders:
-            self._switches.unexplained_orders.add(report.client_order_id)
-            self._records.log.error(
+        if report.client_order_id not in self._gate.unexplained_orders:
+            self._gate.unexplained_orders.add(report.client_order_id)
+            self._log.error(
                 "order_not_in_journal", client_order_id=report.client_order_id, symbol=report.symbol
             )

@@ -57,7 +57,7 @@ class TradeStore:
         self.log = log
         self._pulses: dict[TradeId, asyncio.Event] = {}
         self.on_late_news: Callable[[TradeId], None] = lambda _trade_id: None
-        """Called when an order of a trade that nobody drives has changed, and when a driver lets go of a trade."""
+        """Called when an order of a trade that nobody drives has changed, and when a tracker lets go of a trade."""
         self.on_stream_silent: Callable[[], None] = lambda: None
         """Called when executions had to be fetched again and again that the user stream should have brought."""
         self._missed_by_stream = 0

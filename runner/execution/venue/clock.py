@@ -24,14 +24,14 @@ class ClockMonitor:
         *,
         exchange: BinanceExchange,
         venue_clock: VenueClock,
-        records: TradeStore,
-        switches: EntryGate,
+        store: TradeStore,
+        gate: EntryGate,
         skew_ms_max: int,
     ) -> None:
         self._exchange = exchange
         self._venue_clock = venue_clock
-        self._records = records
-        self._switches = switches
+        self._store = store
+        self._gate = gate
         self._skew_ms_max = skew_ms_max
         self._told: str | None = None
 
@@ -50,10 +50,10 @@ class ClockMonitor:
         jumped_ms = self._venue_clock.jumped_ms()
         age_seconds = self._venue_clock.age_seconds()
         if self._exchange.clock_is_off.is_set():
-            self._records.log.warning("clock_is_off", skew_ms=self._venue_clock.skew_ms())
+            self._log.warning("clock_is_off", skew_ms=self._venue_clock.skew_ms())
             await self._measure()
         elif abs(jumped_ms) > JUMP_MS_MAX:
-            self._records.log.warning("clock_jumped", jumped_ms=jumped_ms)
+            self._log.warning("clock_jumped", jumped_ms=jumped_ms)
             await self._measure()
         elif age_seconds is None or age_seconds > MEASURE_SECONDS:
             await self._measure()
@@ -63,16 +63,16 @@ class ClockMonitor:
         try:
             await self._exchange.synchronise_clock()
         except ExchangeError as error:
-            self._records.log.warning("background_read_failed", why=f"time: {type(error).__name__}: {error}"[:200])
+            self._log.warning("background_read_failed", why=f"time: {type(error).__name__}: {error}"[:200])
             self._judge()
             await asyncio.sleep(max(AFTER_FAILURE_SECONDS, self._exchange.blocked_ms() / 1000))
 
     def _judge(self) -> None:
         problem = self.problem()
-        self._switches.clock_problem = problem
+        self._gate.clock_problem = problem
         kind = None if problem is None else problem.split(":")[0]
         if kind != self._told and problem is not None:
-            self._records.log.error("clock_unfit", why=problem)
+            self._log.error("clock_unfit", why=problem)
         self._told = kind
 
     def problem(self) -> str | None:

@@ -29,16 +29,16 @@ class ContractMonitor:
         self,
         *,
         rules: ContractRules,
-        records: TradeStore,
-        switches: EntryGate,
+        store: TradeStore,
+        gate: EntryGate,
         venue_clock: VenueClock,
         symbols: Callable[[], Collection[Symbol]],
         close: Callable[[PairId, ExitReason], None],
         delivery_lead_ms: int,
     ) -> None:
         self._rules = rules
-        self._records = records
-        self._switches = switches
+        self._store = store
+        self._gate = gate
         self._venue_clock = venue_clock
         self._symbols = symbols
         self._close = close
@@ -51,9 +51,9 @@ class ContractMonitor:
     def doubt(self, symbol: Symbol, code: int) -> None:
         """The venue refused what the rules as we know them allow: no entries in this symbol until they are read again."""
         if symbol not in self._doubted:
-            self._records.log.warning("rules_doubted", symbol=symbol, code=code)
+            self._log.warning("rules_doubted", symbol=symbol, code=code)
         self._doubted[symbol] = code
-        self._switches.rules_doubted |= {symbol}
+        self._gate.rules_doubted |= {symbol}
         self._due.set()
 
     def hint(self) -> None:
@@ -76,7 +76,7 @@ class ContractMonitor:
                 failures = 0
             except (ExchangeError, ConfigError) as error:
                 failures += 1
-                self._records.log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+                self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
             await asyncio.sleep(AGAIN_SECONDS)
 
     async def refresh(self) -> None:
@@ -91,14 +91,14 @@ class ContractMonitor:
         for symbol in asked_for:
             if symbol not in unreadable:
                 self._doubted.pop(symbol, None)
-        self._switches.rules_doubted = frozenset(self._doubted) | (unreadable & set(self._known()))
+        self._gate.rules_doubted = frozenset(self._doubted) | (unreadable & set(self._known()))
         if asked_for or changed:
-            self._records.log.info("rules_refreshed", doubted=sorted(asked_for), changed=changed)
+            self._log.info("rules_refreshed", doubted=sorted(asked_for), changed=changed)
         self.judge()
         await self._rules.load_funding()
 
     def _known(self) -> list[Symbol]:
-        held = {symbol for trade in self._records.book.live_trades() for symbol in trade.symbols}
+        held = {symbol for trade in self._book.live_trades() for symbol in trade.symbols}
         return sorted(symbol for symbol in held | set(self._symbols()) if self._rules.knows(symbol))
 
     def judge(self) -> None:
@@ -106,22 +106,22 @@ class ContractMonitor:
         now_close_only = {symbol for symbol in self._known() if not self._rules.instrument(symbol).may_enter}
         for symbol in sorted(now_close_only - self._close_only):
             instrument = self._rules.instrument(symbol)
-            self._records.log.warning(
+            self._log.warning(
                 "contract_close_only",
                 symbol=symbol,
                 is_trading=instrument.is_trading,
                 delivery_ms=instrument.delivery_ms,
             )
         for symbol in sorted(self._close_only - now_close_only):
-            self._records.log.info("contract_reopened", symbol=symbol)
+            self._log.info("contract_reopened", symbol=symbol)
         self._close_only = now_close_only
         venue_ms = self._venue_clock.now_ms()
-        for trade in list(self._records.book.live_trades()):
+        for trade in list(self._book.live_trades()):
             if trade.status is not TradeStatus.OPEN:
                 continue
             if gone := [symbol for symbol in trade.symbols if not self._rules.knows(symbol)]:
                 # One leg can be neither priced nor closed, and was perhaps settled: the other one stands alone.
-                self._records.log.error(
+                self._log.error(
                     "contract_not_listed", pair_id=trade.pair_id, trade_id=trade.trade_id, symbols=gone
                 )
                 self._close(trade.pair_id, ExitReason.DELISTED)
@@ -129,7 +129,7 @@ class ContractMonitor:
             ends = [self._rules.instrument(symbol).delivery_ms for symbol in trade.symbols]
             soonest = min((end for end in ends if end is not None), default=None)
             if soonest is not None and soonest - venue_ms <= self._delivery_lead_ms:
-                self._records.log.error(
+                self._log.error(
                     "closing_before_delivery",
                     pair_id=trade.pair_id,
                     trade_id=trade.trade_id,
