@@ -5,32 +5,28 @@ exits before background checks; entries never wait: an entry that would have to 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from domain.errors import DuplicateEntry, JournalBroken
 from domain.guards import DenialCode, Denied, review, still_stands
 from domain.orders import LegName
 from domain.pairs import EXIT_REASON_OF, ExitReason, PairConfig, SignalOutcome, SignalType, TradeStatus, TradingSignal
-from domain.symbols import ClientOrderId, PairId, Symbol
+from domain.symbols import ClientOrderId, PairId
 from domain.trades import OrderState, TradeState
 from runner import metrics
-from runner.config import ExecutionSettings
 from runner.exchange.binance.user_stream import UserNews
-from runner.exchange.port import Exchange, Rules
-from runner.execution.account.orphans import Recovery
-from runner.execution.account.positions import AccountPositions
+from runner.execution.account.orphans import Orphans
+from runner.execution.context import Context
 from runner.execution.entry.dead_man_switch import DeadManSwitchNotArmed
 from runner.execution.entry.gate import EntryGate
-from runner.execution.entry.post_only_entry import Objection, Tools
+from runner.execution.entry.post_only_entry import Objection
 from runner.execution.entry.post_only_saga import NoLongerWanted, PostOnlyEntrySaga
 from runner.execution.entry.pre_trade_check import PreTradeCheck, RestingLeg
 from runner.execution.entry.saga import EntrySaga, Opened
-from runner.execution.exit.saga import ExitSaga
 from runner.execution.lifecycle import FORGET_AFTER_MS, TAKE_UP_SECONDS, Lifecycle
 from runner.execution.orders.inbox import Inbox
 from runner.execution.orders.store import TradeStore
-from runner.execution.orders.tracker import OrderTracker
 from runner.execution.signal_outcomes import Outcomes
 from runner.execution.signal_port import Outcome, Pairs, SignalDesk, held_of
 from runner.execution.symbol_locks import SymbolLocks
@@ -49,89 +45,43 @@ class ExecutionEngine:
 
     def __init__(
         self,
+        context: Context,
         *,
-        exchange: Exchange,
         store: TradeStore,
-        rules: Rules,
-        pre_trade_check: PreTradeCheck,
         gate: EntryGate,
         pairs: Pairs,
         desk: SignalDesk,
-        settings: ExecutionSettings,
-        quote_of: Callable[[Symbol], Any],
-        halt: Callable[[str], None],
-        dry_run: bool = False,
+        pre_trade_check: PreTradeCheck,
+        entry_saga: EntrySaga,
+        post_only_saga: PostOnlyEntrySaga,
+        lifecycle: Lifecycle,
+        inbox: Inbox,
+        orphans: Orphans,
+        outcomes: Outcomes,
+        locks: SymbolLocks,
+        tasks: Tasks,
+        recv_window_ms: int,
+        dry_run: bool,
     ) -> None:
-        self._dry_run = dry_run
+        self._book, self._clock, self._log, self._halt = context.book, context.clock, context.log, context.halt
         self._store = store
-        self._pre_trade_check = pre_trade_check
         self._gate = gate
         self._pairs = pairs
         self._desk = desk
-        self._halt = halt
+        self._pre_trade_check = pre_trade_check
+        self._entry_saga = entry_saga
+        self._post_only_saga = post_only_saga
+        self._lifecycle = lifecycle
+        self._inbox = inbox
+        self._orphans = orphans
+        self._outcomes = outcomes
+        self.counters = outcomes.counters
+        self._locks = locks
+        self._tasks = tasks
+        self._recovery_seconds = recv_window_ms / 1000 + RECOVERY_SECONDS
+        self._dry_run = dry_run
+        context.notices.pair_failed.subscribe(self.abandon)
         self._not_judged: set[PairId] = set()  # Pairs whose entries came while nothing could be entered yet.
-        self._recovery_seconds = settings.recv_window_ms / 1000 + RECOVERY_SECONDS
-        self._locks = SymbolLocks()
-        self._tasks = Tasks(halt)
-        positions = AccountPositions(exchange, store)
-        pre_trade_check.foreign_source = positions.foreign
-        tracker = OrderTracker(
-            exchange,
-            store,
-            positions,
-            recv_window_ms=settings.recv_window_ms,
-            order_timeout_seconds=settings.order_timeout_seconds,
-        )
-        exit_saga = ExitSaga(
-            exchange=exchange,
-            store=store,
-            tracker=tracker,
-            positions=positions,
-            rules=rules,
-            quote_of=quote_of,
-            settings=settings,
-        )
-        self._entry_saga = EntrySaga(
-            exchange=exchange,
-            store=store,
-            tracker=tracker,
-            exit_saga=exit_saga,
-            rules=rules,
-            settings=settings,
-            quote_of=quote_of,
-            quote_age_ms_max=pre_trade_check.limits.quote_age_ms_max,
-            foreign_of=pre_trade_check.foreign_of,
-        )
-        self._post_only_saga = PostOnlyEntrySaga(
-            self._entry_saga,
-            Tools(
-                exchange=exchange,
-                store=store,
-                tracker=tracker,
-                rules=rules,
-                quote_of=quote_of,
-                locks=self._locks,
-                settings=settings,
-            ),
-        )
-        self._outcomes = Outcomes(store)
-        self.counters = self._outcomes.counters
-        self._recovery = Recovery(exchange, store)
-        self._lifecycle = Lifecycle(
-            store=store,
-            desk=desk,
-            tracker=tracker,
-            settle=self._post_only_saga.settle,
-            exit_saga=exit_saga,
-            positions=positions,
-            recovery=self._recovery,
-            locks=self._locks,
-            tasks=self._tasks,
-            counters=self.counters,
-            halt=halt,
-        )
-        self._inbox = Inbox(store, gate, on_foreign_fill=self._lifecycle.foreign_fill, halt=halt)
-        store.on_late_news = self._lifecycle.late_news
 
     # Life
 
@@ -143,13 +93,13 @@ class ExecutionEngine:
         """
         self._tasks.spawn(self._inbox.run(), "inbox")
         book = self._book
-        tell = self._lifecycle.tell
+        report = self._lifecycle.report
         for trade in list(book.live_trades()):
-            tell(self._desk.trade_opening, trade.pair_id)
-        orphans = await self._recovery.survey(may_cancel=not self._dry_run)
+            report(self._desk.trade_opening, trade.pair_id)
+        orphans = await self._orphans.survey(may_cancel=not self._dry_run)
         for trade in list(book.live_trades()):
             if trade.status is TradeStatus.OPEN and not trade.unsettled() and trade.is_hedged:
-                tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
+                report(self._desk.trade_opened, trade.pair_id, held_of(trade))
             else:
                 self._lifecycle.take_up(trade)
         for trade in list(book.late_trades()):
@@ -177,7 +127,7 @@ class ExecutionEngine:
             self._log.warning("recovery_goes_on", pairs=left)
         self._gate.recovering = False
         for pair_id in sorted(self._not_judged - self._book.open_by_pair.keys()):
-            self._lifecycle.tell(self._desk.not_judged, pair_id)
+            self._lifecycle.report(self._desk.not_judged, pair_id)
         self._not_judged.clear()
 
     async def disconnect(self, grace_seconds: float, *, flatten: bool = False) -> None:
@@ -186,16 +136,17 @@ class ExecutionEngine:
         With `flatten` open trades are closed too, those included that only became open while we waited.
         """
         self._gate.paused_because = "shutting down"
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace_seconds
+        deadline_ns = self._clock.monotonic_ns() + int(grace_seconds * 1e9)
         while True:
             if flatten and not self._store.broken:
                 open_pairs = [t.pair_id for t in self._book.live_trades() if t.status is TradeStatus.OPEN]
                 await self.flatten(open_pairs, wait_seconds=0.0)
-            driving = self._tasks.in_flight
-            if not driving:
+            in_flight = self._tasks.in_flight
+            if not in_flight:
                 break
-            _, unfinished = await asyncio.wait(driving, timeout=max(0.0, deadline - loop.time()))
+            _, unfinished = await asyncio.wait(
+                in_flight, timeout=max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9)
+            )
             if unfinished:
                 for task in unfinished:
                     self._log.warning("left_in_flight", task=task.get_name())
@@ -228,7 +179,7 @@ class ExecutionEngine:
         Nothing is cancelled. Raises: OutcomeUnknown, Unreachable; then entries stay stopped.
         """
         if self._gate.unexplained_orders:
-            left = {report.client_order_id for report in await self._recovery.orphans()}
+            left = {report.client_order_id for report in await self._orphans.resting()}
             self._gate.unexplained_orders.clear()
             self._gate.unexplained_orders |= left
         return frozenset(self._gate.unexplained_orders)
@@ -277,7 +228,7 @@ class ExecutionEngine:
                 return self._deny(signal, verdict)
             plan, intents = self._pre_trade_check.plan(verdict, pair)
             with self._gate.capital.reserve(pair.pair_id, snapshot.order_notional_usd):
-                self._lifecycle.tell(self._desk.trade_opening, pair.pair_id)
+                self._lifecycle.report(self._desk.trade_opening, pair.pair_id)
                 try:
                     if verdict.edge.resting_leg is None:
                         opened = await self._entry_saga.open(plan, intents)
@@ -305,7 +256,7 @@ class ExecutionEngine:
             expected_edge_usd=str(round(plan.expected_edge_usd, 4)),
             naked_seconds=trade.naked_seconds(),
         )
-        self._lifecycle.tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
+        self._lifecycle.report(self._desk.trade_opened, trade.pair_id, held_of(trade))
         return Outcome(executed=True)
 
     def _objection_to(self, signal: TradingSignal, pair: PairConfig) -> Objection:
@@ -324,9 +275,9 @@ class ExecutionEngine:
 
     def _rolled_back(self, signal: TradingSignal, trade: TradeState, opened: Opened) -> Outcome:
         if opened.unfilled:
-            facts = {"ended": opened.unfilled}
+            facts: dict[str, Any] = {"ended": opened.unfilled.value}
             self._outcomes.resolve(signal, SignalOutcome.FAILED, DenialCode.NOT_FILLED, facts, trade.trade_id)
-            self._lifecycle.tell(self._desk.trade_failed, trade.pair_id)
+            self._lifecycle.report(self._desk.trade_failed, trade.pair_id)
             self._lifecycle.finish_later(trade)
             return Outcome(executed=False, denial=DenialCode.NOT_FILLED)
         self.counters.rolled_back += 1
@@ -342,13 +293,13 @@ class ExecutionEngine:
             naked_seconds=trade.naked_seconds(),
             **facts,
         )
-        self._lifecycle.tell(self._desk.trade_failed, trade.pair_id)
+        self._lifecycle.report(self._desk.trade_failed, trade.pair_id)
         self._lifecycle.finish_later(trade)
         return Outcome(executed=False, denial=code)
 
     def _deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
         if signal.pair_id not in self._book.open_by_pair:
-            self._lifecycle.tell(self._desk.denied, signal.pair_id)
+            self._lifecycle.report(self._desk.denied, signal.pair_id)
         if denied.code is DenialCode.RECOVERING:
             self._not_judged.add(signal.pair_id)
         return self._outcomes.deny(signal, denied)
@@ -370,24 +321,24 @@ class ExecutionEngine:
     async def flatten(self, pair_ids: Sequence[PairId], *, wait_seconds: float) -> dict[str, str]:
         """Close trades on the operator's word, those that are opening as soon as they are open; says what became of each
         pair within the time given."""
-        told: dict[str, str] = {}
+        results: dict[str, str] = {}
         closing: dict[PairId, asyncio.Task[bool]] = {}
         for pair_id in pair_ids:
             trade = self._book.open_by_pair.get(pair_id)
             if trade is None:
-                told[pair_id] = "nothing open"
+                results[pair_id] = "nothing open"
                 continue
             if trade.status not in CLOSABLE:
-                told[pair_id] = f"already {trade.status}"
+                results[pair_id] = f"already {trade.status}"
                 continue
-            told[pair_id] = "closing"
+            results[pair_id] = "closing"
             work = self._lifecycle.close(trade, ExitReason.FLATTENED, None)
             closing[pair_id] = self._tasks.spawn(work, f"{SignalType.FLATTEN}-{pair_id}")
         if closing and wait_seconds > 0:
             done, _ = await asyncio.wait(closing.values(), timeout=wait_seconds)
             open_still = self._book.open_by_pair
-            told |= {pair: "closed" for pair, task in closing.items() if task in done and pair not in open_still}
-        return told
+            results |= {pair: "closed" for pair, task in closing.items() if task in done and pair not in open_still}
+        return results
 
     def abandon(self, pair_id: PairId, reason: ExitReason = ExitReason.FLATTENED) -> None:
         """Close an open trade whatever its signals say: its pair cannot judge its own exits, or its contract ends."""

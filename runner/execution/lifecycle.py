@@ -5,23 +5,25 @@ Whatever fails here in a way nobody foresaw freezes the pair, pages, and is trie
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from domain.errors import InvariantBroken, JournalBroken
+from domain.ladder import step_of
 from domain.orders import Fill
 from domain.pairs import ExitReason, PairSide, TradeStatus
 from domain.symbols import PairId, Symbol, TradeId
 from domain.trades import TradeState
 from runner import metrics
-from runner.execution.account.orphans import Recovery
+from runner.exchange.port import Exchange
 from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions
-from runner.execution.entry.freezing import HALTED_MS, freeze
-from runner.execution.entry.saga import Opened
+from runner.execution.asking import answered
+from runner.execution.context import Context
+from runner.execution.entry.freezing import HALTED_MS, Freezer
+from runner.execution.entry.post_only_saga import PostOnlyEntrySaga
 from runner.execution.exit.saga import ExitSaga
 from runner.execution.orders.store import TradeStore
-from runner.execution.orders.tracker import OrderTracker
 from runner.execution.signal_outcomes import Counters
 from runner.execution.signal_port import SignalDesk, held_of
 from runner.execution.symbol_locks import SymbolLocks, Urgency
@@ -41,31 +43,33 @@ class Lifecycle:
 
     def __init__(
         self,
+        context: Context,
         *,
+        exchange: Exchange,
         store: TradeStore,
         desk: SignalDesk,
-        tracker: OrderTracker,
-        settle: Callable[[TradeState], Awaitable[Opened]],
+        post_only_saga: PostOnlyEntrySaga,
         exit_saga: ExitSaga,
         positions: AccountPositions,
-        recovery: Recovery,
+        freezer: Freezer,
         locks: SymbolLocks,
         tasks: Tasks,
         counters: Counters,
-        halt: Callable[[str], None],
     ) -> None:
+        self._context = context
+        self._book, self._clock, self._log, self._halt = context.book, context.clock, context.log, context.halt
+        self._exchange = exchange
         self._store = store
         self._desk = desk
-        self._tracker = tracker
-        self._settle_opening = settle
+        self._post_only_saga = post_only_saga
         self._exit_saga = exit_saga
         self._positions = positions
-        self._recovery = recovery
-        positions.on_lost_leg = self.leg_lost
+        self._freezer = freezer
         self._locks = locks
         self._tasks = tasks
         self._counters = counters
-        self._halt = halt
+        context.notices.trade_changed.subscribe(self.late_news)
+        context.notices.leg_lost.subscribe(self.leg_lost)
         self._resuming: set[TradeId] = set()
         self._check_wanted = asyncio.Event()
         self._surveying = False
@@ -92,22 +96,22 @@ class Lifecycle:
             await self._clock.sleep(_take_up_seconds(failures))
             failures += 1
         if closed:
-            self._tell_closed(trade, reason)
+            self._report_closed(trade, reason)
         return closed
 
     async def _close(self, trade: TradeState, reason: ExitReason, exit_z: float | None) -> bool:
         was_opening = trade.status is TradeStatus.OPENING
         if not was_opening:
-            self.tell(self._desk.trade_closing, trade.pair_id)
+            self.report(self._desk.trade_closing, trade.pair_id)
         rounds = 0
         while True:
             urgency = Urgency.UNWIND if reason in LONE_LEG or not trade.is_hedged else Urgency.EXIT
             async with self._locks.hold(trade.symbols, urgency):
                 if trade.status.is_over and trade.is_flat:
-                    self.tell(self._desk.trade_failed, trade.pair_id)  # Closed by whoever held the locks before.
+                    self.report(self._desk.trade_failed, trade.pair_id)  # Closed by whoever held the locks before.
                     return False
                 if was_opening:  # It came to be open, and the desk was told so, while we waited.
-                    self.tell(self._desk.trade_closing, trade.pair_id)
+                    self.report(self._desk.trade_closing, trade.pair_id)
                 await self._exit_saga.close(trade, reason=reason, exit_z=exit_z)
                 status = TradeStatus.ROLLED_BACK if reason is ExitReason.ROLLED_BACK else TradeStatus.CLOSED
                 if await self._exit_saga.finish(trade, status=status, reason=reason, exit_z=exit_z):
@@ -116,7 +120,7 @@ class Lifecycle:
             rounds += 1
             await self._clock.sleep(self._exit_saga.round_pause_seconds(rounds))
 
-    def _tell_closed(self, trade: TradeState, reason: ExitReason) -> None:
+    def _report_closed(self, trade: TradeState, reason: ExitReason) -> None:
         self._counters.closed += 1
         metrics.observe_naked(trade)
         self._log.info(
@@ -132,9 +136,9 @@ class Lifecycle:
         present = self._book.open_by_pair.get(trade.pair_id)
         if present is not None and present.status is TradeStatus.OPEN:
             # What closed was an older trade that a late fill had re-opened; the signals are about the present one.
-            self.tell(self._desk.trade_opened, trade.pair_id, held_of(present))
+            self.report(self._desk.trade_opened, trade.pair_id, held_of(present))
         else:
-            self.tell(self._desk.trade_closed, trade.pair_id, stopped)
+            self.report(self._desk.trade_closed, trade.pair_id, stopped)
         now_ms = self._clock.now_ms()
         self._book.forget_ended_before(now_ms - FORGET_AFTER_MS)
 
@@ -180,10 +184,10 @@ class Lifecycle:
         """True when it still has to be closed."""
         async with self._locks.hold(trade.symbols, Urgency.UNWIND):
             if trade.status is TradeStatus.OPENING:
-                opened = await self._settle_opening(trade)
+                opened = await self._post_only_saga.settle(trade)
                 self._log.info("resumed", pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged)
                 if not opened.hedged:
-                    self.tell(self._desk.trade_closed, trade.pair_id, 0)  # The signals had taken it for an open one.
+                    self.report(self._desk.trade_closed, trade.pair_id, 0)  # The signals had taken it for an open one.
                     return not trade.status.is_over
             else:
                 self._store.drive(trade.trade_id)
@@ -193,7 +197,7 @@ class Lifecycle:
             return not trade.is_flat
         if trade.status is not TradeStatus.OPEN or not trade.is_hedged:
             return True
-        self.tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
+        self.report(self._desk.trade_opened, trade.pair_id, held_of(trade))
         return False
 
     # News that nobody waited for
@@ -226,7 +230,7 @@ class Lifecycle:
             seconds = LOOK_AGAIN_SECONDS if self._check_wanted.is_set() else CHECK_SECONDS
             self._check_wanted.clear()
             self._surveying = True
-            doubtful = await self._recovery.answered(self._positions.survey)
+            doubtful = await answered(self._context, self._exchange, self._positions.survey)
             self._surveying = False
             if self._positions.has_to_learn:
                 seconds = LOOK_AGAIN_SECONDS
@@ -250,21 +254,21 @@ class Lifecycle:
             async with self._locks.hold([symbol], Urgency.CHECK):
                 self._checking.discard(symbol)
                 finding = await self._positions.check([symbol])
-            self._say_unexplained(finding.differences)
+            self._log_unexplained(finding.differences)
         except JournalBroken as error:
             self._halt(f"journal broken: {error}")
         finally:
             self._checking.discard(symbol)
 
-    def _say_unexplained(self, differences: Mapping[Symbol, Decimal]) -> None:
+    def _log_unexplained(self, differences: Mapping[Symbol, Decimal]) -> None:
         """Of trades that rest; once for each difference."""
         for symbol, difference in differences.items():
             if self._unexplained.get(symbol) != difference:
                 self._unexplained[symbol] = difference
                 self._log.error("position_unexplained", differences={symbol: str(difference)})
 
-    def foreign_fill(self, fill: Fill) -> None:
-        """An execution of the exchange's own order, or of a stranger's: it may have closed what one of our trades holds."""
+    def external_fill(self, fill: Fill) -> None:
+        """An execution of the exchange's own order, or of a execution's: it may have closed what one of our trades holds."""
         if self._positions.concerns_us(fill):
             self._tasks.spawn(self._absorb(fill), f"absorb-{fill.symbol}-{fill.exchange_trade_id}")
 
@@ -281,13 +285,13 @@ class Lifecycle:
         """A bug or a world we do not model: this pair stops, a human is paged, everything it holds stays known."""
         kind = "invariant_broken" if isinstance(error, InvariantBroken) else "pair_failed"
         self._log.error(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
-        self.tell(self._desk.trade_failed, pair_id)
+        self.report(self._desk.trade_failed, pair_id)
         try:
-            await freeze(self._store, pair_id, for_ms=HALTED_MS, reason=type(error).__name__)
+            await self._freezer.freeze(pair_id, for_ms=HALTED_MS, reason=type(error).__name__)
         except JournalBroken as broken:
             self._halt(f"journal broken: {broken}")
 
-    def tell(self, what: Callable[..., None], *facts: Any) -> None:
+    def report(self, what: Callable[..., None], *facts: Any) -> None:
         """A pair that the desk has dropped must not keep a leg of it from being closed."""
         try:
             what(*facts)
@@ -296,4 +300,4 @@ class Lifecycle:
 
 
 def _take_up_seconds(failures: int) -> float:
-    return TAKE_UP_SECONDS[min(failures, len(TAKE_UP_SECONDS) - 1)]
+    return step_of(TAKE_UP_SECONDS, failures)

@@ -7,6 +7,7 @@ from domain.entries import SignalReceived, SignalResolved
 from domain.guards import DenialCode, Denied
 from domain.pairs import SignalOutcome, TradingSignal
 from domain.symbols import TradeId
+from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 from runner.execution.signal_port import Outcome
 
@@ -25,7 +26,8 @@ class Counters:
 class Outcomes:
     """Counts, logs and notes; no decision rests on these rows."""
 
-    def __init__(self, store: TradeStore) -> None:
+    def __init__(self, context: Context, store: TradeStore) -> None:
+        self._clock, self._log = context.clock, context.log
         self._store = store
         self.counters = Counters()
 
@@ -43,9 +45,7 @@ class Outcomes:
                 price_b=signal.price_b,
             )
         )
-        self._log.info(
-            "signal", pair_id=signal.pair_id, type=str(signal.signal_type), z=round(signal.z_score, 3)
-        )
+        self._log.info("signal", pair_id=signal.pair_id, type=str(signal.signal_type), z=round(signal.z_score, 3))
 
     def deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
         self.counters.denied[denied.code] = self.counters.denied.get(denied.code, 0) + 1

@@ -12,6 +12,7 @@ from domain.orders import Fill, Purpose, is_ours
 from domain.symbols import ClientOrderId, Symbol
 from domain.trades import OrderState
 from runner.exchange.port import Exchange
+from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 
 FILLS_PAGE = 1000
@@ -25,7 +26,8 @@ HISTORY_MS = 6 * 86_400_000
 class AccountExecutions:
     """What was executed, and by whom. Asked with the symbol's lock held, none of our orders in flight."""
 
-    def __init__(self, exchange: Exchange, store: TradeStore) -> None:
+    def __init__(self, context: Context, exchange: Exchange, store: TradeStore) -> None:
+        self._book, self._clock, self._log = context.book, context.clock, context.log
         self._exchange = exchange
         self._store = store
         self._owners: dict[tuple[Symbol, str], ClientOrderId] = {}
@@ -36,7 +38,7 @@ class AccountExecutions:
         self._owners[fill.symbol, fill.exchange_order_id] = fill.client_order_id
         self._told[fill.symbol, fill.exchange_trade_id] = fill
 
-    async def strangers(self, symbol: Symbol, since_ms: int) -> list[ExternalExecution] | None:
+    async def external(self, symbol: Symbol, since_ms: int) -> list[ExternalExecution] | None:
         """Those of others since then, oldest first. None: executions of our own turned up and were booked; ask again.
 
         Raises: OutcomeUnknown, Unreachable, JournalBroken.
@@ -49,7 +51,7 @@ class AccountExecutions:
             elif fill.at_ms >= since_ms:
                 fills[fill.exchange_trade_id] = fill
         by_exchange_id = {order.exchange_order_id: order for order in book.orders.values() if order.exchange_order_id}
-        booked, strangers = False, list[ExternalExecution]()
+        booked, external = False, list[ExternalExecution]()
         for fill in sorted(fills.values(), key=lambda fill: fill.at_ms):
             shares = book.shares_of(fill)
             if book.knows_fill(fill) and not shares:
@@ -61,9 +63,9 @@ class AccountExecutions:
             if order is not None:
                 booked = await self._book_late(order, fill) or booked
             elif not is_ours(owner):  # With our prefix: an order that the journal does not know, told elsewhere.
-                stranger = ExternalExecution(fill, owner.startswith(FORCED_PREFIXES), tuple(shares))
-                strangers += [stranger] if stranger.left else []
-        return None if booked else strangers
+                execution = ExternalExecution(fill, owner.startswith(FORCED_PREFIXES), tuple(shares))
+                external += [execution] if execution.left else []
+        return None if booked else external
 
     async def listed(self, symbol: Symbol, since_ms: int) -> list[Fill]:
         """All of the account's in one symbol, oldest first: the venue gives the oldest thousand at a time.
@@ -90,9 +92,7 @@ class AccountExecutions:
 
     async def _book_late(self, order: OrderState, fill: Fill) -> bool:
         """An execution of ours that neither stream nor tracker brought; False when it was known after all."""
-        if self._book.knows_fill(
-            fill
-        ):  # Its order was fetched back from the journal, and its executions with it.
+        if self._book.knows_fill(fill):  # Its order was fetched back from the journal, and its executions with it.
             return False
         client_order_id = order.intent.client_order_id
         self._log.error("late_fill", pair_id=order.intent.pair_id, trade_id=order.intent.trade_id)

@@ -6,7 +6,7 @@ those of the exchange (auto-deleveraging, liquidation, settlement) or a person t
 trade's exit, the others are not ours. What nothing explains is said, never passed over.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -17,10 +17,10 @@ from domain.errors import OutcomeUnknown, Unreachable
 from domain.orders import Fill, LegName
 from domain.pairs import TradeStatus
 from domain.symbols import Symbol
-from domain.trades import ZERO, TradeState
+from domain.trades import ZERO
 from runner.exchange.port import Exchange, Position
 from runner.execution.account.external_fills import CLOCKS_APART_MS, HISTORY_MS, AccountExecutions
-from runner.execution.orders.store import TradeStore
+from runner.execution.context import Context
 
 PERSISTS_SECONDS = 5.0
 TOLD_LOOKS_SECONDS = (0.0, 0.2, 0.5, 1.0)
@@ -62,26 +62,24 @@ class Finding:
 class AccountPositions:
     """What the venue's positions say about our books."""
 
-    def __init__(self, exchange: Exchange, store: TradeStore) -> None:
+    def __init__(self, context: Context, exchange: Exchange, executions: AccountExecutions) -> None:
+        self._book, self._clock, self._log, self._notices = context.book, context.clock, context.log, context.notices
         self._exchange = exchange
-        self._store = store
-        self._foreign: dict[Symbol, Decimal] = {}
+        self._external: dict[Symbol, Decimal] = {}
         self._surveyed = False
         self._surveyed_ms = 0
         self._never_learned: frozenset[Symbol] = frozenset()  # In doubt at the first survey.
         self._agreed: dict[Symbol, tuple[Decimal, int]] = {}  # What the account held then, by the venue's clock.
         self._doubts: dict[Symbol, tuple[Decimal, int]] = {}
-        self.executions = AccountExecutions(exchange, store)
-        self.on_lost_leg: Callable[[TradeState], None] = lambda _trade: None
-        """Called with an open trade that lost a part of a leg to others and is not hedged any more."""
+        self.executions = executions
 
     def expected_net(self, symbol: Symbol) -> Decimal:
         """The account's position as we believe it without asking."""
-        return self._book.positions().get(symbol, ZERO) + self._foreign.get(symbol, ZERO)
+        return self._book.positions().get(symbol, ZERO) + self._external.get(symbol, ZERO)
 
-    def foreign(self, symbol: Symbol) -> Decimal:
+    def external(self, symbol: Symbol) -> Decimal:
         """What the account holds in a symbol that is not ours, as last learned."""
-        return self._foreign.get(symbol, ZERO)
+        return self._external.get(symbol, ZERO)
 
     async def check(self, symbols: Collection[Symbol], *, suspicious: bool = False) -> Finding:
         """Compare, explain, book. Raises: JournalBroken. A venue that does not answer is a verdict, not an error.
@@ -136,8 +134,8 @@ class AccountPositions:
 
     def learned(self, symbol: Symbol) -> tuple[Decimal, int] | None:
         """What is not ours in a symbol, and when, by the venue's clock, that was last compared; None while nobody could tell."""
-        if symbol in self._foreign:
-            return self._foreign[symbol], self._agreed[symbol][1]
+        if symbol in self._external:
+            return self._external[symbol], self._agreed[symbol][1]
         journaled = self._book.others_held(symbol)
         if journaled is not None and journaled[1] > self._venue_ms() - HISTORY_MS:
             return journaled  # A predecessor knew, and the list of executions reaches back to that moment.
@@ -191,12 +189,12 @@ class AccountPositions:
         # come from a replica that was behind.
         story, is_explained = None, False
         for whole_history in (True,) if known is None else (False, True):
-            strangers = await self.executions.strangers(symbol, self._since_ms(symbol, whole_history=whole_history))
-            if strangers is None:
+            external = await self.executions.external(symbol, self._since_ms(symbol, whole_history=whole_history))
+            if external is None:
                 return Verdict.CHANGED, ZERO  # Late executions of our own: the comparison was about older books.
             if self._in_flight(symbol) or self._book.positions().get(symbol, ZERO) != net - gaps[-1]:
                 return Verdict.UNREADABLE, ZERO
-            story, is_explained = self._read(symbol, net, strangers, whole_history=whole_history)
+            story, is_explained = self._read(symbol, net, external, whole_history=whole_history)
             if is_explained:
                 break
         assert story is not None
@@ -206,12 +204,12 @@ class AccountPositions:
         return await self._doubt(symbol, net, gaps[-1], story, agrees=agrees)
 
     def _read(
-        self, symbol: Symbol, net: Decimal, strangers: Sequence[ExternalExecution], *, whole_history: bool
+        self, symbol: Symbol, net: Decimal, external: Sequence[ExternalExecution], *, whole_history: bool
     ) -> tuple[Story, bool]:
         """The account's story, and whether it leads from what was known to what the account holds now."""
         trades = [trade for trade in self._book.trades.values() if symbol in trade.symbols]
         since_ms = self._venue_ms() - BEHIND_MS
-        stories = list(readings(symbol, trades, strangers, net - self._forgotten(symbol), since_ms))
+        stories = list(readings(symbol, trades, external, net - self._forgotten(symbol), since_ms))
         known, observed = self._known(symbol), self._observed(symbol)
         if known is not None and observed is not None:
             net, at_ms = observed[0] - self._forgotten(symbol), observed[1]
@@ -246,7 +244,7 @@ class AccountPositions:
         if last.foreign != (self._known(symbol) or ZERO):
             self._log.warning("foreign_holding", symbol=symbol, quantity=str(last.foreign))
         self._agree(symbol, last.foreign, last.net + self._forgotten(symbol))
-        await self._book(story.shares)
+        await self._book_shares(story.shares)
         return Verdict.CHANGED if story.shares else Verdict.AGREED
 
     async def _doubt(
@@ -258,12 +256,12 @@ class AccountPositions:
         # it was their own that they closed depends on what is missing: it waits for as long as a replica may be behind.
         persists = self._persists(symbol, rest)
         if shares := list(takewhile(lambda share: share.is_forced or persists, story.shares)):
-            await self._book(shares)
+            await self._book_shares(shares)
             return Verdict.CHANGED, ZERO
         if agrees:
             return Verdict.UNREADABLE, ZERO
         # Never learned by this process, it may have been there before us; but not if it is our own holding that seems to be gone.
-        has_learned = symbol in self._foreign or (self._surveyed and symbol not in self._never_learned)
+        has_learned = symbol in self._external or (self._surveyed and symbol not in self._never_learned)
         if has_learned or rest * self._book.positions().get(symbol, ZERO) < 0:
             return Verdict.UNEXPLAINED, rest
         if not persists:
@@ -289,22 +287,20 @@ class AccountPositions:
         return now_ns - self._doubts[symbol][1] > PERSISTS_SECONDS * 1e9
 
     def _in_flight(self, symbol: Symbol) -> bool:
-        return any(
-            order.intent.symbol == symbol for trade in self._book.live_trades() for order in trade.unsettled()
-        )
+        return any(order.intent.symbol == symbol for trade in self._book.live_trades() for order in trade.unsettled())
 
     def _agree(self, symbol: Symbol, foreign: Decimal, net: Decimal) -> None:
-        self._foreign[symbol] = foreign
+        self._external[symbol] = foreign
         self._doubts.pop(symbol, None)
         self._agreed[symbol] = (net, self._venue_ms())
 
-    async def _book(self, shares: Sequence[Share]) -> None:
+    async def _book_shares(self, shares: Sequence[Share]) -> None:
         await self.executions.book(shares)
         for trade in {share.trade.trade_id: share.trade for share in shares}.values():
             if trade.status is TradeStatus.OPEN and not trade.is_hedged:
-                self.on_lost_leg(trade)
+                self._notices.leg_lost(trade)
             elif trade.status.is_over:  # It closed what was not there any more: somebody else's share is missing now.
-                self._store.on_late_news(trade.trade_id)
+                self._notices.trade_changed(trade.trade_id)
 
     # News of the stream
 
@@ -323,7 +319,7 @@ class AccountPositions:
         return bool(trades)
 
     async def absorb(self, fill: Fill) -> None:
-        """An execution of the exchange or of a stranger in a symbol we hold, told by the stream. Locks held."""
+        """An execution of the exchange or of a execution in a symbol we hold, told by the stream. Locks held."""
         for seconds in TOLD_LOOKS_SECONDS:
             await self._clock.sleep(seconds)
             if self._book.knows_fill(fill):

@@ -1,26 +1,26 @@
 """From two intents to one hedged trade, or back to nothing: the opening saga."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from domain.completion import Action, Choice, Option, choose, relief_of
 from domain.entries import TradeAdvanced, TradeIntended
 from domain.errors import OutcomeUnknown, Unreachable
+from domain.guards import DenialCode
 from domain.legs import Plan, Standing, opening_plan, standing_of
-from domain.orders import LegName, OrderIntent, Purpose, client_order_id_of
+from domain.orders import LegName, OrderIntent, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
-from domain.symbols import Symbol
-from domain.trades import ZERO, OrderState, TradeState
-from runner.config import ExecutionSettings
+from domain.resting import Ending
+from domain.trades import OrderState, TradeState
 from runner.exchange.port import Exchange, Rules
+from runner.execution.context import Context
 from runner.execution.entry.completion import PURPOSE_OF, CompletionPlanner
 from runner.execution.exit.saga import ExitSaga
 from runner.execution.orders.store import TradeStore
 from runner.execution.orders.tracker import OrderTracker
-from runner.execution.signal_port import QuoteOf
+from runner.tasks import cancel_all
 
 LOOK_SECONDS = 0.25
 """How often the budget is looked at while an order's fate is open."""
@@ -37,43 +37,32 @@ class Opened:
 
     hedged: bool
     refusal: str = ""
-    unfilled: str = ""  # Nobody took the order that rested; why it was withdrawn.
+    unfilled: Ending | DenialCode | None = None  # Nobody took the order that rested; why it was withdrawn.
 
 
 class EntrySaga:
-    """Sends both legs and brings them to hedged or flat.
-
-    `foreign_of` says what the account holds in a symbol that is not ours.
-    """
+    """Sends both legs and brings them to hedged or flat."""
 
     def __init__(
         self,
+        context: Context,
         *,
         exchange: Exchange,
         store: TradeStore,
         tracker: OrderTracker,
         exit_saga: ExitSaga,
+        planner: CompletionPlanner,
         rules: Rules,
-        settings: ExecutionSettings,
-        quote_of: QuoteOf,
-        quote_age_ms_max: int,
-        foreign_of: Callable[[Symbol], Decimal] = lambda _symbol: ZERO,
+        naked_notional_usd_seconds_max: float,
     ) -> None:
+        self._book, self._clock, self._log = context.book, context.clock, context.log
         self._exchange = exchange
         self._store = store
         self._tracker = tracker
         self._exit_saga = exit_saga
         self._rules = rules
-        self._budget_usd_seconds = settings.naked_notional_usd_seconds_max
-        self._weigher = CompletionPlanner(
-            store=store,
-            rules=rules,
-            quote_of=quote_of,
-            blocked_ms=lambda: exchange.orders_blocked_ms(Purpose.UNWIND),
-            settings=settings,
-            quote_age_ms_max=quote_age_ms_max,
-            foreign_of=foreign_of,
-        )
+        self._budget_usd_seconds = naked_notional_usd_seconds_max
+        self._planner = planner
 
     async def open(self, plan: TradeIntended, intents: Sequence[OrderIntent]) -> Opened:
         """Raises: DuplicateEntry (nothing was sent), JournalBroken."""
@@ -106,7 +95,7 @@ class EntrySaga:
                 return Opened(hedged=False, refusal=self._refusal(trade))
             if plan is not Plan.BALANCE:
                 return await self._roll_back(trade, str(plan))
-            now = self._weigher.opening_now(trade)
+            now = self._planner.opening_now(trade)
             if now.is_balanced:
                 await self._opened(trade)
                 return Opened(hedged=True)
@@ -120,10 +109,9 @@ class EntrySaga:
             )
 
     async def _send(self, intents: Sequence[OrderIntent], journaled_with: TradeIntended | TradeAdvanced) -> None:
-        clock = self._clock
-        began_ns = clock.monotonic_ns()
+        began_ns = self._clock.monotonic_ns()
         await self._tracker.send(intents, journaled_with)
-        self._weigher.took((clock.monotonic_ns() - began_ns) / 1e9)
+        self._planner.took((self._clock.monotonic_ns() - began_ns) / 1e9)
 
     # What is known
 
@@ -176,10 +164,7 @@ class EntrySaga:
             if relief is not None:
                 await relief
         finally:
-            tasks = [*concluding, *cancelling.values(), *([] if relief is None else [relief])]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(*concluding, *cancelling.values(), relief)
 
     @staticmethod
     def _legs_to_cancel(plan: Plan, standing: dict[LegName, Standing], *, spent: bool) -> set[LegName]:
@@ -230,7 +215,7 @@ class EntrySaga:
     async def _relieve(self, trade: TradeState, leg: LegName) -> None:
         """Take back what this leg holds without its sibling, whose fate is still open. What that one turns out to hold is taken
         back once it is known. Nothing can be done while the excess is on the very leg whose order is open."""
-        now = self._weigher.opening_now(trade)
+        now = self._planner.opening_now(trade)
         trim = relief_of(now)
         if trim.leg is not leg:
             return

@@ -11,21 +11,23 @@ from decimal import Decimal
 from domain.edge import executable_price
 from domain.entries import TradeAdvanced
 from domain.escalation import Attempt, Escalation, Remedy, escalation_of
+from domain.ladder import step_of
 from domain.legs import CLOSING, LEGS_TO_CLOSE, ClosePlan, Remainder
 from domain.orders import LegName, OrderIntent, OrderStatus, OrderType, Purpose, Side
 from domain.pairs import ExitReason, TradeStatus
 from domain.pieces import is_dust, next_piece
 from domain.symbols import Symbol, TradeId
 from domain.trades import OrderState, TradeState
-from runner.config import ExecutionSettings
 from runner.exchange.port import Exchange, Rules
 from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions, Finding, Verdict
-from runner.execution.entry.freezing import after_rollback
+from runner.execution.context import Context
+from runner.execution.entry.freezing import Freezer
 from runner.execution.entry.pre_trade_check import closing_side
 from runner.execution.exit.child_orders import closing_order, ladder_price
 from runner.execution.orders.store import TradeStore
 from runner.execution.orders.tracker import OrderTracker
 from runner.execution.signal_port import QuoteOf
+from runner.tasks import cancel_all
 
 LOCKED_PAUSE_SECONDS_MAX = 1.0
 """A longer wait is spent with the locks free."""
@@ -41,23 +43,26 @@ class ExitSaga:
 
     def __init__(
         self,
+        context: Context,
         *,
         exchange: Exchange,
         store: TradeStore,
         tracker: OrderTracker,
         positions: AccountPositions,
+        freezer: Freezer,
         rules: Rules,
         quote_of: QuoteOf,
-        settings: ExecutionSettings,
+        order_retries_max: int,
     ) -> None:
+        self._clock, self._log = context.clock, context.log
+        self._freezer = freezer
         self._exchange = exchange
         self._store = store
         self._tracker = tracker
         self._positions = positions
         self._rules = rules
         self._quote_of = quote_of
-        self._settings = settings
-        self._failures_max = max(1, settings.max_order_retries)
+        self._failures_max = max(1, order_retries_max)
         self._unverified_since_ns: dict[TradeId, int] = {}
         self._troubled: dict[TradeId, set[LegName]] = {}
         """Legs that met a failure; only their progress ends a trade's `attention`."""
@@ -103,9 +108,7 @@ class ExitSaga:
                     return plan is ClosePlan.DONE or all(remainder[leg] is Remainder.FLAT for leg in legs)
                 await asyncio.wait(running.values(), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in running.values():
-                task.cancel()
-            await asyncio.gather(*running.values(), return_exceptions=True)
+            await cancel_all(*running.values())
 
     def _remainder(self, trade: TradeState, leg: LegName, *, working: bool) -> Remainder:
         if working or self._unsettled(trade, leg):
@@ -343,7 +346,7 @@ class ExitSaga:
         if dust:
             self._log.warning("dust_left", pair_id=trade.pair_id, trade_id=trade.trade_id, **dust)
         if status is TradeStatus.ROLLED_BACK:
-            await after_rollback(self._store, self._settings, trade)
+            await self._freezer.after_rollback(trade)
         return True
 
     @staticmethod
@@ -388,5 +391,5 @@ class ExitSaga:
 
     def round_pause_seconds(self, rounds: int) -> float:
         """How long the symbols are left to others before the next round of a close that would not end."""
-        pause = ROUND_PAUSES_SECONDS[min(rounds, len(ROUND_PAUSES_SECONDS)) - 1]
+        pause = step_of(ROUND_PAUSES_SECONDS, rounds - 1)
         return max(pause, self._exchange.blocked_ms() / 1000)

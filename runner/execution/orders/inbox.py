@@ -6,6 +6,7 @@ from collections.abc import Callable
 from domain.errors import InvariantBroken, JournalBroken
 from domain.orders import Fill, OrderReport, is_ours
 from runner.exchange.binance.user_stream import UserNews
+from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 from runner.execution.orders.store import TradeStore
 
@@ -17,16 +18,16 @@ class Inbox:
 
     def __init__(
         self,
+        context: Context,
         store: TradeStore,
         gate: EntryGate,
         *,
-        on_foreign_fill: Callable[[Fill], None],
-        halt: Callable[[str], None],
+        on_external_fill: Callable[[Fill], None],
     ) -> None:
+        self._book, self._log, self._halt = context.book, context.log, context.halt
         self._store = store
         self._gate = gate
-        self._on_foreign_fill = on_foreign_fill
-        self._halt = halt
+        self._on_external_fill = on_external_fill
         self._queue: asyncio.Queue[UserNews] = asyncio.Queue(INBOX_MAX)
 
     def put(self, news: UserNews) -> None:
@@ -58,17 +59,15 @@ class Inbox:
                 await self._store.take_fill(order, news.fill)
             await self._store.take_report(order, news.report, "stream")
         elif is_ours(client_order_id):
-            self._take_foreign(news.report)
+            self._take_unknown(news.report)
         elif news.fill is not None and not self._book.knows_fill(news.fill):
-            self._on_foreign_fill(news.fill)
+            self._on_external_fill(news.fill)
             self._log.info(
                 "foreign_fill", symbol=news.fill.symbol, side=str(news.fill.side), quantity=str(news.fill.quantity)
             )
 
-    def _take_foreign(self, report: OrderReport) -> None:
+    def _take_unknown(self, report: OrderReport) -> None:
         """Our prefix, and no intent: somebody else trades this account under our name. Entries stop; said once an order."""
         if report.client_order_id not in self._gate.unexplained_orders:
             self._gate.unexplained_orders.add(report.client_order_id)
-            self._log.error(
-                "order_not_in_journal", client_order_id=report.client_order_id, symbol=report.symbol
-            )
+            self._log.error("order_not_in_journal", client_order_id=report.client_order_id, symbol=report.symbol)

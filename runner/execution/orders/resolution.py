@@ -13,7 +13,7 @@ from domain.symbols import ClientOrderId
 from domain.trades import ZERO, OrderState
 from runner.exchange.port import Exchange
 from runner.execution.account.positions import REPLICA_LAG_MS, SAME_MOMENT_MS, AccountPositions
-from runner.execution.orders.store import TradeStore
+from runner.execution.context import Context
 
 ACCEPTANCE_MARGIN_MS = 1_000
 """Beyond recvWindow: the venue takes timestamps up to this far ahead of its clock, so ours may be off by as much."""
@@ -40,9 +40,18 @@ class Search:
 class OrderResolution:
     """`sent_until_ns` names the latest moment, by the monotonic clock, at which each order's request can have left."""
 
-    def __init__(self, exchange: Exchange, store: TradeStore, positions: AccountPositions, *, recv_window_ms: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        exchange: Exchange,
+        positions: AccountPositions,
+        *,
+        recv_window_ms: int,
+        alone_since_ns: int,
+    ) -> None:
+        self._book, self._clock, self._log = context.book, context.clock, context.log
         self._exchange = exchange
-        self._store = store
+        self._alone_since_ns = alone_since_ns
         self._positions = positions
         self._window_ns = (recv_window_ms + ACCEPTANCE_MARGIN_MS) * 1_000_000
         self.sent_until_ns: dict[str, int] = {}
@@ -58,7 +67,7 @@ class OrderResolution:
         """How long the venue has been unable to accept the request; negative while it still might."""
         # What we found in the journal was sent by a predecessor, who was dead when the journal became ours. Its intents' times are by
         # a wall clock that may have jumped since; the monotonic one cannot shorten the wait.
-        left_by_ns = self.sent_until_ns.get(order.intent.client_order_id, self._store.alone_since_ns)
+        left_by_ns = self.sent_until_ns.get(order.intent.client_order_id, self._alone_since_ns)
         return (self._clock.monotonic_ns() - left_by_ns - self._window_ns) // 1_000_000
 
     async def absent(self, order: OrderState, search: Search) -> Evidence | None:

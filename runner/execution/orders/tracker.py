@@ -7,12 +7,13 @@ import msgspec
 
 from domain.entries import AnyEntry
 from domain.errors import ExchangeError, OutcomeUnknown, Unreachable
+from domain.ladder import step_of
 from domain.order_resolution import LOOKS_MIN
 from domain.orders import OrderIntent, OrderReport
 from domain.trades import OrderState
 from runner import metrics
 from runner.exchange.port import Exchange
-from runner.execution.account.positions import AccountPositions
+from runner.execution.context import Context
 from runner.execution.orders.resolution import FATE_UNKNOWN, OrderResolution, Search
 from runner.execution.orders.store import TradeStore
 
@@ -29,18 +30,19 @@ class OrderTracker:
 
     def __init__(
         self,
+        context: Context,
         exchange: Exchange,
         store: TradeStore,
-        positions: AccountPositions,
+        resolution: OrderResolution,
         *,
-        recv_window_ms: int,
         order_timeout_seconds: float,
     ) -> None:
+        self._book, self._clock, self._log = context.book, context.clock, context.log
         self._exchange = exchange
         self._store = store
         self._order_timeout_seconds = order_timeout_seconds
-        self._resolution = OrderResolution(exchange, store, positions, recv_window_ms=recv_window_ms)
-        self._sent_until_ns = self._resolution.sent_until_ns
+        self._resolution = resolution
+        self._sent_until_ns = resolution.sent_until_ns
 
     async def send(self, intents: Sequence[OrderIntent], *journaled_with: AnyEntry) -> list[OrderState]:
         """Journal the intents (with whatever must be durable together with them), then send them in one request.
@@ -49,14 +51,14 @@ class OrderTracker:
         then nothing was sent.
         """
         store = self._store
-        now_ms = store.clock.now_ms()
+        now_ms = self._clock.now_ms()
         await store.intend(*journaled_with, *(self._resolution.intended(intent, now_ms) for intent in intents))
-        orders = [store.book.orders[intent.client_order_id] for intent in intents]
+        orders = [self._book.orders[intent.client_order_id] for intent in intents]
         try:
             with metrics.ORDER_SECONDS.time():
                 answers = await self._exchange.place(intents)
         finally:
-            left_by_ns = store.clock.monotonic_ns()
+            left_by_ns = self._clock.monotonic_ns()
             for intent in intents:
                 self._sent_until_ns[intent.client_order_id] = left_by_ns
         for order, answer in zip(orders, answers, strict=True):
@@ -82,22 +84,21 @@ class OrderTracker:
 
     async def _conclude(self, order: OrderState) -> None:
         search = Search()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began_ns = self._clock.monotonic_ns()
         patience_seconds = 0.0 if order.intent.rests else self._order_timeout_seconds
         while not order.is_settled:
             if order.is_over:
                 await self._fetch_fills(order, search)
             elif order.status in FATE_UNKNOWN:
                 await self._look_up(order, search)
-            elif loop.time() - began >= patience_seconds:
+            elif (self._clock.monotonic_ns() - began_ns) / 1e9 >= patience_seconds:
                 await self._withdraw(order, search)
             elif not await self._store.changed(order.intent.trade_id, self._pause(search)):
                 await self._look_up(order, search)
         self._sent_until_ns.pop(order.intent.client_order_id, None)
 
     def _pause(self, search: Search) -> float:
-        seconds = LOOK_UP_SECONDS[min(search.looks, len(LOOK_UP_SECONDS) - 1)]
+        seconds = step_of(LOOK_UP_SECONDS, search.looks)
         search.looks += 1
         return seconds
 

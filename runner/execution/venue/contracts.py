@@ -7,14 +7,15 @@ import asyncio
 from collections.abc import Callable, Collection
 
 from domain.errors import ConfigError, ExchangeError
+from domain.ladder import step_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import PairId, Symbol
 from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.exchange_clock import VenueClock
 from runner.exchange.binance.requests import hurried
+from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
-from runner.execution.orders.store import TradeStore
 
 RULES_SECONDS = 300.0
 AGAIN_SECONDS = 2.0
@@ -27,9 +28,9 @@ class ContractMonitor:
 
     def __init__(
         self,
+        context: Context,
         *,
         rules: ContractRules,
-        store: TradeStore,
         gate: EntryGate,
         venue_clock: VenueClock,
         symbols: Callable[[], Collection[Symbol]],
@@ -37,7 +38,7 @@ class ContractMonitor:
         delivery_lead_ms: int,
     ) -> None:
         self._rules = rules
-        self._store = store
+        self._book, self._clock, self._log = context.book, context.clock, context.log
         self._gate = gate
         self._venue_clock = venue_clock
         self._symbols = symbols
@@ -47,13 +48,15 @@ class ContractMonitor:
         self._due = asyncio.Event()
         self._close_only: set[Symbol] = set()
         self.refreshes = 0
+        context.notices.rules_doubted.subscribe(self.doubt)
 
     def doubt(self, symbol: Symbol, code: int) -> None:
         """The venue refused what the rules as we know them allow: no entries in this symbol until they are read again."""
         if symbol not in self._doubted:
             self._log.warning("rules_doubted", symbol=symbol, code=code)
         self._doubted[symbol] = code
-        self._gate.rules_doubted |= {symbol}
+        if self._gate.rules_doubted is not None:
+            self._gate.rules_doubted |= {symbol}
         self._due.set()
 
     def hint(self) -> None:
@@ -64,7 +67,7 @@ class ContractMonitor:
         """Until cancelled."""
         failures = 0
         while True:
-            pause = AFTER_FAILURE_SECONDS[min(failures, len(AFTER_FAILURE_SECONDS)) - 1] if failures else RULES_SECONDS
+            pause = step_of(AFTER_FAILURE_SECONDS, failures - 1) if failures else RULES_SECONDS
             try:
                 async with asyncio.timeout(pause):
                     await self._due.wait()
@@ -77,7 +80,7 @@ class ContractMonitor:
             except (ExchangeError, ConfigError) as error:
                 failures += 1
                 self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
-            await asyncio.sleep(AGAIN_SECONDS)
+            await self._clock.sleep(AGAIN_SECONDS)
 
     async def refresh(self) -> None:
         """Read filters, statuses, brackets and predicted funding. Raises: ExchangeError; what is known still stands then."""
@@ -91,7 +94,6 @@ class ContractMonitor:
         for symbol in asked_for:
             if symbol not in unreadable:
                 self._doubted.pop(symbol, None)
-        self._gate.rules_doubted = frozenset(self._doubted) | (unreadable & set(self._known()))
         if asked_for or changed:
             self._log.info("rules_refreshed", doubted=sorted(asked_for), changed=changed)
         self.judge()
@@ -103,6 +105,7 @@ class ContractMonitor:
 
     def judge(self) -> None:
         """Say what has become close-only, and close what would not be closed in time."""
+        self._gate.rules_doubted = frozenset(self._doubted) | (self._rules.unreadable & set(self._known()))
         now_close_only = {symbol for symbol in self._known() if not self._rules.instrument(symbol).may_enter}
         for symbol in sorted(now_close_only - self._close_only):
             instrument = self._rules.instrument(symbol)
@@ -121,9 +124,7 @@ class ContractMonitor:
                 continue
             if gone := [symbol for symbol in trade.symbols if not self._rules.knows(symbol)]:
                 # One leg can be neither priced nor closed, and was perhaps settled: the other one stands alone.
-                self._log.error(
-                    "contract_not_listed", pair_id=trade.pair_id, trade_id=trade.trade_id, symbols=gone
-                )
+                self._log.error("contract_not_listed", pair_id=trade.pair_id, trade_id=trade.trade_id, symbols=gone)
                 self._close(trade.pair_id, ExitReason.DELISTED)
                 continue
             ends = [self._rules.instrument(symbol).delivery_ms for symbol in trade.symbols]
