@@ -97,7 +97,7 @@ async def test_a_leg_refused_for_good_is_answered_at_once(tmp_path: Path, code: 
     """Margin, leverage, or rules that are not ours any more: no second try, and whoever keeps the rules is told."""
     async with running(tmp_path) as rig:
         doubted: list[tuple[Symbol, int]] = []
-        rig.venue.on_rules_doubted = lambda symbol, refusal: doubted.append((symbol, refusal))
+        rig.context.notices.rules_doubted.subscribe(lambda symbol, code: doubted.append((symbol, code)))
         rig.fault("rejected", element=1, parameters={"code": code})
         assert not (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         trade = the_trade(rig)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from domain.trades import OrderState, TradeState
 from paper.server import PaperExchange
 from runner.exchange.port import Answer
 from runner.execution import lifecycle
-from runner.execution.account.positions import AccountPositions
 from runner.execution.orders.resolution import OrderResolution
 
 STRANGER = "tdm-somebodyelse-ae0"
@@ -195,7 +195,7 @@ async def test_an_execution_journaled_and_nothing_done_about_it(tmp_path: Path) 
         first = Rig(market, exchange, tmp_path / "journal.sqlite")
         await first.start()
         old = await lost_entry(first)
-        first.store.on_late_news = lambda _trade_id: None  # It died before anything could be done.
+        first.context.notices.trade_changed._handlers.clear()  # It died before anything could be done.
         await send_raw(first, order_of(old, LegName.A).intent)
         await eventually(lambda: bool(old.fill_ids))
         await first.stop()
@@ -239,7 +239,7 @@ async def test_entries_wait_at_start_until_every_order_has_an_end(tmp_path: Path
         try:
             assert second.gate.recovering
             trade = second.book.trades[plan.trade_id]
-            second.pairs[ELSEWHERE.pair_id] = ELSEWHERE
+            second.pairs.replace([PAIR, ELSEWHERE])
             early = await second.engine.execute_signal(second.signal(SignalType.SELL, ELSEWHERE))
             assert early.denial is DenialCode.RECOVERING
             assert "not judged" not in second.desk.told
@@ -276,7 +276,9 @@ async def test_what_cannot_be_decided_does_not_keep_other_pairs_out_for_ever(
             assert second.engine._locks.busy(PAIR.symbols)
             pre_trade_check, lever = second.engine._pre_trade_check, second.settings.risk.leverage
             planned_usd = plan.quantity_a * plan.price_a + plan.quantity_b * plan.price_b
-            assert pre_trade_check.gross_notional_usd() == pytest.approx(planned_usd, rel=Decimal("0.001")), "it may yet fill"
+            assert pre_trade_check.exposure.gross_notional_usd() == pytest.approx(planned_usd, rel=Decimal("0.001")), (
+                "it may yet fill"
+            )
             now = pre_trade_check.snapshot(second.signal(SignalType.SELL), PAIR, journal_broken=False)
             assert second.gate.balance is not None
             assert second.gate.balance.available_usd - now.margin_free_usd == pytest.approx(planned_usd / lever)
@@ -380,8 +382,10 @@ async def test_no_jump_of_the_wall_clock_moves_the_bound(tmp_path: Path, jump_ms
     async with running(tmp_path) as rig:
         _, (intent, other) = planned(rig, rig.signal(SignalType.SELL))
     clock: Any = JumpingClock()
-    rig.store.clock, rig.store.alone_since_ns = clock, 100_000_000
-    proof = OrderResolution(rig.venue, rig.store, AccountPositions(rig.venue, rig.store), recv_window_ms=2_000)
+    context = replace(rig.context, clock=clock)
+    proof = OrderResolution(
+        context, rig.venue, rig.execution.positions, recv_window_ms=2_000, alone_since_ns=100_000_000
+    )
     clock.elapsed_ms = 500
     proof.sent_until_ns[intent.client_order_id] = clock.monotonic_ns()
     sent, found = (OrderState(intent=each, intended_ms=clock.wall_ms) for each in (intent, other))

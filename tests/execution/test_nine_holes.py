@@ -15,7 +15,7 @@ from domain.pairs import SignalType, TradeStatus
 from domain.trade_book import TradeBook
 from paper.server import PaperExchange
 from runner.exchange.binance import user_stream
-from runner.execution.account import monitor
+from runner.execution.account import funding
 from runner.execution.exit import saga
 
 THEIRS = 70_000
@@ -45,7 +45,7 @@ async def test_1_lock_released_before_the_orders_were_over(tmp_path: Path) -> No
     async with running(tmp_path) as rig:
         rig.fault("executed-delayed", parameters={"delay_ms": 300})
         other = msgspec.structs.replace(PAIR, pair_id="OTHER")
-        rig.pairs[other.pair_id] = other
+        rig.pairs.replace([PAIR, other])
         outcomes = await asyncio.gather(
             rig.engine.execute_signal(rig.signal(SignalType.SELL)),
             rig.engine.execute_signal(rig.signal(SignalType.BUY)),
@@ -219,23 +219,10 @@ async def test_9_no_set_up_and_a_stream_that_gives_up(tmp_path: Path, monkeypatc
 
 
 async def test_9_funding_that_nobody_booked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`AccountMonitor.book_funding`: told by the stream, read from the income, booked to the trade that held the symbol, once."""
-    monkeypatch.setattr(monitor, "FUNDING_AFTER_EVENT_SECONDS", 0.05)
+    """`FundingBooker.book`: told by the stream, read from the income, booked to the trade that held the symbol, once."""
+    monkeypatch.setattr(funding, "FUNDING_AFTER_EVENT_SECONDS", 0.05)
     async with running(tmp_path) as rig:
-        watcher = monitor.AccountMonitor(
-            exchange=rig.venue,
-            rules=rig.rules,
-            budget=rig.budget,
-            store=rig.store,
-            gate=rig.gate,
-            symbols=lambda: PAIR.symbols,
-            look_for_lost_legs=rig.engine.look_for_lost_legs,
-            leverage=rig.settings.risk.leverage,
-            may_change=True,
-            funding_since_ms=0,
-        )
-        rig.stream._on_funding = watcher.funding_settled
-        watching = asyncio.create_task(watcher.run())
+        watching = asyncio.create_task(rig.account.funding.run())
         try:
             assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
             (trade,) = rig.book.live_trades()
@@ -245,7 +232,7 @@ async def test_9_funding_that_nobody_booked(tmp_path: Path, monkeypatch: pytest.
             charged = portfolio.account.wallet - before
             assert charged > 0, "short, so it receives"
             await eventually(lambda: trade.funding_usd)
-            await watcher.book_funding()
+            await rig.account.funding.book()
             assert trade.funding_usd == charged
             await eventually(lambda: replayed(rig).trades[trade.trade_id].funding_usd == charged)
         finally:
