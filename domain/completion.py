@@ -24,6 +24,7 @@ from domain.legs import HedgeGap, hedge_gap, reduce_only_is_safe
 from domain.orders import LegName, OrderType, Side, TimeInForce
 from domain.pairs import PairSide
 from domain.quotes import Quote
+from domain.reasons import FilterCode
 from domain.refusals import Refusal, RefusalKind
 
 BALANCINGS_MAX = 4
@@ -329,7 +330,8 @@ def _obstacles(now: OpeningNow, option: Option, held: dict[LegName, Decimal]) ->
         yield Obstacle.BELOW_MINIMUM, "less than a step"
     problem = order_problem(option, leg.instrument, Decimal(str(leg.mid)))
     if problem is not None:
-        yield Obstacle.BELOW_MINIMUM if "below the minimum" in problem else Obstacle.FILTER, problem
+        is_too_small = isinstance(problem.code, FilterCode) and problem.code.is_too_small
+        yield Obstacle.BELOW_MINIMUM if is_too_small else Obstacle.FILTER, str(problem)
     yield from _obstacles_of_what_is_left(now, held)
 
 

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from domain.ladder import step_of
 from domain.orders import OrderStatus, OrderType
 from domain.refusals import RefusalKind
 
@@ -124,8 +125,8 @@ class Escalation(msgspec.Struct, frozen=True, kw_only=True):
         if self.remedy in CALLS_AT_ONCE:
             return LONG_PAUSE_SECONDS
         if self.remedy is Remedy.WAIT:
-            return WAITS_SECONDS[min(self.waits, len(WAITS_SECONDS) - 1)]
-        return PAUSES_SECONDS[min(self.failures, len(PAUSES_SECONDS) - 1)]
+            return step_of(WAITS_SECONDS, self.waits)
+        return step_of(PAUSES_SECONDS, self.failures)
 
     def calls(self, failures_max: int) -> bool:
         """True when a person must be told."""

@@ -285,7 +285,7 @@ async def test_a_contract_without_its_filters_is_left_out_alone() -> None:
         for row in info["symbols"]:
             if row["symbol"] == "ETHUSDT":
                 row["filters"] = []
-        fresh = ContractRules(adapter.client, timeout_seconds=1.5, taker_fee_bps=5)
+        fresh = ContractRules(adapter.client, adapter.budget, timeout_seconds=1.5, taker_fee_bps=5)
         fresh._read(info)
         assert fresh.instrument(XRP).step == D("0.1")
         with pytest.raises(KeyError):

@@ -73,6 +73,7 @@ async def test_what_a_batch_reply_says_of_each_leg(rows: list[Any], believed: tu
         request_timeout_seconds=1,
         reply_timeout_seconds=1,
         batch=True,
+        on_rules_doubted=lambda _symbol, _code: None,
     )
     answers = await venue.place([exit_of(LegName.A, "XRPUSDT"), exit_of(LegName.B, "SOLUSDT")])
     for answer, kind in zip(answers, believed, strict=True):

@@ -36,7 +36,7 @@ def closing_orders(trade: TradeState, leg: LegName) -> list[OrderState]:
 
 
 async def opened(rig: Rig, signal_type: SignalType = SignalType.SELL, pair: PairConfig = PAIR) -> TradeState:
-    rig.pairs[pair.pair_id] = pair
+    rig.pairs.replace([pair])
     if pair is OTHER:
         rig.market.set_book("XRPUSDT", [("0.4999", 10_000_000)], [("0.5001", 10_000_000)])
     await eventually(lambda: not rig.engine._locks.busy(pair.symbols))
@@ -49,8 +49,8 @@ async def test_what_still_holds_something_does_not_end(tmp_path: Path) -> None:
     """Whoever asks, and though nothing has gone wrong: a trade that ended with its legs open would be nobody's."""
     async with running(tmp_path) as rig:
         trade = await opened(rig)
-        closer = rig.engine._lifecycle._closer
-        assert not await closer.finish(trade, status=TradeStatus.CLOSED, reason=ExitReason.REVERTED, exit_z=0.0)
+        exit_saga = rig.engine._lifecycle._exit_saga
+        assert not await exit_saga.finish(trade, status=TradeStatus.CLOSED, reason=ExitReason.REVERTED, exit_z=0.0)
         assert trade.status is TradeStatus.OPEN
         assert rig.at_venue() == rig.believed() != {}
 

@@ -45,7 +45,9 @@ class BinanceExchange:
         request_timeout_seconds: float,
         reply_timeout_seconds: float,
         batch: bool,
+        on_rules_doubted: Callable[[Symbol, str], None],
     ) -> None:
+        """`on_rules_doubted` is called when a refusal says that our idea of a contract's rules is out of date."""
         self._client = client
         self._rules = rules
         self._budget = budget
@@ -55,8 +57,7 @@ class BinanceExchange:
         self._setup = AccountSetup(client, self._ask)
         self.clock_is_off = asyncio.Event()
         """Set when the venue says our clock is wrong; whoever watches the clock reads it anew and clears this."""
-        self.on_rules_doubted: Callable[[Symbol, str], None] = lambda _symbol, _code: None
-        """Called when a refusal says that our idea of a contract's rules is out of date."""
+        self._on_rules_doubted = on_rules_doubted
 
     def clock_offset_ms(self) -> int:
         return -self._budget.venue_clock.skew_ms()
@@ -154,8 +155,8 @@ class BinanceExchange:
             self.clock_is_off.set()
         if isinstance(outcome, Refused) and outcome.code == TOO_MANY_NEW_ORDERS:
             self._budget.too_many_orders(outcome.message)
-        if symbol is not None and outcome.code in RULES_DOUBTED:
-            self.on_rules_doubted(symbol, str(outcome.code))
+        if symbol is not None and outcome.code is not None and outcome.code in RULES_DOUBTED:
+            self._on_rules_doubted(symbol, str(outcome.code))
 
     async def look_up(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
         parameters = {"symbol": exchange_id(symbol), "origClientOrderId": client_order_id}

@@ -13,6 +13,7 @@ import msgspec
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
+from domain.ladder import step_of
 from domain.orders import Fill, OrderReport
 from domain.refusals import RefusalKind
 from domain.symbols import Symbol
@@ -21,6 +22,8 @@ from runner.exchange.binance.client import Client
 from runner.exchange.binance.requests import ask
 from runner.exchange.binance.wire import SymbolOf, Unreadable, fill_of_event, report_of_event
 from runner.exchange.errors import ExchangeError, OutcomeUnknown
+from runner.ports import Clock
+from runner.tasks import cancel_all, ended
 
 KEEP_ALIVE_SECONDS = 120.0
 """Far more often than the hour a key lives: it is also how a key is found dead that somebody else deleted, at weight 1."""
@@ -56,6 +59,7 @@ class UserStream:
 
     def __init__(
         self,
+        clock: Clock,
         client: Client,
         stream_url: str,
         symbol_of: SymbolOf,
@@ -69,6 +73,7 @@ class UserStream:
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
         roll_over_seconds: float = ROLL_OVER_SECONDS,
     ) -> None:
+        self._clock = clock
         self._client = client
         self._url = stream_url
         self._symbol_of = symbol_of
@@ -90,7 +95,7 @@ class UserStream:
         failures = 0
         while True:
             why = ""
-            began = asyncio.get_running_loop().time()
+            began_ns = self._clock.monotonic_ns()
             try:
                 await self._life()
             except _Expired:
@@ -102,11 +107,11 @@ class UserStream:
             finally:
                 self.connected.clear()
                 self._connection = None
-            lived = asyncio.get_running_loop().time() - began
+            lived = (self._clock.monotonic_ns() - began_ns) / 1e9
             failures = 0 if lived > BACKOFF_SECONDS[-1] else failures + 1
             self._on_event("user_stream_down", {"why": why})
-            delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
-            await asyncio.sleep(delay * (0.75 + random.random() / 2))  # noqa: S311  (Jitter, not a secret.)
+            delay = step_of(BACKOFF_SECONDS, failures)
+            await self._clock.sleep(delay * (0.75 + random.random() / 2))  # noqa: S311  (Jitter, not a secret.)
 
     def mistrust(self) -> None:
         """The socket is open and tells nothing: drop it without a closing talk; `run` makes a new one."""
@@ -146,7 +151,7 @@ class UserStream:
         fresh = await self._open()
         self._on_event("user_stream_rolled_over", {})
         await old.connection.close()  # Its reader takes what had arrived already.
-        await asyncio.gather(old.reader, return_exceptions=True)
+        await ended(old.reader)
         return fresh
 
     async def _open(self) -> _Session:
@@ -178,7 +183,7 @@ class UserStream:
         Raises: _Expired.
         """
         while True:
-            await asyncio.sleep(self._keep_alive_seconds)
+            await self._clock.sleep(self._keep_alive_seconds)
             try:
                 reply = await ask(
                     "listenKey",
@@ -245,8 +250,7 @@ class UserStream:
 async def _end(session: _Session) -> None:
     """Let go of socket and reader; what the reader died of was told where it was awaited."""
     session.connection.transport.abort()
-    session.reader.cancel()
-    await asyncio.gather(session.reader, return_exceptions=True)
+    await cancel_all(session.reader)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

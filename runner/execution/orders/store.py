@@ -6,7 +6,7 @@ and journaled right after: losing it in a crash costs a query, not a position.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -15,23 +15,15 @@ from domain.order_resolution import Evidence
 from domain.orders import Fill, OrderChange, OrderReport, OrderStatus, advance
 from domain.refusals import Refusal
 from domain.symbols import ClientOrderId, TradeId
-from domain.trade_book import TradeBook
 from domain.trades import OrderState
 from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused
-from runner.ports import Clock, Journal
+from runner.execution.context import Context
+from runner.ports import Journal
 
 STREAM_MISSES_MAX = 2
 
 Recall = Callable[[ClientOrderId], Awaitable[Sequence[AnyEntry]]]
 """Everything the journal holds of the trade that an order belongs to, in order; nothing for an order it does not know."""
-
-
-class Log(Protocol):
-    """One readable line per event, and the same as a row in the journal."""
-
-    def info(self, event: str, **facts: Any) -> None: ...
-    def warning(self, event: str, **facts: Any) -> None: ...
-    def error(self, event: str, **facts: Any) -> None: ...
 
 
 class TradeStore:
@@ -42,25 +34,17 @@ class TradeStore:
 
     def __init__(
         self,
+        context: Context,
         journal: Journal,
-        book: TradeBook,
-        clock: Clock,
-        log: Log,
         recall: Recall | None = None,
         *,
         alone_since_ns: int | None = None,
     ) -> None:
-        self.alone_since_ns = clock.monotonic_ns() if alone_since_ns is None else alone_since_ns
+        self._book, self._clock, self._log, self._notices = context.book, context.clock, context.log, context.notices
+        self.alone_since_ns = self._clock.monotonic_ns() if alone_since_ns is None else alone_since_ns
         self._journal = journal
         self._recall = recall
-        self.book = book
-        self.clock = clock
-        self.log = log
         self._pulses: dict[TradeId, asyncio.Event] = {}
-        self.on_late_news: Callable[[TradeId], None] = lambda _trade_id: None
-        """Called when an order of a trade that nobody drives has changed, and when a driver lets go of a trade."""
-        self.on_stream_silent: Callable[[], None] = lambda: None
-        """Called when executions had to be fetched again and again that the user stream should have brought."""
         self._missed_by_stream = 0
 
     @property
@@ -71,14 +55,14 @@ class TradeStore:
         """Durable first, believed second. Raises: DuplicateEntry, JournalBroken; then nothing is believed."""
         await self._journal.append(*entries)
         for entry in entries:
-            self.book.apply(entry)
+            self._book.apply(entry)
 
     async def establish(self, *entries: AnyEntry) -> None:
         """Believed first, durable when it returns. Raises: JournalBroken."""
         if not entries:
             return
         for entry in entries:
-            self.book.apply(entry)
+            self._book.apply(entry)
         await self._journal.append(*entries)
 
     def note(self, entry: AnyEntry) -> None:
@@ -90,11 +74,11 @@ class TradeStore:
 
         Raises: JournalBroken.
         """
-        if client_order_id not in self.book.orders and self._recall is not None:
+        if client_order_id not in self._book.orders and self._recall is not None:
             entries = await self._recall(client_order_id)
-            if entries and client_order_id not in self.book.orders:
-                self.book.remember(entries)
-        return self.book.orders.get(client_order_id)
+            if entries and client_order_id not in self._book.orders:
+                self._book.remember(entries)
+        return self._book.orders.get(client_order_id)
 
     # What the venue says of our orders.
 
@@ -117,7 +101,7 @@ class TradeStore:
         """
         if not isinstance(failure, OutcomeUnknown) and order.status not in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
             intent = order.intent
-            self.log.error(
+            self._log.error(
                 "reply_contradicts_stream",
                 pair_id=intent.pair_id,
                 trade_id=intent.trade_id,
@@ -155,7 +139,7 @@ class TradeStore:
         if told_nothing_new and change is not OrderChange.OUTCOME_UNKNOWN:
             return
         entry = OrderAdvanced(
-            at_ms=self.clock.now_ms(),
+            at_ms=self._clock.now_ms(),
             client_order_id=order.intent.client_order_id,
             trade_id=order.intent.trade_id,
             change=change,
@@ -172,11 +156,11 @@ class TradeStore:
 
     async def take_fill(self, order: OrderState, fill: Fill) -> None:
         """One execution of one of our orders, however often and in whatever order it is told."""
-        if self.book.knows_fill(fill):
+        if self._book.knows_fill(fill):
             return
         intent = order.intent
         entry = FillSeen(
-            at_ms=self.clock.now_ms(),
+            at_ms=self._clock.now_ms(),
             fill=fill,
             trade_id=intent.trade_id,
             pair_id=intent.pair_id,
@@ -193,16 +177,16 @@ class TradeStore:
         self._missed_by_stream += 1
         if self._missed_by_stream >= STREAM_MISSES_MAX:
             self._missed_by_stream = 0
-            self.on_stream_silent()
+            self._notices.stream_silent()
 
     async def _establish_for(self, trade_id: TradeId, entry: AnyEntry) -> None:
         driven = trade_id in self._pulses
-        self.book.apply(entry)
+        self._book.apply(entry)
         if driven:
             self._pulses[trade_id].set()
         await self._journal.append(entry)
         if not driven:
-            self.on_late_news(trade_id)
+            self._notices.trade_changed(trade_id)
 
     # Waking whoever drives a trade.
 
@@ -214,7 +198,9 @@ class TradeStore:
 
     def release(self, trade_id: TradeId) -> None:
         if self._pulses.pop(trade_id, None) is not None:
-            self.on_late_news(trade_id)  # News that came while its last row was being written has woken nobody.
+            self._notices.trade_changed(
+                trade_id
+            )  # News that came while its last row was being written has woken nobody.
 
     async def changed(self, trade_id: TradeId, seconds_max: float) -> bool:
         """Wait for the next change of the trade's orders. False when there was none in time."""
