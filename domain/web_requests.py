@@ -50,6 +50,11 @@ def is_loopback(host: str | None) -> bool:
     return host is not None and (host in LOOPBACK_NAMES or (host.startswith("127.") and host.count(".") == 3))
 
 
+def reachable(host: str) -> str:
+    """The host by which this machine's own programs reach what listens on `host`."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  (Compared, not bound.)
+
+
 class RowLimit:
     """At most one row of a kind in `seconds`: whoever floods us with bad requests must not fill the disk as well."""
 

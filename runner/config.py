@@ -126,8 +126,9 @@ class StorageSettings(_Section):
 class ControlSettings(_Section):
     """The runner's control address."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8765  # 0: any free one.
+    host_names: tuple[str, ...] = ()  # Further names by which it is reached, for example behind a proxy.
 
 
 class Settings(_Section):
