@@ -5,16 +5,13 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from domain.symbols import Symbol, stream_name
 from runner.exchange.binance.market_stream.settings import FeedSettings
-
-MESSAGE_BYTES_MAX = 1 << 20
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+from runner.exchange.binance.transport import open_socket
 
 CONNECT_ERRORS = (OSError, TimeoutError, WebSocketException, EOFError)
 """Whatever a socket that cannot be opened may raise."""
@@ -41,16 +38,8 @@ class Session:
     @classmethod
     async def open(cls, settings: FeedSettings, on_message: OnMessage) -> "Session":
         """Raises: one of CONNECT_ERRORS."""
-        host = urlsplit(settings.url).hostname
-        socket = await connect(
-            settings.url,
-            compression=None,  # Costs more time than these small messages cost on the wire.
-            max_size=MESSAGE_BYTES_MAX,
-            open_timeout=settings.connect_seconds_max,
-            close_timeout=1,
-            ping_interval=20,
-            ping_timeout=20,
-            proxy=None if host in LOOPBACK else True,
+        socket = await open_socket(
+            settings.url, open_seconds_max=settings.connect_seconds_max, ping_seconds=20, close_seconds_max=1
         )
         return cls(socket, settings, on_message)
 
