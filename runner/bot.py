@@ -125,6 +125,11 @@ class TradingBot:
         )
         seen = self._pairs_seen
         self._watch = PairsWatch(self._pairs_path, settings, self._parts, self.pairs, self._log, seen=seen)
+        if settings.trading_mode == "live":
+            for url in settings.unencrypted_urls:  # On loopback, or the configuration would have been refused.
+                self._log.warning(
+                    "exchange_unencrypted", url=url, why="keys and orders travel in plain text on this machine"
+                )
         self._log.info(
             "starting",
             mode=settings.trading_mode,
