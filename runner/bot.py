@@ -128,6 +128,11 @@ class TradingBot:
         )
         seen = self._pairs_seen
         self._watch = PairsWatch(self._pairs_path, settings, self._parts, self.pairs, self._log, seen=seen)
+        if settings.trading_mode == "live":
+            for url in settings.unencrypted_urls:  # On loopback, or the configuration would have been refused.
+                self._log.warning(
+                    "exchange_unencrypted", url=url, why="keys and orders travel in plain text on this machine"
+                )
         self._log.info(
             "starting",
             mode=settings.trading_mode,
@@ -278,7 +283,7 @@ class TradingBot:
         statistics: Statistics | None = None
         failure: TandemError | None = None
         try:
-            async with ControlServer(self.settings, self, self), asyncio.TaskGroup() as tasks:
+            async with ControlServer(self.settings, self, self, self._log), asyncio.TaskGroup() as tasks:
                 starting = self._background(tasks, self.start_monitoring(tasks), "start")
                 await self._until_stopped(starting)
                 statistics = await self.shutdown_gracefully(self._fatal or "asked to stop")

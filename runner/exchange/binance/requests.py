@@ -13,9 +13,10 @@ from runner.exchange.binance.budget import HeldBack, Priority
 from runner.exchange.binance.ccxt_alone import BaseError
 from runner.exchange.binance.client import PRIORITY, ExchangeReply
 from runner.exchange.binance.codes import is_refusal, kind_of
+from runner.exchange.binance.transport import NoAnswer, distrust
 from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What taking a strange reply apart raises, here and inside ccxt; `wire.Unreadable` is a ValueError."""
 
 _HURRY: ContextVar[Priority] = ContextVar("_HURRY", default=Priority.BACKGROUND)
@@ -55,12 +56,14 @@ async def ask(
         # A code under a 5xx proves nothing, least of all "no such order": it must not pass for an absence.
         code = answer.code if answer.http_status < 500 else None
         raise OutcomeUnknown(f"{what}: {answer}", code, kind) from None
+    except NoAnswer as problem:
+        raise OutcomeUnknown(f"{what}: {problem}") from None
     except TimeoutError:
         raise OutcomeUnknown(f"{what}: no answer within {timeout_seconds:g} s") from None
     except BaseError as error:
         # Only a connection that was never made proves that nothing left; one that broke proves nothing.
         if isinstance(error.__cause__, aiohttp.ClientConnectorError | socket.gaierror):
-            raise Unreachable(f"{what}: cannot connect") from None
+            raise Unreachable(f"{what}: {distrust(error.__cause__) or 'cannot connect'}") from None
         raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
     except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
         raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
