@@ -9,6 +9,7 @@ from domain.errors import ConfigError
 from domain.pairs import PairConfig
 from domain.statistics.recalibration import Recalibration
 from domain.symbols import PairId
+from domain.units import DAY_MS
 from flows.backtest.engine.figures import curve_of, drawdown, sums_of
 from flows.backtest.engine.forward import ForwardRules, Question, Stretch, recalibration_times, walk_forward
 from flows.backtest.engine.market import Market
@@ -25,8 +26,6 @@ from flows.recalibrate.rows import limits_of as calibration_limits
 from runner.config import Settings
 from runner.pairs.file import load_pairs
 from storage import market as store
-
-_MS_PER_DAY = 86_400_000
 
 
 def backtest(
@@ -143,7 +142,7 @@ def _forward(settings: Settings, rules: BacktestRules, market: Market) -> Forwar
         raise ConfigError("calibration.quote_volume_usd_per_day_min: a backtest knows no volumes; leave it out")
     forward = ForwardRules(
         recalibration=calibration_limits(calibration, signal),
-        formation_ms=round(calibration.window_days * _MS_PER_DAY),
+        formation_ms=round(calibration.window_days * DAY_MS),
         every_days=rules.recalibrate_every_days,
         candle_ms=candle_ms,
         entry_z=signal.entry_threshold,
@@ -151,7 +150,7 @@ def _forward(settings: Settings, rules: BacktestRules, market: Market) -> Forwar
         stop_z=signal.stop_loss_threshold,
     )
     if not recalibration_times(bars, forward):
-        days = bars.count * bars.step_ms / _MS_PER_DAY
+        days = bars.count * bars.step_ms / DAY_MS
         raise ConfigError(
             f"--formation-days {calibration.window_days:g}: there are {days:.1f} days of bars, and nothing is left to trade"
         )

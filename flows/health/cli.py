@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from flows.common.commands import AS_JSON, DONE, FAILED, rules_of, show, speaking, with_config
+from flows.health.rules import HealthRules
 
 
 @click.command()
@@ -23,15 +24,16 @@ def health(*, config_path: Path, pairs_path: Path, stopped_is_fine: bool, as_jso
     """Probe runner, journal, ledger, recorder, exchange, pairs file and disk. Exit code 1 when something failed."""
     from flows.common import facts  # noqa: PLC0415
     from flows.health import job as work  # noqa: PLC0415
+    from flows.health.report import summary_of, table_of  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)
-    rules = rules_of(work.HealthRules, **given)
+    rules = rules_of(HealthRules, **given)
     result = work.check(
         settings, pairs_path, rules, run_id=facts.new_run_id(), say=_nothing, is_wanted=not stopped_is_fine
     )
     facts.publish(settings)
-    show(work.table_of(result), title="Health", as_json=as_json, summary=work.summary_of(result))
+    show(table_of(result), title="Health", as_json=as_json, summary=summary_of(result))
     return FAILED if result.has_failed else DONE
 
 

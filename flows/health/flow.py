@@ -21,9 +21,10 @@ from flows.common.bars import Say
 from flows.common.parameters import ConfigFile, PairsFile, files, run_id, sayer
 from flows.health import job as work
 from flows.health import probes
-from flows.health.job import HealthRules
 from flows.health.probes import Probe, ProbeStatus
+from flows.health.report import summary_of, table_of
 from flows.health.restart import LiveRun, Restart, judge
+from flows.health.rules import HealthRules
 from flows.stack import identity
 from runner.config import load_settings
 
@@ -60,8 +61,8 @@ def health(
     result = work.check(
         settings, pairs_path, rules, run_id=run_id(), say=say, is_wanted=restart.is_wanted, extra=[probe]
     )
-    summary = work.summary_of(result)
-    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(result), description=summary)
+    summary = summary_of(result)
+    create_table_artifact(key=ARTIFACT_KEY, table=table_of(result), description=summary)
     return Failed(message=summary) if result.has_failed else Completed(message=summary)
 
 

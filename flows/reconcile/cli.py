@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from flows.common.commands import AS_JSON, DONE, FAILED, rules_of, say, show, speaking, with_config
+from flows.reconcile.rules import ReconciliationRules
 
 
 @click.command()
@@ -18,12 +19,13 @@ def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: An
     """Compare the exchange's positions and open orders with our books. Reads only. Exit code 1 unless all is explained."""
     from flows.common import facts  # noqa: PLC0415
     from flows.reconcile import job as work  # noqa: PLC0415
+    from flows.reconcile.report import summary_of, table_of  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
     settings = load_settings(config_path)
-    rules = rules_of(work.ReconciliationRules, **given)
+    rules = rules_of(ReconciliationRules, **given)
     facts.publish(settings)
     result = work.reconcile(settings, pairs_path, rules, run_id=facts.new_run_id(), say=say)
     facts.publish(settings)
-    show(work.table_of(result), title="Reconciliation", as_json=as_json, summary=work.summary_of(result))
+    show(table_of(result), title="Reconciliation", as_json=as_json, summary=summary_of(result))
     return DONE if result.is_good else FAILED

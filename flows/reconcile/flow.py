@@ -9,7 +9,8 @@ from prefect.states import Completed, Failed
 
 from flows.common.parameters import ConfigFile, PairsFile, files, run_id, sayer
 from flows.reconcile import job as work
-from flows.reconcile.job import ReconciliationRules
+from flows.reconcile.report import summary_of, table_of
+from flows.reconcile.rules import ReconciliationRules
 from runner.config import load_settings
 
 ARTIFACT_KEY = "reconciliation"
@@ -32,6 +33,6 @@ def reconcile(
     """
     config, pairs_path = files(config_file, pairs_file)
     result = work.reconcile(load_settings(config), pairs_path, rules, run_id=run_id(), say=sayer())
-    summary = work.summary_of(result)
-    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(result), description=summary)
+    summary = summary_of(result)
+    create_table_artifact(key=ARTIFACT_KEY, table=table_of(result), description=summary)
     return Completed(message=summary) if result.is_good else Failed(message=summary)

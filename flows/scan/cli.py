@@ -96,6 +96,8 @@ def scan(
     from flows.common.progress import Bar  # noqa: PLC0415
     from flows.common.universe_rules import read_sectors  # noqa: PLC0415
     from flows.scan import job as work  # noqa: PLC0415
+    from flows.scan.directions import OUTPUT_SUFFIXES, write_directions  # noqa: PLC0415
+    from flows.scan.report import excluded_lines, summary_of, table_of  # noqa: PLC0415
     from flows.scan.rules import ScanRules  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
 
@@ -111,7 +113,7 @@ def scan(
     rules = rules_of(ScanRules, symbols=list(symbols), **given)
     if output is not None:
         own = (config_path, config_path.parent / "pairs_config.json", prices, sectors_path)
-        check_output("--output", output, work.OUTPUT_SUFFIXES, inputs=[path for path in own if path is not None])
+        check_output("--output", output, OUTPUT_SUFFIXES, inputs=[path for path in own if path is not None])
     with Bar("pairs", say) as bar:
         if prices is not None:
             if rules.needs_the_exchange is not None:
@@ -125,8 +127,8 @@ def scan(
             universe = gather(load_settings(config_path), rules, say=say)
             found = work.scan(universe.panel, work.options_of(rules), facts=universe.facts, progress=bar)
     if output is not None:
-        work.write_directions(output, found.result)
-    for line in work.excluded_lines(found):
+        write_directions(output, found.result)
+    for line in excluded_lines(found):
         say(line)
-    show(work.table_of(found, rows_max=top), title="Best pairs", as_json=as_json, summary=work.summary_of(found))
+    show(table_of(found, rows_max=top), title="Best pairs", as_json=as_json, summary=summary_of(found))
     return DONE if found.tested else FAILED

@@ -13,6 +13,7 @@ from flows.common.parameters import ConfigFile, files, sayer
 from flows.common.progress import Bar
 from flows.common.universe import gather
 from flows.scan import job as work
+from flows.scan.report import excluded_lines, summary_of, table_of
 from flows.scan.rules import ScanRules
 from runner.config import load_settings
 
@@ -39,12 +40,12 @@ def scan(
     universe = gather(load_settings(config), rules, say=say)
     with Bar("pairs", say) as bar, fan_out.over(len(universe.panel.symbols)) as spread:
         found = work.scan(universe.panel, work.options_of(rules), facts=universe.facts, progress=bar, spread=spread)
-    summary = work.summary_of(found)
+    summary = summary_of(found)
     if not found.tested:
         return Failed(message=f"no pair could be tested: {summary}")
-    excluded = work.excluded_lines(found)
+    excluded = excluded_lines(found)
     for line in excluded:
         say(line)
     description = "\n\n".join([summary, *excluded])
-    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(found, rows_max=rows), description=description)
+    create_table_artifact(key=ARTIFACT_KEY, table=table_of(found, rows_max=rows), description=description)
     return Completed(message=summary)
