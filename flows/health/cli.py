@@ -6,17 +6,20 @@ from typing import Any
 import click
 
 from flows.common.commands import AS_JSON, DONE, FAILED, rules_of, show, speaking, with_config
+from flows.common.rule_options import rule_options
 from flows.health.rules import HealthRules
+
+_WORDS = {
+    "ledger_lag_rows_max": "Rows the ledger may lag.",
+    "ledger_lag_seconds_max": "… and for how long.",
+    "clock_skew_ms_max": "Distance to the exchange's clock.",
+    "disk_free_gib_min": "Free disk space.",
+}
 
 
 @click.command()
 @with_config()
-@click.option("--ledger-lag-rows-max", type=int, default=None, help="Rows the ledger may lag.  [default: 1000]")
-@click.option("--ledger-lag-seconds-max", type=float, default=None, help="… and for how long.  [default: 30]")
-@click.option(
-    "--clock-skew-ms-max", type=float, default=None, help="Distance to the exchange's clock.  [default: 1000]"
-)
-@click.option("--disk-free-gib-min", type=float, default=None, help="Free disk space.  [default: 1]")
+@rule_options(HealthRules, _WORDS, leave_out={"journal_silence_seconds_max"})
 @click.option("--stopped-is-fine", is_flag=True, help="The runner need not run.")
 @AS_JSON
 @speaking

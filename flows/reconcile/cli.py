@@ -6,13 +6,18 @@ from typing import Any
 import click
 
 from flows.common.commands import AS_JSON, DONE, FAILED, rules_of, say, show, speaking, with_config
+from flows.common.rule_options import rule_options
 from flows.reconcile.rules import ReconciliationRules
+
+_WORDS = {
+    "tolerance": "Difference let pass, as a share.",
+    "settle_seconds": "Pause between the two looks.",
+}
 
 
 @click.command()
 @with_config()
-@click.option("--tolerance", type=float, default=None, help="Difference let pass, as a share.  [default: 0]")
-@click.option("--settle-seconds", type=float, default=None, help="Pause between the two looks.  [default: 3]")
+@rule_options(ReconciliationRules, _WORDS)
 @AS_JSON
 @speaking
 def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: Any) -> int:
