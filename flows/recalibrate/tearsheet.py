@@ -8,8 +8,8 @@ from domain.statistics.adf import Floats
 from domain.statistics.decisions import Decision, Fit
 from domain.units import DAY_MS, SECOND_MS
 from flows.common.pictures import BAD, FAINT, GOOD, INK, LINE, Axes, figure, markdown_image, style
-from flows.recalibrate.job import Recalibration
 from flows.recalibrate.report import end_of
+from flows.recalibrate.result import Recalibration
 from runner.config import SignalSettings
 
 SHEET_BYTES_MAX = 900_000

@@ -14,6 +14,7 @@ from domain.symbols import Symbol
 from flows.common import facts
 from flows.common.bars import Say
 from flows.common.reads import ExchangeReads
+from flows.common.steps import MINUTES, Run, Step, plainly
 from flows.reconcile.books import read_books
 from flows.reconcile.comparison import Comparison, Look, Verdict, compare, incomplete
 from flows.reconcile.rules import ReconciliationRules
@@ -34,29 +35,60 @@ class Reconciliation:
         return self.comparison.verdict in {Verdict.MATCH, Verdict.EXPLAINED}
 
 
+_READ_SECONDS_MAX = 5 * MINUTES
+FIRST_LOOK = (
+    Step(name="orders", is_read=True, seconds_max=_READ_SECONDS_MAX),
+    Step(name="positions", is_read=True, seconds_max=_READ_SECONDS_MAX),
+)
+SECOND_LOOK = (
+    Step(name="orders again", is_read=True, seconds_max=_READ_SECONDS_MAX),
+    Step(name="positions again", is_read=True, seconds_max=_READ_SECONDS_MAX),
+)
+COMPARE = Step(name="compare")
+ACT = Step(name="act")
+
+
 def reconcile(
-    settings: Settings, pairs_path: Path, rules: ReconciliationRules, *, run_id: str, say: Say
+    settings: Settings,
+    pairs_path: Path,
+    rules: ReconciliationRules,
+    *,
+    run_id: str,
+    say: Say,
+    run: Run = plainly,
 ) -> Reconciliation:
     """Compare and record. What cannot be read gives the verdict `incomplete`. Raises: ConfigError, JournalBroken on writing."""
-    comparison = _compared(settings, pairs_path, rules, say)
-    say(f"{comparison.verdict}: {comparison.detail}")
-    facts.record(settings, _entries(run_id, comparison))
+    comparison = _compared(settings, pairs_path, rules, say, run)
+    say(_said(comparison))
+    run(ACT, lambda: facts.record(settings, _entries(run_id, comparison)), lambda _: _done(comparison))
     return Reconciliation(run_id=run_id, comparison=comparison)
 
 
-def _compared(settings: Settings, pairs_path: Path, rules: ReconciliationRules, say: Say) -> Comparison:
+def _said(comparison: Comparison) -> str:
+    return f"{comparison.verdict}: {comparison.detail}"
+
+
+def _done(comparison: Comparison) -> str:
+    """What is to be done: by people, for a reconciliation never trades."""
+    if comparison.verdict is Verdict.INCOMPLETE:
+        return "recorded; nothing may be concluded"
+    actions = sorted({item.action for item in comparison.items if item.action})
+    return f"recorded; {'; '.join(actions) or 'nothing to do'}"
+
+
+def _compared(settings: Settings, pairs_path: Path, rules: ReconciliationRules, say: Say, run: Run) -> Comparison:
     configured = _configured(settings, pairs_path, say)
     try:
         with ExchangeReads(settings) as reads:
-            first = _look(settings, reads, configured)
+            first = _look(settings, reads, configured, run, FIRST_LOOK)
             say(f"first look taken, waiting {rules.settle_seconds:g} s")
             time.sleep(rules.settle_seconds)
-            second = _look(settings, reads, configured)
+            second = _look(settings, reads, configured, run, SECOND_LOOK)
     except ExchangeError as problem:
         return incomplete(f"the exchange cannot be read: {problem}")
     except (LedgerUnavailable, JournalBroken, ConfigError) as problem:
         return incomplete(f"our books cannot be read: {problem}")
-    return compare(first, second, tolerance=rules.tolerance)
+    return run(COMPARE, lambda: compare(first, second, tolerance=rules.tolerance), _said)
 
 
 def _configured(settings: Settings, pairs_path: Path, say: Say) -> frozenset[Symbol]:
@@ -68,11 +100,22 @@ def _configured(settings: Settings, pairs_path: Path, say: Say) -> frozenset[Sym
         return frozenset()
 
 
-def _look(settings: Settings, reads: ExchangeReads, configured: frozenset[Symbol]) -> Look:
-    before = read_books(settings, configured)
-    orders = reads.open_orders()
-    positions = reads.positions()
-    return Look(before=before, positions=positions, orders=orders, after=read_books(settings, configured))
+def _look(
+    settings: Settings, reads: ExchangeReads, configured: frozenset[Symbol], run: Run, steps: tuple[Step, Step]
+) -> Look:
+    """The exchange between two readings of our books; a read that is tried again has its own reading of them."""
+    orders_step, positions_step = steps
+    before, orders = run(
+        orders_step,
+        lambda: (read_books(settings, configured), reads.open_orders()),
+        lambda found: f"{len(found[1])} open orders",
+    )
+    positions, after = run(
+        positions_step,
+        lambda: (reads.positions(), read_books(settings, configured)),
+        lambda found: f"{len(found[0])} positions",
+    )
+    return Look(before=before, positions=positions, orders=orders, after=after)
 
 
 def _entries(run_id: str, comparison: Comparison) -> list[Entry]:

@@ -116,10 +116,7 @@ def scan(
             panel = only_symbols(read_prices(prices), symbols, prices)
             found = work.scan(panel, work.options_of(rules), facts=facts, progress=bar)
         else:
-            from flows.common.universe import gather  # noqa: PLC0415
-
-            universe = gather(load_settings(config_path), rules, say=say)
-            found = work.scan(universe.panel, work.options_of(rules), facts=universe.facts, progress=bar)
+            found = work.scan_exchange(load_settings(config_path), rules, say=say, progress=bar)
     if output is not None:
         write_directions(output, found.result)
     for line in excluded_lines(found):

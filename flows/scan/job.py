@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from domain.errors import ConfigError
-from domain.statistics.engle_granger import Criterion, Method, Progress, Spread
+from domain.statistics.engle_granger import Criterion, Method, Progress
 from domain.statistics.fdr import Correction
 from domain.statistics.gates import Costs, Gates
 from domain.statistics.panel import PricePanel, Space
@@ -15,8 +15,13 @@ from domain.statistics.prefilter import Prefilter, SymbolFacts
 from domain.statistics.scan import ScanOptions, ScanResult
 from domain.statistics.scan import scan as scan_panel
 from domain.statistics.status import Fitness
+from flows.common.bars import Say
 from flows.common.cointegration import confirm_tests
+from flows.common.spread_over import SpreadOver, nobody_else
+from flows.common.steps import HOURS, MINUTES, Run, Step, plainly
+from flows.common.universe import Universe, gather
 from flows.scan.rules import ScanRules
+from runner.config import Settings
 
 
 def options_of(rules: ScanRules) -> ScanOptions:
@@ -78,15 +83,46 @@ class Scan:
         return int(np.isfinite(self.result.tests.t_stat).sum())
 
 
+FETCH = Step(name="fetch", is_read=True, seconds_max=2 * HOURS)
+TEST = Step(name="test", seconds_max=2 * HOURS)
+CONFIRM = Step(name="confirm", seconds_max=30 * MINUTES)
+
+
+def scan_exchange(
+    settings: Settings,
+    rules: ScanRules,
+    *,
+    say: Say,
+    progress: Progress | None = None,
+    spread_over: SpreadOver = nobody_else,
+    run: Run = plainly,
+) -> Scan:
+    """Scan what the exchange lists, over fresh candles. Raises: ConfigError, ExchangeError, InvariantBroken."""
+    universe = run(FETCH, lambda: gather(settings, rules, say=say), _fetched)
+    return scan(
+        universe.panel,
+        options_of(rules),
+        facts=universe.facts,
+        progress=progress,
+        spread_over=spread_over,
+        run=run,
+    )
+
+
+def _fetched(universe: Universe) -> str:
+    return f"{len(universe.panel.symbols)} symbols, {universe.panel.bars} bars of each"
+
+
 def scan(
     panel: PricePanel,
     options: ScanOptions,
     *,
     facts: Mapping[str, SymbolFacts] | None = None,
     progress: Progress | None = None,
-    spread: Spread | None = None,
+    spread_over: SpreadOver = nobody_else,
+    run: Run = plainly,
 ) -> Scan:
-    """Test every pair both ways; what is kept, statsmodels has confirmed. `spread`: who tests, when it is not this process alone.
+    """Test every pair both ways; what is kept, statsmodels has confirmed. `spread_over`: who tests, when it is not this process.
 
     Raises: ConfigError when there are not two symbols; InvariantBroken when statsmodels does not agree.
     """
@@ -97,8 +133,19 @@ def scan(
             f"--lags-max {options.method.lags_max} is too many for {panel.bars} bars; at most a quarter of them"
         )
     started = time.monotonic()
-    result = scan_panel(panel, options, facts=facts, progress=progress, spread=spread)
+
+    def test() -> ScanResult:
+        with spread_over(len(panel.symbols)) as spread:
+            return scan_panel(panel, options, facts=facts, progress=progress, spread=spread)
+
+    result = run(TEST, test, lambda found: f"{found.family} directions ranked, {len(found.survivors)} pairs pass")
+    run(CONFIRM, lambda: _confirm(panel, result), lambda count: f"statsmodels confirms {count} pairs")
+    return Scan(result=result, seconds=time.monotonic() - started)
+
+
+def _confirm(panel: PricePanel, result: ScanResult) -> int:
+    """statsmodels' own word on everything that is kept. Raises: InvariantBroken, naming the pair."""
     formation = panel.between(0, result.formation_bars)
     for survivor in result.kept:
-        confirm_tests(formation, result.tests, survivor.y, survivor.x, options.method)
-    return Scan(result=result, seconds=time.monotonic() - started)
+        confirm_tests(formation, result.tests, survivor.y, survivor.x, result.options.method)
+    return len(result.kept)
