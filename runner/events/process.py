@@ -27,6 +27,13 @@ UNEXPECTED_ERROR = error(
     "report it",
 )
 
+CONTROL_FAILED = error(
+    "control_failed",
+    "the control server met an error that nobody foresaw while answering; it goes on",
+    "report it",
+    "error",
+)
+
 SHUTDOWN_INCOMPLETE = warning(
     "shutdown_incomplete",
     "stopped before a trade was settled; the next start takes it up",
@@ -44,6 +51,25 @@ RESUMED_BY_OPERATOR = warning(
 )
 FLATTEN_BY_OPERATOR = warning(
     "flatten_by_operator", "you, or whoever holds the token, had these trades closed", "do nothing", "pairs"
+)
+EXCHANGE_UNENCRYPTED = warning(
+    "exchange_unencrypted",
+    "`trading_mode` is `live` and `url` is not encrypted: keys and orders travel in plain text. It is on this machine, or it would "
+    "have been refused",
+    "is it meant? Else correct the URL",
+    *("url", "why"),
+)
+CONTROL_OPEN_TO_OTHERS = warning(
+    "control_open_to_others",
+    "`control.host` is not this machine alone: whoever reaches the address may read status and metrics",
+    "set `control.host` to 127.0.0.1 unless that is wanted",
+    *("host", "why"),
+)
+CONTROL_REFUSED = warning(
+    "control_refused",
+    "the control server refused a request (`why`); a row for the first of a kind, `more_like_it` counts what was refused since",
+    "a script of yours with an old token? Else look who asks",
+    *("why", "request", "remote", "more_like_it"),
 )
 PREFECT_UNREACHABLE = warning(
     "prefect_unreachable",
