@@ -38,7 +38,6 @@ from runner.signals.generator import SignalGenerator
 from runner.signals.warmup import WindowMonitor
 from storage.journal import Journal
 
-QUIET_STREAM_EVENTS = frozenset({"user_stream_up", "user_stream_rolled_over"})
 REPLY_MARGIN_SECONDS = 1.0
 
 

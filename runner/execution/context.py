@@ -32,11 +32,6 @@ class Notice(Generic[_P]):
         for handler in self._handlers:
             handler(*args, **kwargs)
 
-    @property
-    def is_heard(self) -> bool:
-        """Somebody subscribed."""
-        return bool(self._handlers)
-
 
 @dataclass(frozen=True, slots=True)
 class Notices:

@@ -91,7 +91,6 @@ class UserStream:
         self._roll_over_seconds = roll_over_seconds
         self._connection: ClientConnection | None = None
         self.connected = asyncio.Event()
-        self.events_seen = 0
         self.unreadable = 0
 
     async def run(self) -> None:
@@ -226,7 +225,6 @@ class UserStream:
             self._on_event(events.USER_EVENT_UNREADABLE, {"why": type(error).__name__})
             self._on_gap("unreadable event")
             return
-        self.events_seen += 1
         self._on_news(news)
 
     def _news(self, order: Mapping[str, Any]) -> UserNews:
