@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from domain.entries import RunStarted, RunStopped
-from domain.errors import ConfigError, ExchangeError, JournalBroken, OutcomeUnknown, Refused, TandemError, Unreachable
+from domain.errors import ConfigError, JournalBroken, TandemError
 from domain.ladder import step_of
 from domain.pairs import PairConfig, SignalType
+from domain.refusals import RefusalKind
 from domain.symbols import PairId, Symbol
 from domain.trade_book import DAY_MS, KINDS_FOLDED, TradeBook
 from domain.trades import TradeState
@@ -24,9 +25,10 @@ from runner.clock import SystemClock
 from runner.components import Components, build
 from runner.config import Settings, load_settings
 from runner.control import ControlServer
-from runner.exchange.binance.account_setup import LEVERAGE_INVALID
 from runner.exchange.binance.budget import Priority
+from runner.exchange.binance.codes import kind_of_code
 from runner.exchange.binance.requests import hurried
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
 from runner.execution.engine import FORGET_AFTER_MS
 from runner.execution.signal_port import held_of, pair_to_close
 from runner.logs import Log, keep_secret
@@ -40,7 +42,6 @@ from runner.tasks import cancel_all
 from storage.journal import Journal
 from storage.locks import OsLock
 
-KEYS_REFUSED = frozenset({-2014, -2015, -1022, -1002, -2017})
 FIRST_ANSWER_SECONDS = 30.0
 RETRY_SECONDS = (0.3, 0.6, 1.2, 2.5, 5.0)
 DISCONNECT_SECONDS = 15.0
@@ -93,7 +94,7 @@ class TradingBot:
             self._account_lock = lock_account(settings)
         alone_since_ns = self._clock.monotonic_ns()
         self._log = Log(self._journal.note, self._clock)
-        book = TradeBook(settings.execution.hedge_error_max)
+        book = TradeBook(settings.execution.hedge_error_max, kind_of_code)
         # What `forget_ended_before` would drop is not read in the first place: a start takes no longer after a year.
         forgotten_ms = self._clock.now_ms() - FORGET_AFTER_MS
         for _, entry in self._journal.replay(kinds=KINDS_FOLDED, closed_before_ms=forgotten_ms - DAY_MS):
@@ -127,6 +128,11 @@ class TradingBot:
         )
         seen = self._pairs_seen
         self._watch = PairsWatch(self._pairs_path, settings, self._parts, self.pairs, self._log, seen=seen)
+        if settings.trading_mode == "live":
+            for url in settings.unencrypted_urls:  # On loopback, or the configuration would have been refused.
+                self._log.warning(
+                    "exchange_unencrypted", url=url, why="keys and orders travel in plain text on this machine"
+                )
         self._log.info(
             "starting",
             mode=settings.trading_mode,
@@ -143,7 +149,7 @@ class TradingBot:
             try:
                 await self._ask_everything(book)
             except (OutcomeUnknown, Refused) as error:
-                if error.code in KEYS_REFUSED:
+                if error.kind is RefusalKind.KEY:
                     raise ConfigError(
                         f"the exchange does not accept the API key ({error.code});"
                         " check BINANCE_API_KEY and BINANCE_API_SECRET, their permissions and allowed addresses"
@@ -201,7 +207,11 @@ class TradingBot:
                 raise
             self._log.error("account_not_prepared", why=str(error))
             return
-        invalid = [problem for problem in problems.values() if problem.code == LEVERAGE_INVALID]
+        invalid = [
+            problem
+            for problem in problems.values()
+            if problem.refusal is not None and problem.refusal.kind is RefusalKind.LEVERAGE_INVALID
+        ]
         if invalid and is_flat:
             raise ConfigError(invalid[0].why)
 
@@ -273,7 +283,7 @@ class TradingBot:
         statistics: Statistics | None = None
         failure: TandemError | None = None
         try:
-            async with ControlServer(self.settings, self, self), asyncio.TaskGroup() as tasks:
+            async with ControlServer(self.settings, self, self, self._log), asyncio.TaskGroup() as tasks:
                 starting = self._background(tasks, self.start_monitoring(tasks), "start")
                 await self._until_stopped(starting)
                 statistics = await self.shutdown_gracefully(self._fatal or "asked to stop")

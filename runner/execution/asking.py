@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from domain.errors import OutcomeUnknown, Unreachable
 from domain.ladder import step_of
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
 from runner.execution.context import Context
 

@@ -51,7 +51,7 @@ class Notices:
     """Executions had to be fetched again and again that the user stream should have brought."""
     pair_failed: Notice[[PairId]] = field(default_factory=Notice)
     """The signals of a pair failed: it cannot judge its own exits any more."""
-    rules_doubted: Notice[[Symbol, int]] = field(default_factory=Notice)
+    rules_doubted: Notice[[Symbol, str]] = field(default_factory=Notice)
     """The exchange refused, with this code, what the contract's rules as we know them allow."""
 
 

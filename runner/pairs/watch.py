@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.symbols import Symbol
 from runner.components import Components
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from runner.logs import Log
 from runner.pairs.file import load_pairs
 from runner.pairs.registry import PairsRegistry

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from domain.errors import ExchangeError
 from domain.symbols import Symbol
+from runner.exchange.errors import ExchangeError
 from runner.ports import Clock
 from runner.signals.generator import SignalGenerator
 

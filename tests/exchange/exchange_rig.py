@@ -9,7 +9,6 @@ import msgspec
 from aiohttp import web
 from scripted_market import ScriptedMarket
 
-from domain.errors import ExchangeError
 from domain.orders import LegName, OrderIntent, OrderType, Purpose, Side, TimeInForce
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from paper.faults import FaultSpec, Kind, Match, Parameters
@@ -21,6 +20,7 @@ from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import make_client
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.errors import ExchangeError
 from runner.ports import Clock
 
 D = Decimal

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from exchange_rig import ETH, ORDER_SECONDS, XRP, Adapter, D, adapted, answering, fault, order, trading
 
-from domain.errors import ConfigError, ExchangeError, OutcomeUnknown, Refused, Unreachable
+from domain.errors import ConfigError
 from domain.orders import LegName, OrderChange, OrderReport, OrderType, Side, TimeInForce
 from domain.symbols import ClientOrderId
 from paper.options import ExchangeOptions, VenueOptions
 from runner.exchange.binance.budget import BAN_MARGIN_MS, Priority
 from runner.exchange.binance.client import _point_at
 from runner.exchange.binance.contract_rules import ContractRules
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
 
 REPORT, REFUSED, UNKNOWN = OrderReport, Refused, OutcomeUnknown
 # fault -> our word, and whether the exchange executed it
@@ -209,7 +210,8 @@ async def test_leverage_beyond_the_bracket_names_the_key_to_lower() -> None:
         assert await adapter.venue.prepare([XRP], 3) == {}
         problems = await adapter.venue.prepare([XRP], 126)
         assert "risk.leverage" in problems[XRP].why
-        assert problems[XRP].code == -4028
+        assert (refusal := problems[XRP].refusal) is not None
+        assert refusal.code == "-4028"
 
 
 @pytest.mark.parametrize(("key", "secret"), [("wrong-key", "paper-secret"), ("paper-key", "wrong-secret")])

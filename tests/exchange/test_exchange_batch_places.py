@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import pytest
 
-from domain.errors import OutcomeUnknown, Refused
 from domain.orders import LegName, OrderIntent, OrderReport, OrderType, Purpose, Side
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from runner.clock import SystemClock
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.errors import OutcomeUnknown, Refused
 
 SYMBOLS = {"XRPUSDT": Symbol("XRP/USDT:USDT"), "SOLUSDT": Symbol("SOL/USDT:USDT")}
 

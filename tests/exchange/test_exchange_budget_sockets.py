@@ -9,13 +9,13 @@ from aiohttp import web
 from exchange_rig import XRP, Adapter, adapted, order, trading
 from test_exchange_budget import COSTS
 
-from domain.errors import Refused, Unreachable
 from domain.orders import LegName, OrderIntent, OrderReport, Purpose, client_order_id_of
 from domain.symbols import TradeId
 from paper.options import ExchangeOptions, LimitOptions
 from paper.server import PaperExchange
 from runner.exchange.binance.budget import ROLL_MARGIN_MS
 from runner.exchange.binance.user_stream import UserStream
+from runner.exchange.errors import Refused, Unreachable
 
 
 class Knocks:

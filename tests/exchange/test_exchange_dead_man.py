@@ -3,10 +3,10 @@
 import pytest
 from exchange_rig import ETH, XRP, D, fault, order, trading
 
-from domain.errors import OutcomeUnknown, Refused
 from domain.orders import OrderReport, TimeInForce
 from domain.symbols import Symbol
 from runner.exchange.binance.contract_rules import ContractRules
+from runner.exchange.errors import OutcomeUnknown, Refused
 
 COUNTDOWN = "/fapi/v1/countdownCancelAll"
 

@@ -12,7 +12,6 @@ import msgspec
 from scripted_market import ScriptedMarket
 
 from domain.decide import HeldTrade
-from domain.errors import ExchangeError
 from domain.pairs import PairConfig, SignalType, TradingSignal
 from domain.quotes import Quote
 from domain.symbols import PairId, Symbol, exchange_id
@@ -25,6 +24,7 @@ from runner.config import DataSettings, ExecutionSettings, RiskSettings, Setting
 from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.requests import hurried
 from runner.exchange.binance.user_stream import UserStream
+from runner.exchange.errors import ExchangeError
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 from runner.execution.wiring import Surroundings, wire

@@ -299,7 +299,7 @@ async def test_where_somebody_holds_the_other_way_a_leg_is_all_or_nothing(tmp_pa
         trade = the_trade(rig)
         of_a = [order for order in trade.orders.values() if order.intent.leg is A]
         assert [order.intent.time_in_force for order in of_a] == [TimeInForce.FOK, TimeInForce.FOK]
-        assert [order.refusal_code for order in of_a] == [-5021, None]
+        assert [order.refused_for and order.refused_for.code for order in of_a] == ["-5021", None]
         assert trade.held[A] == trade.plan.quantity_a
         plan = next(entry for _, entry in rig.journal.replay() if isinstance(entry, TradeIntended))
         assert plan.pair_id == PAIR.pair_id

@@ -14,6 +14,7 @@ from domain.guards import DenialCode
 from domain.orders import LegName
 from domain.pairs import ExitReason, SignalType, TradeStatus
 from domain.reasons import SetUpCode
+from domain.refusals import RefusalKind
 from domain.trades import TradeState
 from paper.control import Delisting
 from runner.exchange.binance.contract_stream import ContractStream
@@ -124,7 +125,7 @@ async def test_a_refusal_that_contradicts_the_rules_makes_them_read_anew(tmp_pat
         rig.fault("lost-503", count=2, path="/fapi/v1/exchangeInfo", method="GET")
         assert await watch.denied() is DenialCode.EXCHANGE_REFUSED
         assert rig.at_venue() == rig.believed() == {}
-        assert watch.said("rules_doubted")[0] == {"symbol": CAT, "code": -4164}
+        assert watch.said("rules_doubted")[0] == {"symbol": CAT, "code": "-4164"}
         assert await watch.denied() is DenialCode.RULES_DOUBTED
         await eventually(lambda: CAT not in rig.gate.rules_doubted, seconds=20)
         assert rig.rules.instrument(CAT).notional_min_usd == 100_000
@@ -139,7 +140,7 @@ async def test_rules_that_cannot_be_read_stay_doubted(tmp_path: Path) -> None:
         rig.market._listings["1000CATUSDT"] = replace(
             rig.market.listings["1000CATUSDT"], percent_price_up=Decimal("NaN")
         )
-        watch.contracts.doubt(CAT, -1111)
+        watch.contracts.doubt(CAT, "-1111")
         await eventually(lambda: watch.contracts.refreshes == 2)
         assert await watch.denied() is DenialCode.RULES_DOUBTED
 
@@ -167,7 +168,11 @@ async def test_an_exit_refused_for_the_clock_is_decided_again_after_it_is_set_ri
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         await eventually(lambda: trade.status is TradeStatus.CLOSED)
         assert rig.at_venue() == rig.believed() == {}
-        refused = [order for order in trade.orders.values() if order.last_refusal.startswith("-1021")]
+        refused = [
+            order
+            for order in trade.orders.values()
+            if order.refusal is not None and order.refusal.kind is RefusalKind.CLOCK
+        ]
         assert refused, "it was refused, not sent again as it was"
         assert len({order.intent.client_order_id for order in trade.orders.values()}) == len(trade.orders)
         assert len(watch.said("clock_is_off")) >= 1

@@ -14,14 +14,16 @@ from test_execution_corners import by_hand_order, planned, send_raw
 from test_execution_stories import assert_no_id_was_sent_twice, by_hand
 
 from domain.entries import OrderAdvanced, OrderIntended
-from domain.errors import InvariantBroken, Refused, Unreachable
+from domain.errors import InvariantBroken
 from domain.guards import DenialCode
 from domain.order_resolution import LOOKS_MIN, SETTLE_MS
 from domain.orders import LegName, OrderIntent, OrderStatus
 from domain.pairs import PairConfig, SignalType, TradeStatus
+from domain.refusals import RefusalKind
 from domain.symbols import PairId
 from domain.trades import OrderState, TradeState
 from paper.server import PaperExchange
+from runner.exchange.errors import Refused, Unreachable
 from runner.exchange.port import Answer
 from runner.execution import lifecycle
 from runner.execution.orders.resolution import OrderResolution
@@ -355,7 +357,7 @@ async def test_a_refusal_of_an_order_that_the_stream_has_shown_alive(tmp_path: P
         async def overtaken(intents: Sequence[OrderIntent]) -> Sequence[Answer]:
             await place(intents)
             await eventually(lambda: all(order.is_over for order in rig.book.orders.values()))
-            return [Refused(-2022, "whose?"), Unreachable("nobody's")]
+            return [Refused(RefusalKind.REDUCE_ONLY_REJECTED, -2022, "whose?"), Unreachable("nobody's")]
 
         rig.engine._lifecycle._driver._exchange.place = overtaken  # type: ignore[method-assign]
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed

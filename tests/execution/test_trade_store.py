@@ -9,7 +9,7 @@ import pytest
 from execution_rig import QuietLog
 
 from domain.entries import FillSeen, OrderAdvanced, OrderIntended, TradeIntended
-from domain.errors import JournalBroken, OutcomeUnknown, Refused, Unreachable
+from domain.errors import JournalBroken
 from domain.orders import (
     Fill,
     LegName,
@@ -22,10 +22,12 @@ from domain.orders import (
     trade_id_of,
 )
 from domain.pairs import PairSide
+from domain.refusals import RefusalKind
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
 from domain.trades import OrderState
 from runner.clock import SystemClock
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 from storage.journal import Journal
@@ -84,7 +86,7 @@ async def test_an_execution_told_twice_is_booked_once(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("failure", "status"),
     [
-        (Refused(-2019, "margin"), OrderStatus.REFUSED),
+        (Refused(RefusalKind.INSUFFICIENT_MARGIN, -2019, "margin"), OrderStatus.REFUSED),
         (OutcomeUnknown("silence"), OrderStatus.UNKNOWN),
         (Unreachable("no road"), OrderStatus.DEAD),
     ],

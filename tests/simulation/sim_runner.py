@@ -11,7 +11,6 @@ from sim_market import SimRules
 from sim_stream import SimUserStream, Subscribers
 
 from domain.decide import HeldTrade
-from domain.errors import OutcomeUnknown, Refused, Unreachable
 from domain.ladder import step_of
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
@@ -20,6 +19,7 @@ from runner.components import reply_timeout_seconds
 from runner.config import ExecutionSettings, RiskSettings
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 from runner.execution.account.sampler import EquitySampler
 from runner.execution.context import Context
 from runner.execution.signal_port import held_of

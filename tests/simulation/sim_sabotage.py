@@ -6,9 +6,10 @@ from typing import Any
 
 from sim_runner import SimRunner
 
-from domain.errors import OutcomeUnknown, Refused
 from domain.orders import OrderChange, OrderReport
+from domain.refusals import RefusalKind
 from domain.trades import ZERO
+from runner.exchange.errors import OutcomeUnknown, Refused
 from runner.exchange.port import Position
 
 Sabotage = Callable[[SimRunner], None]
@@ -32,7 +33,10 @@ def takes_unknown_for_refused(runner: SimRunner) -> None:
 
     async def placed(intents: Sequence[Any]) -> Sequence[Any]:
         answers = await place(intents)
-        return [Refused(-1, "surely not") if isinstance(answer, OutcomeUnknown) else answer for answer in answers]
+        return [
+            Refused(RefusalKind.REJECTED, -1, "surely not") if isinstance(answer, OutcomeUnknown) else answer
+            for answer in answers
+        ]
 
     runner.venue.place = placed
 

@@ -11,7 +11,6 @@ from sim_faults import Faults, Intensity
 from sim_loop import Ended, Timeline, VirtualClock, VirtualLoop
 from sim_market import SimRules
 
-from domain.errors import OutcomeUnknown, Refused, Unreachable
 from domain.orders import Fill, LegName, OrderIntent, OrderReport, OrderType, Purpose, Side, TimeInForce
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from paper.options import ExchangeOptions, VenueOptions
@@ -22,6 +21,7 @@ from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import make_client
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 
 XRP, BTC = Symbol("XRP/USDT:USDT"), Symbol("BTC/USDT:USDT")
 BALANCE = Decimal(20_000)

@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 
 from domain.edge import FUNDING_INTERVAL_HOURS_DEFAULT, FundingTerms
-from domain.errors import ConfigError, OutcomeUnknown
+from domain.errors import ConfigError
 from domain.instruments import Instrument, LeverageStep
 from domain.symbols import Symbol, exchange_id
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import Client
 from runner.exchange.binance.requests import ask, reading
 from runner.exchange.binance.wire import Unreadable, decimal_of
+from runner.exchange.errors import OutcomeUnknown
 
 NEVER_MS = 4_102_444_800_000
 """A delivery in or after the year 2100 is the exchange's word for none."""

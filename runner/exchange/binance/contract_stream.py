@@ -6,15 +6,17 @@ from collections.abc import Callable
 
 import msgspec
 import websockets
-from websockets.asyncio.client import connect
 
 from domain.ladder import step_of
+from runner.exchange.binance.requests import UNREADABLE
+from runner.exchange.binance.transport import open_socket
 from runner.exchange.binance.wire import SymbolOf
 from runner.ports import Clock
 
 BACKOFF_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 LIVED_SECONDS = 60.0
 PING_SECONDS = 20.0
+OPEN_SECONDS_MAX = 10.0
 
 
 class ContractStream:
@@ -44,9 +46,10 @@ class ContractStream:
             await self._clock.sleep(pause * (0.75 + random.random() / 2))  # noqa: S311  (Jitter, not a secret.)
 
     async def _session(self) -> None:
-        async with connect(
-            self._url, ping_interval=PING_SECONDS, ping_timeout=PING_SECONDS, close_timeout=2, compression=None
-        ) as connection:
+        connection = await open_socket(
+            self._url, open_seconds_max=OPEN_SECONDS_MAX, ping_seconds=PING_SECONDS, close_seconds_max=2
+        )
+        async with connection:
             self.connected.set()
             self._on_hint()  # What was said before nobody heard.
             async for message in connection:
@@ -59,5 +62,5 @@ class ContractStream:
             event = msgspec.json.decode(message)
             payload = event.get("data", event)
             return payload.get("e") == "contractInfo" and self._symbol_of(str(payload["s"])) is not None
-        except (msgspec.DecodeError, AttributeError, KeyError):
+        except (msgspec.DecodeError, *UNREADABLE):
             return True

@@ -8,19 +8,22 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 
-from domain.errors import ExchangeError, OutcomeUnknown
 from domain.ladder import step_of
 from domain.orders import Fill, OrderReport
+from domain.refusals import RefusalKind
 from domain.symbols import Symbol
 from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.client import Client
-from runner.exchange.binance.requests import ask
-from runner.exchange.binance.wire import SymbolOf, Unreadable, fill_of_event, report_of_event
+from runner.exchange.binance.requests import UNREADABLE, ask
+from runner.exchange.binance.transport import distrust, open_socket
+from runner.exchange.binance.wire import SymbolOf, fill_of_event, report_of_event
+from runner.exchange.errors import ExchangeError, OutcomeUnknown
 from runner.ports import Clock
 from runner.tasks import cancel_all, ended
 
@@ -29,7 +32,6 @@ KEEP_ALIVE_SECONDS = 120.0
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 PING_SECONDS = 10.0
 ROLL_OVER_SECONDS = 23.5 * 3600
-LISTEN_KEY_UNKNOWN = -1125
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class UserStream:
             except _Expired:
                 why = "listenKey expired"
             except (OSError, websockets.WebSocketException, TimeoutError) as error:
-                why = f"connection lost ({type(error).__name__})"
+                why = distrust(error) or f"connection lost ({type(error).__name__})"
             except ExchangeError as error:
                 why = str(error)
             finally:
@@ -156,14 +158,11 @@ class UserStream:
 
     async def _open(self) -> _Session:
         key = await self._new_key()
-        connection = await connect(
-            f"{self._url}/private/ws?listenKey={key}",
-            ping_interval=PING_SECONDS,
-            ping_timeout=PING_SECONDS,
-            open_timeout=self._timeout,
-            close_timeout=2,
-            compression=None,
-            max_size=2**20,
+        connection = await open_socket(
+            f"{self._url}/private/ws?listenKey={quote(key, safe='')}",
+            open_seconds_max=self._timeout,
+            ping_seconds=PING_SECONDS,
+            close_seconds_max=2,
         )
         self._connection = connection
         return _Session(connection, key, asyncio.create_task(self._listen(connection), name="user-events"))
@@ -193,7 +192,7 @@ class UserStream:
                 )
             except OutcomeUnknown as outcome:
                 self._on_event("listen_key_not_extended", {"why": outcome.why})
-                if outcome.code == LISTEN_KEY_UNKNOWN:
+                if outcome.kind is RefusalKind.SESSION_EXPIRED:
                     raise _Expired from None
             except ExchangeError as error:
                 self._on_event("listen_key_not_extended", {"why": str(error)})
@@ -219,7 +218,7 @@ class UserStream:
             else:
                 self._receive_other(str(kind), payload)
                 return
-        except (msgspec.DecodeError, Unreadable, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (msgspec.DecodeError, *UNREADABLE) as error:
             # An event we cannot read is a gap like any other: ask what it might have said.
             self.unreadable += 1
             self._on_event("user_event_unreadable", {"why": type(error).__name__})

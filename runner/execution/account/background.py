@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-from domain.errors import ExchangeError
 from runner.exchange.binance.wire import Unreadable
+from runner.exchange.errors import ExchangeError
 from runner.execution.context import Context
 
 

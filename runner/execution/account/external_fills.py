@@ -7,10 +7,10 @@ import msgspec
 
 from domain.attribution import FORCED_PREFIXES, ExternalExecution, Share
 from domain.entries import FillSeen
-from domain.errors import OutcomeUnknown
 from domain.orders import Fill, Purpose, is_ours
 from domain.symbols import ClientOrderId, Symbol
 from domain.trades import OrderState
+from runner.exchange.errors import OutcomeUnknown
 from runner.exchange.port import Exchange
 from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore

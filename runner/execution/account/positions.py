@@ -13,11 +13,11 @@ from enum import StrEnum
 from itertools import takewhile
 
 from domain.attribution import FORCED_PREFIXES, ExternalExecution, Share, Story, held_at, readings
-from domain.errors import OutcomeUnknown, Unreachable
 from domain.orders import Fill, LegName
 from domain.pairs import TradeStatus
 from domain.symbols import Symbol
 from domain.trades import ZERO
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange, Position
 from runner.execution.account.external_fills import CLOCKS_APART_MS, HISTORY_MS, AccountExecutions
 from runner.execution.context import Context

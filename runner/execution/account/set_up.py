@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Collection
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.reasons import SetUpCode
 from domain.symbols import Symbol
-from runner.exchange.binance.account_setup import SetupProblem
 from runner.exchange.binance.budget import Budget, Priority
 from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.errors import ExchangeError
+from runner.exchange.port import SetupProblem
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 
@@ -62,7 +63,8 @@ class AccountSetUp:
         for symbol, problem in problems.items():
             reason = SetUpCode.NOT_SET.because(why=problem.why)
             if set_up.get(symbol) != reason:
-                self._log.error("symbol_not_prepared", symbol=symbol, why=problem.why, code=problem.code)
+                code = None if problem.refusal is None else problem.refusal.code
+                self._log.error("symbol_not_prepared", symbol=symbol, why=problem.why, code=code)
             set_up[symbol] = reason
         return problems
 

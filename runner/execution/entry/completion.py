@@ -76,8 +76,8 @@ class CompletionPlanner:
         refusals = {}
         for action, purpose in PURPOSE_OF.items():
             meant = [order for order in orders if order.intent.purpose is purpose]
-            if meant and (code := meant[-1].refusal_code) is not None:
-                refusals[action] = code
+            if meant and (refusal := meant[-1].refused_for) is not None:
+                refusals[action] = refusal
         return LegNow(
             side=plan.side.side_of(leg),
             planned=plan.quantity_a if leg is LegName.A else plan.quantity_b,

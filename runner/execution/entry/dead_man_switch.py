@@ -8,8 +8,8 @@ import asyncio
 import math
 from typing import Self
 
-from domain.errors import ExchangeError
 from domain.symbols import Symbol
+from runner.exchange.errors import ExchangeError
 from runner.exchange.port import Exchange
 from runner.execution.context import Context
 from runner.tasks import cancel_all

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from domain.entries import TradeIntended
-from domain.errors import DuplicateEntry, InvariantBroken, JournalBroken, OutcomeUnknown, Unreachable
+from domain.errors import DuplicateEntry, InvariantBroken, JournalBroken
 from domain.guards import DenialCode
 from domain.instruments import order_problem, round_price_within
 from domain.orders import LegName, OrderIntent, OrderStatus, Purpose, client_order_id_of
+from domain.refusals import RefusalKind
 from domain.resting import (
     STEPS,
     Ending,
@@ -29,6 +30,7 @@ from domain.resting import (
 )
 from domain.trades import ZERO, OrderState
 from runner.config import ExecutionSettings
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange, Rules
 from runner.execution.context import Context
 from runner.execution.entry.dead_man_switch import Watch
@@ -44,7 +46,6 @@ LOOK_SECONDS = 1.0
 """How often a resting order is looked up beside the user stream, which may be silent with its socket open."""
 HEDGE_SECONDS_MAX = 1.0
 """A hedge without an answer for so long ends the resting: no more may fill until that one's fate is known."""
-POST_ONLY_REFUSED = "-5022"
 
 Objection = Callable[[RestingLeg], DenialCode | None]
 """Why the entry may not go on now; None when it may."""
@@ -215,7 +216,7 @@ class PostOnlyEntry:
             return
         order, name = orders[-1], orders[-1].intent.client_order_id
         self.report.judged.add(name)
-        if order.status is OrderStatus.REFUSED and order.last_refusal.startswith(POST_ONLY_REFUSED):
+        if order.refused_for is not None and order.refused_for.kind is RefusalKind.WOULD_TAKE:
             self.report.post_only_refused += 1
         elif order.status is OrderStatus.EXPIRED and order.filled < order.intent.quantity:
             self.report.post_only_refused += 1  # Accepted, and found to take a moment later.

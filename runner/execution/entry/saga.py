@@ -7,13 +7,13 @@ from typing import Any
 
 from domain.completion import Action, Choice, Option, choose, relief_of
 from domain.entries import TradeAdvanced, TradeIntended
-from domain.errors import OutcomeUnknown, Unreachable
 from domain.guards import DenialCode
 from domain.legs import Plan, Standing, opening_plan, standing_of
 from domain.orders import LegName, OrderIntent, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.resting import Ending
 from domain.trades import OrderState, TradeState
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange, Rules
 from runner.execution.context import Context
 from runner.execution.entry.completion import PURPOSE_OF, CompletionPlanner
@@ -317,5 +317,5 @@ class EntrySaga:
     @staticmethod
     def _refusal(trade: TradeState) -> str:
         return "; ".join(
-            f"{order.intent.leg}: {order.last_refusal}" for order in trade.orders.values() if order.last_refusal
+            f"{order.intent.leg}: {order.refused_for}" for order in trade.orders.values() if order.refused_for
         )

@@ -216,7 +216,7 @@ class ExitSaga:
                 quantity=order.intent.quantity,
                 filled=order.filled,
                 status=order.status,
-                code=order.refusal_code,
+                kind=None if order.failed_for is None else order.failed_for.kind,
             )
             for order in trade.orders.values()
             if order.intent.leg is leg and order.intent.purpose is not Purpose.ENTRY and order.is_over
@@ -280,10 +280,11 @@ class ExitSaga:
         )
 
     @staticmethod
-    def _last_code(trade: TradeState, leg: LegName) -> int | None:
-        """The code that refused this leg's latest order, if it was refused."""
+    def _last_code(trade: TradeState, leg: LegName) -> str | None:
+        """The exchange's code that refused this leg's latest order, if it was refused."""
         orders = [order for order in trade.orders.values() if order.intent.leg is leg]
-        return orders[-1].refusal_code if orders else None
+        refusal = orders[-1].failed_for if orders else None
+        return None if refusal is None else refusal.code
 
     async def _unexplained(self, trade: TradeState, finding: Finding, reason: ExitReason) -> None:
         if trade.status is TradeStatus.ATTENTION:

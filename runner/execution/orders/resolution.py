@@ -6,11 +6,11 @@ from decimal import Decimal
 import msgspec
 
 from domain.entries import OrderIntended
-from domain.errors import OutcomeUnknown, Unreachable
 from domain.order_resolution import LOOKS_MIN, SETTLE_MS, UNDECIDABLE, Evidence, Verdict, judge
 from domain.orders import Fill, OrderIntent, OrderStatus, Side
 from domain.symbols import ClientOrderId
 from domain.trades import ZERO, OrderState
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
 from runner.execution.account.positions import REPLICA_LAG_MS, SAME_MOMENT_MS, AccountPositions
 from runner.execution.context import Context

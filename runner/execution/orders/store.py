@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 
 from domain.entries import AnyEntry, FillSeen, OrderAdvanced
-from domain.errors import ExchangeError, OutcomeUnknown, Refused
 from domain.order_resolution import Evidence
 from domain.orders import Fill, OrderChange, OrderReport, OrderStatus, advance
+from domain.refusals import Refusal
 from domain.symbols import ClientOrderId, TradeId
 from domain.trades import OrderState
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused
 from runner.execution.context import Context
 from runner.ports import Journal
 
@@ -109,27 +110,28 @@ class TradeStore:
                 why=str(failure),
             )
         elif isinstance(failure, Refused):
-            await self._advance(order, OrderChange.REFUSED, source, reason=f"{failure.code} {failure.message}")
+            await self._advance(order, OrderChange.REFUSED, source, str(failure.refusal), refusal=failure.refusal)
         elif isinstance(failure, OutcomeUnknown):
-            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)
+            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, failure.why, refusal=failure.refusal)
         else:
-            await self._advance(order, OrderChange.NEVER_SENT, source, reason=str(failure))
+            await self._advance(order, OrderChange.NEVER_SENT, source, str(failure))
 
     async def declare_dead(self, order: OrderState, evidence: Evidence) -> None:
         """The venue can no longer accept it and knows nothing of it; the evidence stays with the row."""
         shown = msgspec.json.encode(evidence).decode()
-        await self._advance(order, OrderChange.PROVEN_ABSENT, "query", reason=f"proven absent: {shown}")
+        await self._advance(order, OrderChange.PROVEN_ABSENT, "query", f"proven absent: {shown}")
 
     async def _advance(
         self,
         order: OrderState,
         change: OrderChange,
         source: str,
+        reason: str = "",
         *,
+        refusal: Refusal | None = None,
         filled: Any = None,
         average_price: Any = None,
         exchange_order_id: str | None = None,
-        reason: str = "",
     ) -> None:
         status = advance(order.status, change)
         filled_now = order.reported if filled is None else max(order.reported, filled)
@@ -147,6 +149,8 @@ class TradeStore:
             average_price=average_price,
             source=source,
             reason=reason,
+            refusal_kind=None if refusal is None else refusal.kind,
+            refusal_code="" if refusal is None else refusal.code,
         )
         await self._establish_for(order.intent.trade_id, entry)
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import msgspec
 
 from domain.entries import AnyEntry
-from domain.errors import ExchangeError, OutcomeUnknown, Unreachable
 from domain.ladder import step_of
 from domain.order_resolution import LOOKS_MIN
 from domain.orders import OrderIntent, OrderReport
 from domain.trades import OrderState
 from runner import metrics
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
 from runner.execution.context import Context
 from runner.execution.orders.resolution import FATE_UNKNOWN, OrderResolution, Search
@@ -176,7 +176,7 @@ class OrderTracker:
                 await self._store.take_fill(order, named)
 
     async def _withdraw(self, order: OrderState, search: Search) -> None:
-        """Cancel, and look before asking again: the request may be lost, or be overtaken by an execution (−2011)."""
+        """Cancel, and look before asking again: the request may be lost, or be overtaken by an execution."""
         try:
             report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
         except (OutcomeUnknown, Unreachable) as failure:

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from domain.errors import ExchangeError
 from domain.reasons import ClockCode, Reason, ReasonCode
 from runner.exchange.binance.exchange import BinanceExchange
 from runner.exchange.binance.exchange_clock import VenueClock
+from runner.exchange.errors import ExchangeError
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 

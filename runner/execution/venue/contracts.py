@@ -6,7 +6,7 @@ A contract that is halted, or whose end has been announced, is close-only at onc
 import asyncio
 from collections.abc import Callable, Collection
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.ladder import step_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import PairId, Symbol
@@ -14,6 +14,7 @@ from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.exchange_clock import VenueClock
 from runner.exchange.binance.requests import hurried
+from runner.exchange.errors import ExchangeError
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 
@@ -44,13 +45,13 @@ class ContractMonitor:
         self._symbols = symbols
         self._close = close
         self._delivery_lead_ms = delivery_lead_ms
-        self._doubted: dict[Symbol, int] = {}
+        self._doubted: dict[Symbol, str] = {}
         self._due = asyncio.Event()
         self._close_only: set[Symbol] = set()
         self.refreshes = 0
         context.notices.rules_doubted.subscribe(self.doubt)
 
-    def doubt(self, symbol: Symbol, code: int) -> None:
+    def doubt(self, symbol: Symbol, code: str) -> None:
         """The venue refused what the rules as we know them allow: no entries in this symbol until they are read again."""
         if symbol not in self._doubted:
             self._log.warning("rules_doubted", symbol=symbol, code=code)

@@ -12,6 +12,7 @@ from domain.symbols import Symbol
 from runner.exchange.binance.market_stream.protocol import ControlReply, FeedProtocol, SymbolFeed
 from runner.exchange.binance.market_stream.session import CONNECT_ERRORS, Session
 from runner.exchange.binance.market_stream.settings import FeedSettings
+from runner.exchange.binance.transport import distrust
 from runner.ports import Clock
 
 ROLLOVER_RETRY_SECONDS = 60.0
@@ -88,7 +89,7 @@ class FeedConnection:
                 except CONNECT_ERRORS as error:
                     failures += 1
                     delay = self._backoff_seconds(failures)
-                    why = str(error) or type(error).__name__
+                    why = distrust(error) or str(error) or type(error).__name__
                     self._on_event("warning", "stream_unreachable", {"why": why, "retry_seconds": round(delay, 2)})
                     await self._clock.sleep(delay)
                     continue
@@ -161,7 +162,8 @@ class FeedConnection:
                 raise
         except CONNECT_ERRORS as error:
             self._rollover_after_seconds = old.age_seconds + ROLLOVER_RETRY_SECONDS
-            self._on_event("warning", "stream_rollover_failed", {"why": str(error) or type(error).__name__})
+            why = distrust(error) or str(error) or type(error).__name__
+            self._on_event("warning", "stream_rollover_failed", {"why": why})
             return
         self._session = fresh
         self._rollover_after_seconds = self._settings.rollover_seconds

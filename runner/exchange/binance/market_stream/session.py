@@ -4,17 +4,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from domain.symbols import Symbol, stream_name
 from runner.exchange.binance.market_stream.settings import FeedSettings
+from runner.exchange.binance.transport import open_socket
 from runner.ports import Clock
-
-MESSAGE_BYTES_MAX = 1 << 20
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 CONNECT_ERRORS = (OSError, TimeoutError, WebSocketException, EOFError)
 """Whatever a socket that cannot be opened may raise."""
@@ -42,16 +39,8 @@ class Session:
     @classmethod
     async def open(cls, clock: Clock, settings: FeedSettings, on_message: OnMessage) -> "Session":
         """Raises: one of CONNECT_ERRORS."""
-        host = urlsplit(settings.url).hostname
-        socket = await connect(
-            settings.url,
-            compression=None,  # Costs more time than these small messages cost on the wire.
-            max_size=MESSAGE_BYTES_MAX,
-            open_timeout=settings.connect_seconds_max,
-            close_timeout=1,
-            ping_interval=20,
-            ping_timeout=20,
-            proxy=None if host in LOOPBACK else True,
+        socket = await open_socket(
+            settings.url, open_seconds_max=settings.connect_seconds_max, ping_seconds=20, close_seconds_max=1
         )
         return cls(clock, socket, settings, on_message)
 
