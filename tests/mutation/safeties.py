@@ -55,7 +55,7 @@ JOURNAL: tuple[Mutant, ...] = (
 
 GHOSTS: tuple[Mutant, ...] = (
     _m(
-        "unknown is a state", "an outcome that is unknown counts as refused", STORE, "            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)", '            await self._advance(order, OrderChange.REFUSED, source, reason=f"0 {failure.why}")', FACTS,
+        "unknown is a state", "an outcome that is unknown counts as refused", STORE, "            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, failure.why, refusal=failure.refusal)", "            await self._advance(order, OrderChange.REFUSED, source, failure.why)", FACTS,
     ),
     _m(
         "unknown is a state", "the first 'does not exist' is proof", "domain/order_resolution.py",
@@ -238,7 +238,7 @@ RESTS: tuple[Mutant, ...] = (
     ),
     _m(
         "what rests", "an exit that waits does not end it", "runner/execution/entry/post_only_entry.py",
-        '        if self._tools.locks.wanted(symbols):\n            return Ending.EXIT_WAITS\n', "",
+        "        if self._tools.locks.wanted(symbols):\n            return Ending.EXIT_WAITS\n", "",
         "tests/execution/test_execution_yielding.py",
     ),
     _m(
