@@ -223,7 +223,7 @@ def build(
         on_event=tell,
         on_failed=lambda error: halt(f"quotes: {error!r}"),
     )
-    windows = WindowKeeper(generator, exchange, bar_seconds=settings.signal.bar_seconds, clock=clock, on_event=tell)
+    windows = WindowKeeper(generator, exchange, clock=clock, on_event=tell)
     return Components(
         client=client,
         budget=budget,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from domain.errors import ExchangeError
 from domain.symbols import Symbol
+from runner.bars import LegBars
 from runner.ports import Clock
 from runner.signals import SignalGenerator
 
@@ -83,16 +84,14 @@ class WindowKeeper:
         generator: SignalGenerator,
         source: KlineSource,
         *,
-        bar_seconds: int,
         clock: Clock,
         on_event: EventCallback,
     ) -> None:
         self._calculator = generator.calculator
         self._source = source
-        self._bar_seconds = bar_seconds
         self._clock = clock
         self._on_event = on_event
-        self._missing: list[Symbol] = []
+        self._missing: list[str] = []  # Symbol and bar.
         self._wanted = asyncio.Event()
         self._gate = asyncio.Semaphore(REQUESTS_AT_ONCE_MAX)
         self._calculator.on_torn = self._wanted.set
@@ -101,12 +100,12 @@ class WindowKeeper:
     async def warm_up(self) -> int:
         """One round over all torn windows. Return how many are still torn. Never raises for the exchange."""
         self._wanted.clear()
-        torn = [leg.symbol for leg in self._calculator.grid.torn()]
+        torn = self._calculator.torn()
         if not torn:
             return 0
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._fill(symbol)) for symbol in torn]
-        missing = [symbol for symbol, task in zip(torn, tasks, strict=True) if not task.result()]
+            tasks = [group.create_task(self._fill(leg)) for leg in torn]
+        missing = [_name_of(leg) for leg, task in zip(torn, tasks, strict=True) if not task.result()]
         if not missing or missing != self._missing:
             facts = {"symbols": len(torn), "incomplete": missing[:10]}
             self._on_event("warning" if missing else "info", "windows_loaded", facts)
@@ -126,15 +125,19 @@ class WindowKeeper:
             pause_seconds = min(RETRY_SECONDS_MAX, pause_seconds * 2)
             self._wanted.set()
 
-    async def _fill(self, symbol: Symbol) -> bool:
+    async def _fill(self, leg: LegBars) -> bool:
+        symbol, grid = leg.symbol, leg.grid
         async with self._gate:
             try:
-                size = self._calculator.grid.size
-                rows = await load_closes(self._source, symbol, bars=size, bar_seconds=self._bar_seconds)
+                rows = await load_closes(self._source, symbol, bars=grid.size, bar_seconds=grid.bar_seconds)
             except ExchangeError as error:
                 self._on_event("warning", "klines_unavailable", {"symbol": symbol, "why": str(error)})
                 return False
-        return self._calculator.load(symbol, rows)
+        return self._calculator.load(symbol, rows, bar_seconds=grid.bar_seconds)
+
+
+def _name_of(leg: LegBars) -> str:
+    return f"{leg.symbol} {INTERVALS[leg.grid.bar_seconds]}"
 
 
 async def keep_sampling(generator: SignalGenerator, clock: Clock, *, every_seconds: float) -> None:
