@@ -101,11 +101,11 @@ class PairConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.half_life_bars is not None and not (math.isfinite(self.half_life_bars) and self.half_life_bars > 0):
             raise ValueError(f"{self.pair_id}: half_life_candles must be a finite number above 0")
-        if self.half_life_bar_seconds <= 0:
-            raise ValueError(f"{self.pair_id}: candle_seconds must be above 0, not {self.half_life_bar_seconds}")
         if self.bar_seconds is not None and self.bar_seconds not in BAR_SECONDS:
             known = ", ".join(map(str, BAR_SECONDS))
             raise ValueError(f"{self.pair_id}: bar_seconds must be one of {known}, not {self.bar_seconds}")
+        if self.half_life_bar_seconds <= 0:
+            raise ValueError(f"{self.pair_id}: candle_seconds must be above 0, not {self.half_life_bar_seconds}")
 
     @property
     def symbols(self) -> tuple[Symbol, Symbol]:
