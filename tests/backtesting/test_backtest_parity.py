@@ -12,10 +12,10 @@ from backtest_worlds import MINUTE, START_MS, pair, symbol, terms
 
 from domain.edge import FundingTerms
 from domain.pairs import PairConfig
-from flows.backtesting.market import Quotes, bars_of_quotes, with_funding
-from flows.backtesting.terms import Terms
-from flows.backtesting.walk import Walk
-from flows.backtesting.windows import statistics_at
+from flows.backtest.engine.market import Quotes, bars_of_quotes, with_funding
+from flows.backtest.engine.terms import Terms
+from flows.backtest.engine.walk import Walk
+from flows.backtest.engine.windows import statistics_at
 from runner.config import SignalSettings
 from storage.market import FundingRate
 

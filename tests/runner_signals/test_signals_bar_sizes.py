@@ -16,8 +16,8 @@ from domain.quotes import Quote
 from domain.spread import SpreadStatistics, statistics_of
 from domain.symbols import PairId, Symbol
 from runner.config import SignalSettings
-from runner.signals import SignalGenerator
-from runner.warmup import INTERVALS, WindowKeeper
+from runner.signals.generator import SignalGenerator
+from runner.signals.warmup import INTERVALS, WindowMonitor
 
 MINUTE_MS = 60_000
 START_MS = 1_000_000 * MINUTE_MS  # The beginning of an hour, too.
@@ -135,7 +135,7 @@ def warm_up(told: Told) -> tuple[Klines, list[dict[str, Any]]]:
     klines, said = Klines(), []
 
     async def run() -> int:
-        keeper = WindowKeeper(
+        keeper = WindowMonitor(
             told.generator,
             klines,
             clock=Clock(),  # type: ignore[arg-type]  # As much of it as is asked.
