@@ -17,6 +17,7 @@ from domain.statistics import adf, fitness
 from domain.statistics.adf import Floats
 from domain.statistics.batches import Batch, Piece, reach, solve, solve_singly, strips_of_block
 from domain.statistics.blocks import Places, Tile
+from domain.statistics.estimators import ESTIMATORS, HedgeEstimator
 from domain.statistics.mackinnon import COINTEGRATION, UNIT_ROOT, p_values
 from domain.statistics.orthogonal import solve_orthogonal
 from domain.statistics.panel import PricePanel, Space
@@ -54,11 +55,15 @@ _CRITERIA = {Criterion.FIXED: adf.FIXED, Criterion.AIC: adf.AIC, Criterion.BIC: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What is tested and how. `lags_max` None: Schwert's rule, as in statsmodels; with FIXED it is the number of lags itself."""
+    """What is tested and how. `lags_max` None: Schwert's rule, as in statsmodels; with FIXED it is the number of lags itself.
+
+    `estimator`: of the hedge ratio that is told and traded; the test's own residual is of least squares whatever it says.
+    """
 
     space: Space = Space.LEVELS
     criterion: Criterion = Criterion.AIC
     lags_max: int | None = None
+    estimator: HedgeEstimator = HedgeEstimator.OLS_LEVELS
     fitness: Fitness = field(default_factory=Fitness)
 
     def __post_init__(self) -> None:
@@ -71,7 +76,8 @@ class PairTests:
     """Every direction of every pair, as matrices [y, x] in the panel's order of symbols.
 
     The numbers stand where `status` is OK or STATIONARY_LEG, and are NaN (lag and crossings -1) everywhere else. `half_life`
-    is in bars, NaN when nothing pulls the spread back. `johansen_trace` is the same both ways.
+    is in bars, NaN when nothing pulls the spread back. `johansen_trace` is the same both ways. Hedge ratio, intercept, deviation
+    and half-life are of the method's estimator; t, p, lag, Hurst exponent and crossings of the test's least squares.
     """
 
     symbols: tuple[str, ...]
@@ -118,7 +124,7 @@ def examine_pairs(
         for piece in solve(whole) if spread is None else spread(whole):
             report(_take(sheet, piece))
         _solve_with_care(sheet, whole)
-        return _finished(sheet)
+        return _estimated(_finished(sheet), sheet, options.estimator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,6 +340,24 @@ def _finished(sheet: _Sheet) -> PairTests:
         johansen_trace=sheet.trace,
         crossings=found.crossings,
     )
+
+
+def _estimated(tests: PairTests, sheet: _Sheet, estimator: HedgeEstimator) -> PairTests:
+    """The spread of each tested direction by another hedge ratio than the test's own."""
+    if estimator is HedgeEstimator.OLS_LEVELS:
+        return tests
+    phi = np.full(tests.status.shape, np.nan)
+    for y, x in np.argwhere(np.isin(tests.status, (_OK, _STATIONARY))):
+        together = sheet.present[y] & sheet.present[x]
+        legs = np.column_stack((sheet.values[y, together], sheet.values[x, together]))
+        ratio = ESTIMATORS[estimator].hedge_ratio(legs)
+        spread = legs[:, 0] - ratio * legs[:, 1]
+        intercept = float(spread.mean())
+        spread -= intercept
+        tests.hedge_ratio[y, x], tests.intercept[y, x] = ratio, intercept
+        tests.residual_std[y, x] = math.sqrt(spread @ spread / (len(spread) - 1))
+        phi[y, x] = spread[:-1] @ spread[1:] / (spread[:-1] @ spread[:-1])
+    return replace(tests, half_life=half_lives(phi))
 
 
 def half_lives(phi: Floats) -> Floats:

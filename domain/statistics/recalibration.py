@@ -30,9 +30,10 @@ from domain.statistics.decisions import (
 from domain.statistics.engle_granger import PairTests, Progress, Spread, examine_pairs
 from domain.statistics.gates import Rejection, edge_ratio, half_life_is_useful, hedge_is_positive, pays
 from domain.statistics.panel import PricePanel
-from domain.statistics.prefilter import SymbolFacts
+from domain.statistics.prefilter import Prefilter, SymbolFacts
 from domain.statistics.run_gates import never_emptied, refusals, retired, turnover_max
-from domain.statistics.scan import ScanOptions, ScanResult, scan
+from domain.statistics.scan import ScanResult, scan
+from domain.statistics.statistic import STATISTICS
 from domain.statistics.status import STATUSES, PairStatus
 
 NEAR = 2.0
@@ -102,7 +103,7 @@ def recalibrate(
     patient = replace(rules.scan.method, fitness=replace(rules.scan.method.fitness, leg_p_min=None))
     if rules.universe is Universe.CONFIGURED:
         gates = replace(rules.scan.gates, holdout_share=0.0)
-        options = ScanOptions(method=patient, gates=gates)
+        options = replace(rules.scan, method=patient, gates=gates, prefilter=Prefilter())
         scanned = scan(panel, options, excluded=~held, progress=progress, spread=spread)
         fits = scanned.tests
     else:
@@ -216,7 +217,7 @@ class _Desk:
             half_life_bars=_finite(half_life),
             observations=int(tests.bars[y, x]),
             t_stat=_finite(float(tests.t_stat[y, x])),
-            p_value=_finite(float(tests.p_value[y, x])),
+            p_value=_finite(float(STATISTICS[self.rules.scan.statistic].p_values(tests)[y, x])),
             q_value=_finite(float(self.scanned.q_value[y, x])),
             edge_ratio=None if ratio is None else _finite(ratio),
         )

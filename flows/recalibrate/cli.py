@@ -3,6 +3,7 @@
 import types
 import typing
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -44,7 +45,9 @@ def _type_of(field: FieldInfo) -> Any:
     kind: Any = field.annotation
     if isinstance(kind, types.UnionType):
         kind = next(one for one in typing.get_args(kind) if one is not type(None))
-    return click.Choice(typing.get_args(kind)) if typing.get_origin(kind) is Literal else kind
+    if typing.get_origin(kind) is Literal:
+        return click.Choice(typing.get_args(kind))
+    return click.Choice(list(map(str, kind))) if issubclass(kind, StrEnum) else kind
 
 
 @click.command()

@@ -123,7 +123,13 @@ def recalibrate(
         )
     _confirm(evidence.panel, verdict.decisions, rules, say)
     at_ms = facts.now_ms()
-    stamp = Stamp(run_id=run_id, calibrated_at=facts.iso(at_ms), window=evidence.window, candle_seconds=candle_seconds)
+    stamp = Stamp(
+        run_id=run_id,
+        calibrated_at=facts.iso(at_ms),
+        window=evidence.window,
+        candle_seconds=candle_seconds,
+        hedge_estimator=rules.hedge_estimator,
+    )
     rows = rows_after(document, verdict, stamp)
     result = Recalibration(
         run_id=run_id,
@@ -171,7 +177,7 @@ def _open_pairs(settings: Settings) -> set[str]:
 
 def _confirm(panel: PricePanel, decisions: Sequence[Decision], rules: CalibrationRules, say: Say) -> None:
     """statsmodels' own word on everything that is or would be written. Raises: InvariantBroken, naming the pair."""
-    method = Method(criterion=Criterion(rules.criterion), lags_max=rules.lags_max)
+    method = Method(criterion=Criterion(rules.criterion), lags_max=rules.lags_max, estimator=rules.hedge_estimator)
     written = [decision for decision in decisions if decision.action in {Action.UPDATE, Action.ADD}]
     for decision in written:
         fit = decision.found

@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from domain.errors import ConfigError
+from domain.statistics.estimators import HedgeEstimator
+from domain.statistics.statistic import Statistic
 from flows.common.commands import AS_JSON, DONE, FAILED, SECTORS, rules_of, say, show, speaking, with_config
 
 
@@ -22,6 +24,18 @@ from flows.common.commands import AS_JSON, DONE, FAILED, SECTORS, rules_of, say,
 @click.option("--timeframe", default=None, help="The candle of the test.  [default: 1h]")
 @click.option("--window-days", type=float, default=None, help="How far back the test looks.  [default: 60]")
 @click.option("--space", type=click.Choice(["levels", "logs"]), default=None, help="Prices or logs.  [default: levels]")
+@click.option(
+    "--statistic",
+    type=click.Choice(list(map(str, Statistic))),
+    default=None,
+    help="What pairs are ranked by.  [default: engle_granger]",
+)
+@click.option(
+    "--hedge-estimator",
+    type=click.Choice(list(map(str, HedgeEstimator))),
+    default=None,
+    help="How the hedge ratio is estimated.  [default: ols_levels]",
+)
 @click.option(
     "--criterion",
     type=click.Choice(["aic", "bic", "t-stat", "fixed"]),

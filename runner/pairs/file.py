@@ -39,6 +39,7 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     bar_seconds: int | None = None  # Of the bars behind mean and deviation; without it, signal.bar_seconds.
     # From here on: what recalibration adds.
     candle_seconds: int | None = None  # The candle of half_life_candles; without it, the bar of the pair's window.
+    hedge_estimator: str | None = None  # Of hedge_ratio, as the recalibration's rules name it.
     intercept: float | None = None
     spread_mean: float | None = None
     spread_std: float | None = None
