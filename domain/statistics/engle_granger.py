@@ -7,7 +7,7 @@ grow with the number of pairs.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 import numpy as np
@@ -36,6 +36,7 @@ HALF_LIFE_BARS_MIN = 0.1
 """A residual that forgets within the bar: its half-life cannot be told any better, and must be above 0."""
 _OK, _UNUSABLE, _EXCLUDED = CODES[PairStatus.OK], CODES[PairStatus.UNUSABLE], CODES[PairStatus.EXCLUDED]
 _STATIONARY = CODES[PairStatus.STATIONARY_LEG]
+_FOUND = tuple(field.name for field in fields(Findings))
 _PENDING = -1
 _BARS_MIN = 40
 _TOGETHER_MIN = 64  # Fewer pairs than this on the same bars are not worth a matrix product.
@@ -284,13 +285,13 @@ def _take(sheet: _Sheet, piece: Piece) -> int:
     if isinstance(piece, Tile):
         i, j = np.nonzero(piece.fits)
         left, right = piece.left[i], piece.right[j]
-        for name in Findings._fields:
+        for name in _FOUND:
             whole, tile = getattr(sheet.found, name), getattr(piece.found, name)
             whole[right, left], whole[left, right] = tile[0, i, j], tile[1, i, j]
         sheet.trace[left, right] = sheet.trace[right, left] = piece.trace[i, j]
         return len(i)
     at = tuple(piece.directions.T)
-    for name in Findings._fields:
+    for name in _FOUND:
         getattr(sheet.found, name)[at] = getattr(piece.found, name)
     sheet.trace[at] = piece.trace
     sheet.trace[at[::-1]] = piece.trace
