@@ -1,4 +1,4 @@
-"""Units of time, in milliseconds."""
+"""Milliseconds of the clock's units: every time stamp of ours is Unix milliseconds."""
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS

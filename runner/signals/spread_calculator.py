@@ -29,14 +29,14 @@ def ignore(*_: object) -> None:
 class PairsSpreadCalculator:
     """Keeps every pair's spread against its band, and tells when one is left. `bar_seconds`: of pairs without a size of their own."""
 
-    def __init__(self, *, bar_seconds: int, lookback_bars: int, on_left: LeftBand) -> None:
+    def __init__(self, *, bar_seconds: int, lookback_bars: int, on_left: LeftBand, on_torn: Callable[[], None]) -> None:
+        """`on_torn` is called when a window misses a bar and wants klines."""
         self._bar_seconds = bar_seconds
         self._lookback_bars = lookback_bars
         self._grids: dict[int, BarGrid] = {}  # By seconds of a bar.
         self._legs: dict[Symbol, LegBars] = {}  # Of each symbol the one with the shortest bars; from there by `longer`.
         self.slots: dict[PairId, PairSlot] = {}
-        self.on_torn: Callable[[], None] = ignore
-        """Called when a window misses a bar and wants klines."""
+        self._on_torn = on_torn
         self._on_left = on_left
         self.market_ms = 0
 
@@ -204,7 +204,7 @@ class PairsSpreadCalculator:
         slot.recompute()
         slot.refresh(self.market_ms)
         if slot.statistics is None:
-            self.on_torn()
+            self._on_torn()
 
     def load(self, symbol: Symbol, rows: Sequence[tuple[int, float]], *, bar_seconds: int | None = None) -> bool:
         """Fill in one symbol's closes from klines of this size (closed bars only). Return whether its window is whole now.
@@ -236,5 +236,5 @@ class PairsSpreadCalculator:
                     slot.refresh(event_ms)
                     torn = torn or slot.statistics is None
         if torn:
-            self.on_torn()
+            self._on_torn()
         return True

@@ -34,8 +34,12 @@ class Told:
 
     def __init__(self, *pairs: PairConfig, rules: SignalSettings = RULES) -> None:
         self.signals: list[TradingSignal] = []
-        self.generator = SignalGenerator(pairs, rules, position_usd=500.0)
+        self.torn = 0
+        self.generator = SignalGenerator(pairs, rules, position_usd=500.0, on_torn=self._on_torn)
         self.generator.register_signal_callback(self.signals.append)
+
+    def _on_torn(self) -> None:
+        self.torn += 1
 
     def tick(self, symbol: Symbol, mid: float, event_ms: int) -> None:
         self.generator.update(symbol, quote(mid, event_ms))
@@ -139,6 +143,7 @@ def warm_up(told: Told) -> tuple[Klines, list[dict[str, Any]]]:
             told.generator,
             klines,
             clock=Clock(),  # type: ignore[arg-type]  # As much of it as is asked.
+            wanted=asyncio.Event(),
             on_event=lambda level, event, facts: said.append({"level": level, "event": event, **facts}),
         )
         return await keeper.warm_up()
@@ -165,12 +170,11 @@ def test_a_reload_with_another_bar_size_empties_the_window_and_warms_it_up() -> 
     slot = told.generator.calculator.slots[PairId("AB")]
     before, standing = slot.statistics, slot.standing
     assert before is not None
-    torn: list[bool] = []
-    told.generator.calculator.on_torn = lambda: torn.append(True)
+    torn = told.torn
     told.generator.reconfigure([pair(bar_seconds=3600)])
     assert told.generator.calculator.slots[PairId("AB")] is slot
     assert slot.statistics is None
-    assert torn, "it asks for klines"
+    assert told.torn > torn, "it asks for klines"
     assert slot.standing == standing, "an open trade does not notice"
     assert slot.spread == 15.0, "and its exit need not wait for the next quote of either leg"
     klines, _ = warm_up(told)
