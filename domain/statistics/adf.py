@@ -132,7 +132,7 @@ def _gram_of_window(s: Lanes, window: int) -> None:
 
 @compiled
 def _hurst(s: Lanes, m: int, window: int) -> None:
-    """Half the slope of ln E(e_{t+τ} - e_t)² on ln τ, τ = 1, 2, 4, 8, 16. Leaves Σ d² over all steps in sums[0]."""
+    """Half the slope of ln E(e_{t+τ} - e_t)² on ln τ, τ = 1, 2, 4, 8, 16 (Mandelbrot and van Ness 1968). Leaves Σ d² in sums[0]."""
     lanes = s.energy.shape[0]
     block = s.sums[window + 1]
     for w in range(lanes):
@@ -383,6 +383,6 @@ def _step_sum(s: Lanes, w: int, start: int, back: int) -> float:
 
 @compiled
 def schwert(n: int, trends: int) -> int:
-    """statsmodels' largest lag of n bars: 12 · (n / 100)^¼, but at most half of the bars."""
+    """The largest lag of n bars, in bars: 12 · (n / 100)^¼ (Schwert 1989), but at most half of them, as statsmodels has it."""
     largest: int = math.ceil(12.0 * (n / 100.0) ** 0.25)
     return min(n // 2 - trends - 1, largest)

@@ -83,17 +83,17 @@ class PairTests:
 
     symbols: tuple[str, ...]
     status: NDArray[np.int8]  # Places in STATUSES; the diagonal is EXCLUDED.
-    bars: NDArray[np.int32]
-    hedge_ratio: Floats
-    intercept: Floats
-    residual_std: Floats
+    bars: NDArray[np.int32]  # That both symbols have.
+    hedge_ratio: Floats  # Units of x for a unit of y; in logs, dollars of x for a dollar of y.
+    intercept: Floats  # In units of y.
+    residual_std: Floats  # ddof 1, in units of y.
     t_stat: Floats
     p_value: Floats
-    lag: NDArray[np.int16]
-    half_life: Floats
-    hurst: Floats
+    lag: NDArray[np.int16]  # Of the test, in bars.
+    half_life: Floats  # In bars.
+    hurst: Floats  # 0.5 for a walk, less for what comes back.
     johansen_trace: Floats
-    crossings: NDArray[np.int32]
+    crossings: NDArray[np.int32]  # Of the residual's mean.
 
 
 def examine_pairs(
@@ -104,9 +104,10 @@ def examine_pairs(
     progress: Progress | None = None,
     spread: Spread | None = None,
 ) -> PairTests:
-    """Test every pair both ways. Never raises for prices: the status says what is wrong with them.
+    """Test every pair both ways (Engle and Granger 1987, p by MacKinnon 2010). Never raises for prices: the status says what is wrong.
 
-    `excluded` [y, x] names pairs that are not to be looked at. `spread`: who solves it instead of this process alone.
+    `panel` (bars, symbols); `excluded` (symbols, symbols) [y, x] names pairs that are not to be looked at. `spread`: who solves it
+    instead of this process alone.
     """
     options = options or Method()
     # What the arithmetic itself needs, whatever is asked for: more bars than a lag search has columns, and than its edges are long.
@@ -362,7 +363,10 @@ def _estimated(tests: PairTests, sheet: _Sheet, estimator: HedgeEstimator) -> Pa
 
 
 def half_lives(phi: Floats) -> Floats:
-    """−ln 2 / ln φ of AR(1) coefficients, in bars, at least `HALF_LIFE_BARS_MIN`; NaN where nothing pulls the residual back."""
+    """−ln 2 / ln φ of AR(1) coefficients a bar (any shape), in bars: how long half of a distance takes to go.
+
+    At least `HALF_LIFE_BARS_MIN`; NaN where nothing pulls the residual back.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         found = -math.log(2) / np.log(np.clip(phi, 0.0, None))
         kept: Floats = np.where(phi < 1, np.maximum(found, HALF_LIFE_BARS_MIN), np.nan)

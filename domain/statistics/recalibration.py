@@ -39,7 +39,6 @@ from domain.statistics.status import STATUSES, PairStatus
 NEAR = 2.0
 """A candidate whose q-value is within this multiple of the level is told of, although it was not let in."""
 _MANY = 1_000_000
-_SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,8 +197,6 @@ class _Desk:
         if gates.costs is not None and math.isfinite(half_life):
             both = np.isfinite(self.panel.prices[:, [y, x]]).all(axis=1)
             last = self.panel.prices[np.flatnonzero(both)[-1]]
-            # Without a known bar the slowest is assumed, a day: funding is then charged in full.
-            bars_per_day = _SECONDS_PER_DAY / self.panel.bar_seconds if self.panel.bar_seconds else 1.0
             ratio = edge_ratio(
                 space=self.rules.scan.method.space,
                 hedge_ratio=float(tests.hedge_ratio[y, x]),
@@ -207,7 +204,7 @@ class _Desk:
                 half_life_bars=half_life,
                 price_y=float(last[y]),
                 price_x=float(last[x]),
-                bars_per_day=bars_per_day,
+                bars_per_day=self.panel.bars_per_day,
                 costs=gates.costs,
             )
         return Fit(

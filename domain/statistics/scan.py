@@ -33,7 +33,6 @@ from domain.statistics.status import CODES, STATUSES, Fitness, PairStatus
 
 _OK = CODES[PairStatus.OK]
 _PLACES = {reason: place for place, reason in enumerate(REASONS)}
-_SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +169,6 @@ def _gated(
     parts = _hedge_ratios_of_parts(formation, places, options)
     with np.errstate(all="ignore"):
         values = np.log(panel.prices) if method.space is Space.LOGS else panel.prices
-    bars_per_day = _SECONDS_PER_DAY / panel.bar_seconds if panel.bar_seconds else None
     for row, (y, x) in enumerate(places.tolist()):
         mine = tuple(parts[row].tolist()) if gates.sub_windows >= 2 else None
         rejection = hedge_is_positive(tests, y, x) or half_life_is_useful(tests, y, x, gates)
@@ -195,8 +193,7 @@ def _gated(
                 half_life_bars=float(tests.half_life[y, x]),
                 price_y=float(last[y]),
                 price_x=float(last[x]),
-                # Without a known bar the slowest is assumed, a day: funding is then charged in full.
-                bars_per_day=bars_per_day or 1.0,
+                bars_per_day=panel.bars_per_day,
                 costs=gates.costs,
             )
             rejection = pays(ratio, gates.costs)

@@ -156,12 +156,18 @@ def _solve_tile(
                         out.hurst[at] = s.hurst[w]
                         out.unexplained[at] = s.energy[w] / b.energy[y]
                         out.sound[at] = s.sound[w]
-            for w in range(LANES):  # Of both directions at once: their rows come from far away.
-                if i < j + w and b.place[j + w] >= 0:
-                    at_i, at_j = i - rows[0], j + w - columns[0]
-                    on_i, on_j = out.hedge_ratio[0, at_i, at_j], out.hedge_ratio[1, at_i, at_j]
-                    both = _crossings_of_both(b.levels[j + w], b.levels[i], on_i, on_j, m)
-                    out.crossings[0, at_i, at_j], out.crossings[1, at_i, at_j] = both
+            _count_crossings(b, i, j, m, (i - rows[0], j - columns[0]), out)
+
+
+@compiled
+def _count_crossings(b: Block, i: int, j: int, m: int, at: tuple[int, int], out: Findings) -> None:
+    """Of i with the lanes from j on, the first at `at` in the tile; both directions at once: their rows come from far away."""
+    for w in range(LANES):
+        if i < j + w and b.place[j + w] >= 0:
+            at_i, at_j = at[0], at[1] + w
+            on_i, on_j = out.hedge_ratio[0, at_i, at_j], out.hedge_ratio[1, at_i, at_j]
+            both = _crossings_of_both(b.levels[j + w], b.levels[i], on_i, on_j, m)
+            out.crossings[0, at_i, at_j], out.crossings[1, at_i, at_j] = both
 
 
 @compiled
