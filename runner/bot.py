@@ -18,8 +18,9 @@ from domain.ladder import step_of
 from domain.pairs import PairConfig, SignalType
 from domain.refusals import RefusalKind
 from domain.symbols import PairId, Symbol
-from domain.trade_book import DAY_MS, KINDS_FOLDED, TradeBook
+from domain.trade_book import KINDS_FOLDED, TradeBook
 from domain.trades import TradeState
+from domain.units import DAY_MS
 from runner import events
 from runner.account_lock import lock_account
 from runner.clock import SystemClock

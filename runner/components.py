@@ -142,7 +142,6 @@ def build(
         windows=WindowMonitor(
             generator,
             binance.exchange,
-            bar_seconds=settings.signal.bar_seconds,
             clock=clock,
             wanted=torn,
             on_event=_logged(log),
