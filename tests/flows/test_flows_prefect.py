@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from prefect import Flow, flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
@@ -41,7 +42,14 @@ from runner.config import load_settings
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-FLOWS: list[Flow[..., Any]] = [recalibrate, health, reconcile, scan, backtest]
+DEPLOYED: list[str] = [
+    row["entrypoint"]
+    for row in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    if row["name"] != "live"
+]
+FLOWS: list[Flow[..., Any]] = [
+    getattr(importlib.import_module(module), name) for module, _, name in (one.rpartition(".") for one in DEPLOYED)
+]
 
 
 @pytest.fixture(scope="module")
