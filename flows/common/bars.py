@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.symbols import Symbol
 from domain.units import DAY_MS, HOUR_MS
 from flows.common.progress import Bar
 from flows.common.reads import FUNDINGS_PER_REQUEST_MAX, KLINES_PER_REQUEST, ExchangeReads
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from storage import market
 from storage.market import Kline
 from storage.market_holes import note_holes, read_holes, without

@@ -16,9 +16,10 @@ from prefect.exceptions import PrefectException
 from prefect.states import Completed
 from prefect.tasks import Task
 
-from domain.errors import ExchangeError, OutcomeUnknown, Refused, TandemError
+from domain.errors import TandemError
 from flows.common.progress import heard_by
 from flows.common.steps import Step
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused
 
 READ_RETRIES_AFTER_SECONDS = [5.0, 30.0]
 """Of a read that the exchange did not answer. Each try is patient by itself; this outlives a short outage."""

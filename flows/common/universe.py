@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.statistics.panel import PricePanel
 from domain.statistics.prefilter import SymbolFacts
 from domain.symbols import Symbol, unified
@@ -15,6 +15,7 @@ from flows.common.bars import Say, bars_in, fetch_funding, refresh, store_of
 from flows.common.reads import ExchangeReads, Listing
 from flows.common.universe_rules import UniverseRules
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from storage import market
 
 _BAN_SECONDS_MAX = 300.0

@@ -10,15 +10,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
+from domain.web_requests import reachable
 from flows.common.reads import ExchangeReads
 from flows.health.rules import HealthRules
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from runner.pairs.file import load_pairs
 from storage import entries_file, ledger
 from storage.ledger import LedgerUnavailable
 from storage.locks import holder_of
 
+REPLY_BYTES_MAX = 16 * 2**20
 CONTROL_TIMEOUT_SECONDS = 3.0
 _GIB = 1024**3
 
@@ -97,12 +100,13 @@ def runner(settings: Settings, *, pid: int | None, is_wanted: bool) -> list[Prob
 
 
 def _ask_control(settings: Settings, path: str) -> tuple[int, Any]:
-    host = "127.0.0.1" if settings.control.host in {"", "0.0.0.0", "::"} else settings.control.host  # noqa: S104
-    connection = http.client.HTTPConnection(host, settings.control.port, timeout=CONTROL_TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection(
+        reachable(settings.control.host), settings.control.port, timeout=CONTROL_TIMEOUT_SECONDS
+    )
     with contextlib.closing(connection):
         connection.request("GET", path)
         reply = connection.getresponse()
-        return reply.status, json.loads(reply.read())
+        return reply.status, json.loads(reply.read(REPLY_BYTES_MAX))
 
 
 def _quotes(status: Any) -> Probe:

@@ -9,7 +9,7 @@ from domain.entries import (
     ReconciliationDone,
     ReconciliationItemFound,
 )
-from domain.errors import ConfigError, ExchangeError, JournalBroken
+from domain.errors import ConfigError, JournalBroken
 from domain.symbols import Symbol
 from flows.common import facts
 from flows.common.bars import Say
@@ -19,6 +19,7 @@ from flows.reconcile.books import read_books
 from flows.reconcile.comparison import Comparison, Look, Verdict, compare, incomplete
 from flows.reconcile.rules import ReconciliationRules
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from runner.pairs.file import load_pairs
 from storage.ledger import LedgerUnavailable
 

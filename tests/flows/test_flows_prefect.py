@@ -21,7 +21,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 
-from domain.errors import ConfigError, OutcomeUnknown, Refused, TandemError, Unreachable
+from domain.errors import ConfigError, TandemError
 from domain.statistics.scan import ScanResult
 from domain.statistics.surrogates import independent_walks
 from flows.backtest.flow import backtest
@@ -38,6 +38,7 @@ from flows.scan.job import options_of
 from flows.scan.job import scan as scan_panel
 from flows.scan.rules import ScanRules
 from runner.config import load_settings
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
