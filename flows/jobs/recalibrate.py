@@ -27,7 +27,7 @@ from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.cointegration import confirm_numbers
 from flows.jobs.evidence import Evidence, collect
 from runner.config import Settings
-from runner.pairs_file import PairRow, PairsDocument, pairs_of, parse_document, write_document
+from runner.pairs_file import PairRow, PairsDocument, pairs_of, parse_document, read_raw, write_document
 from storage import market
 from storage.holdings import journal_holdings
 
@@ -96,7 +96,7 @@ def recalibrate(
     JournalBroken (open trades cannot be read, the ledger cannot be told); the file stays as it was then.
     """
     started = time.monotonic()
-    raw = _read(pairs_path)
+    raw = read_raw(pairs_path)
     document = parse_document(raw, where=str(pairs_path))
     chosen = _chosen(pairs_of(document, settings.signal, where=str(pairs_path)), only, rules, pairs_path)
     candle_seconds = market.timeframe_ms(rules.timeframe) // 1000
@@ -139,15 +139,6 @@ def recalibrate(
         return result
     is_change = rows != document.pairs
     return _commit(settings, pairs_path, result, raw=raw, is_change=is_change, decided_on=decided_on, say=say)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; create it, or name another with --pairs") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
 
 
 def _chosen(
