@@ -27,7 +27,7 @@ def config() -> None:
 @speaking
 def history(*, config_path: Path, pairs_path: Path, as_json: bool) -> int:  # noqa: ARG001 - the same options everywhere.
     """Every version that is kept, the one that stands last."""
-    from runner.pairs_history import versions  # noqa: PLC0415
+    from runner.pairs.history import versions  # noqa: PLC0415
 
     known = versions(pairs_path)
     rows = [_row(version) for version in known]
@@ -71,7 +71,7 @@ def diff(
 
     Without a VERSION: from the previous one to the one that stands. With one: from that to the one that stands.
     """
-    from runner.pairs_history import changes, document_of, version_of, versions  # noqa: PLC0415
+    from runner.pairs.history import changes, document_of, version_of, versions  # noqa: PLC0415
 
     known = versions(pairs_path)
     if first is None and len(known) < 2:
@@ -93,7 +93,7 @@ def diff(
 
 
 def _as_json(value: Any) -> Any:
-    from runner.pairs_file import PairRow  # noqa: PLC0415
+    from runner.pairs.file import PairRow  # noqa: PLC0415
 
     return msgspec.json.encode(value).decode() if isinstance(value, PairRow) else value
 
@@ -114,7 +114,7 @@ def restore(*, config_path: Path, pairs_path: Path, version: int) -> int:
     """
     from flows.jobs import facts  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
-    from runner.pairs_history import restore as bring_back  # noqa: PLC0415
+    from runner.pairs.history import restore as bring_back  # noqa: PLC0415
 
     settings = load_settings(config_path)
     try:

@@ -34,6 +34,13 @@ class FileRefused(ConfigError):
     """The file is not what it must be: another user's, a link, a pipe, too large, too open, or on a disk that hangs."""
 
 
+class FileHangs(FileRefused):
+    """Its disk or network share does not answer. It may, later."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__(f"{path}: no answer within {seconds:g} s; its disk or network share hangs")
+
+
 def read_file(path: Path, *, bytes_max: int = READ_BYTES_MAX, seconds: float = READ_SECONDS) -> bytes:
     """All of a regular file. A pipe, a device or a share that hangs keeps nobody waiting. Raises: FileRefused, OSError."""
     return within(seconds, path, lambda: _read(path, bytes_max))
@@ -45,7 +52,7 @@ def require_file(path: Path, *, bytes_max: int = DATA_BYTES_MAX, seconds: float 
 
 
 def within(seconds: float, where: Path, work: Callable[[], _T]) -> _T:
-    """What `work` returns or raises, if it does in time; else it is left behind in its thread. Raises: FileRefused."""
+    """What `work` returns or raises, if it does in time; else it is left behind in its thread. Raises: FileHangs."""
     answers: queue.SimpleQueue[tuple[_T, None] | tuple[None, BaseException]] = queue.SimpleQueue()
 
     def run() -> None:
@@ -59,7 +66,7 @@ def within(seconds: float, where: Path, work: Callable[[], _T]) -> _T:
     try:
         found, problem = answers.get(timeout=seconds)
     except queue.Empty:
-        raise FileRefused(f"{where}: no answer within {seconds:g} s; its disk or network share hangs") from None
+        raise FileHangs(where, seconds) from None
     if problem is not None:
         raise problem
     return found  # type: ignore[return-value]  # Without a problem it is what `work` returned.

@@ -8,7 +8,7 @@ from typing import Any
 from domain.completion import exempt_from_notional
 from domain.decide import HeldTrade, confidence_of, time_stop_at_ms
 from domain.edge import Edge, edge_of
-from domain.guards import DenialCode, Denied, Situation, review
+from domain.guards import DenialCode, Denied, PreTradeSnapshot, review
 from domain.instruments import leverage_problem
 from domain.orders import LegName, Side
 from domain.pairs import PairConfig, PairSide, TradingSignal
@@ -79,7 +79,7 @@ class Account:
             notionals = sized.quantity_a * mids[0], sized.quantity_b * mids[1]
             edge = self._edge(pair, side, found, sized, quotes)
         gross_usd, lost_usd = self._standing(found.at_ms)
-        situation = Situation(
+        situation = PreTradeSnapshot(
             **_HEALTHY,
             signal=self._signal(pair, found, quotes),
             side=side,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from domain.symbols import Symbol
 from flows.backtesting.market import Bars, Floats, Quotes, Times, carried
-from runner.bars import CARRIED_BARS_MAX, GRACE_MS_MAX
+from runner.signals.bars import CARRIED_BARS_MAX, GRACE_MS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

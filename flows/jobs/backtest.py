@@ -23,7 +23,7 @@ from flows.jobs.backtest_rules import BacktestRules
 from flows.jobs.bars import Say
 from flows.jobs.calibration import limits_of as calibration_limits
 from runner.config import Settings
-from runner.pairs_file import load_pairs
+from runner.pairs.file import load_pairs
 from storage import market as store
 
 __all__ = ["Backtest", "BacktestRules", "PairSummary", "backtest"]

@@ -12,7 +12,7 @@ from domain.symbols import unified
 from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.scan import options_of
 from runner.config import SignalSettings
-from runner.pairs_file import PairRow
+from runner.pairs.file import PairRow
 
 UNFIT = "close-only: "
 """How a row's reason begins when recalibration, not a person, disabled it."""

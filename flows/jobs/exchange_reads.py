@@ -11,10 +11,10 @@ from domain.instruments import Instrument
 from domain.symbols import Symbol, exchange_id
 from flows.jobs.request_loop import SILENCE_SECONDS_MAX, Pool, RequestLoop
 from runner.config import Settings
-from runner.exchange.budget import Budget
-from runner.exchange.requests import reading
-from runner.exchange.rules import instrument_of
-from runner.exchange.wire import Unreadable, decimal_of
+from runner.exchange.binance.budget import Budget
+from runner.exchange.binance.contract_rules import instrument_of
+from runner.exchange.binance.requests import reading
+from runner.exchange.binance.wire import Unreadable, decimal_of
 from storage.market import FundingRate, Kline
 
 KLINES_PER_REQUEST = 499

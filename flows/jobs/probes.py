@@ -13,7 +13,7 @@ from typing import Any
 from domain.errors import ConfigError, ExchangeError
 from flows.jobs.exchange_reads import ExchangeReads
 from runner.config import Settings
-from runner.pairs_file import load_pairs
+from runner.pairs.file import load_pairs
 from storage import entries_file, ledger
 from storage.ledger import LedgerUnavailable
 from storage.locks import holder_of

@@ -27,7 +27,7 @@ from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.cointegration import confirm_numbers
 from flows.jobs.evidence import Evidence, collect
 from runner.config import Settings
-from runner.pairs_file import PairRow, PairsDocument, pairs_of, parse_document, read_raw, write_document
+from runner.pairs.file import PairRow, PairsDocument, pairs_of, parse_document, read_raw, write_document
 from storage import market
 from storage.holdings import journal_holdings
 

@@ -23,7 +23,7 @@ from flows.jobs.bars import Say
 from flows.jobs.exchange_reads import ExchangeReads
 from flows.jobs.reconciliation import BookedOrder, Books, Comparison, Look, Verdict, compare, incomplete
 from runner.config import Settings
-from runner.pairs_file import load_pairs
+from runner.pairs.file import load_pairs
 from storage import entries_file, ledger
 from storage.holdings import journal_holdings
 from storage.ledger import LedgerUnavailable

@@ -13,9 +13,9 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from domain.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
 from runner.clock import SystemClock
 from runner.config import Settings
-from runner.exchange.budget import Budget, Priority
-from runner.exchange.client import make_client
-from runner.exchange.requests import CLOCK_CODES, ask, reading
+from runner.exchange.binance.budget import Budget, Priority
+from runner.exchange.binance.client import make_client
+from runner.exchange.binance.requests import CLOCK_CODES, ask, reading
 
 # 0: a limit told without a code. A wrong key, an unknown symbol or a bad parameter stays wrong however often it is asked.
 _PASSING_CODES = frozenset({None, -1000, -1001, -1003, -1006, -1007, -1008, -1015, -1016, -1021, 0})

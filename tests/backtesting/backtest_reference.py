@@ -13,7 +13,7 @@ from flows.backtesting.market import Market, carried
 from flows.backtesting.tape import tape_of_bars
 from flows.backtesting.terms import Terms
 from flows.backtesting.trades import BacktestTrade, Judgment, OpenTrade, fill_prices
-from runner.bars import CARRIED_BARS_MAX
+from runner.signals.bars import CARRIED_BARS_MAX
 
 
 class Reference:

@@ -24,7 +24,7 @@ from flows.backtesting.walk import Walk
 from flows.jobs.backtest import BacktestRules, terms_of
 from flows.jobs.backtest_market import load
 from runner.config import load_settings
-from runner.pairs_file import load_pairs
+from runner.pairs.file import load_pairs
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from domain.escalation import REMEDIES, Remedy
 from domain.legs import CLOSING, OPENING, OVERDUE, Remainder, Standing
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
 from domain.resting import STEPS, Wish
-from runner.exchange.refusals import TABLE, Refusal
+from runner.exchange.binance.codes import TABLE, Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "execution.md"

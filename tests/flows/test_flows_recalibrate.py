@@ -14,7 +14,7 @@ from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.exchange_reads import ExchangeReads
 from flows.jobs.recalibrate import Recalibration, recalibrate
 from runner.config import load_settings
-from runner.pairs_file import history_folder, load_pairs, read_document
+from runner.pairs.file import history_folder, load_pairs, read_document
 from storage import ledger, market
 
 RULES = CalibrationRules(window_days=20)

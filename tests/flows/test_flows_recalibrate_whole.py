@@ -26,7 +26,7 @@ from flows.jobs.calibration_report import summary_of, table_of
 from flows.jobs.calibration_rules import CalibrationRules
 from flows.jobs.evidence import Evidence
 from runner.config import load_settings
-from runner.pairs_file import history_folder, read_document
+from runner.pairs.file import history_folder, read_document
 from storage import ledger
 
 RULES = CalibrationRules()
