@@ -64,4 +64,4 @@ def _read(connection: sqlite3.Connection) -> Schema:
 
 
 def _foreign(path: Path, what: str) -> ConfigError:
-    return ConfigError(f"{path}: {what}; restore the file from a backup, or move it aside to start empty")
+    return ConfigError(f"{path}: {what}; restore it from a backup, or move it aside to start empty")
