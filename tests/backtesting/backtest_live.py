@@ -14,8 +14,8 @@ from domain.pairs import PairConfig, SignalType, TradeStatus, TradingSignal
 from domain.quotes import Quote
 from domain.symbols import Symbol
 from domain.trades import TradeState
-from flows.backtesting.market import Quotes
-from flows.backtesting.terms import Terms
+from flows.backtest.engine.market import Quotes
+from flows.backtest.engine.terms import Terms
 from runner.config import ExecutionSettings, RiskSettings, SignalSettings
 from runner.execution.entry.gate import EntryGate
 from runner.execution.entry.pre_trade_check import PreTradeCheck

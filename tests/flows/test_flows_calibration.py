@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from domain.statistics.decisions import Action, Code, Decision, Finding, Fit, Incumbent, Universe
-from flows.jobs.calibration import UNFIT, Stamp, incumbent_of, limits_of, row_of
-from flows.jobs.calibration_rules import CalibrationRules
-from flows.jobs.scan_rules import ScanRules
+from flows.recalibrate.rows import UNFIT, Stamp, incumbent_of, limits_of, row_of
+from flows.recalibrate.rules import CalibrationRules
+from flows.scan.rules import ScanRules
 from runner.config import SignalSettings
 from runner.pairs.file import PairRow
 
