@@ -6,7 +6,6 @@ but it cannot hide its Origin, nor ask for us under a name that is not ours.
 
 import errno
 import hmac
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from domain.errors import ConfigError, TandemError
 from runner.config import Settings
 from runner.logs import keep_secret, redacted
 from runner.metrics import exposition
+from storage.files import write_whole
 
 LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 BODY_BYTES_MAX = 4096
@@ -197,10 +197,5 @@ def _json(body: Mapping[str, Any], status: int) -> web.Response:
 
 def _write_private(path: Path, text: str) -> None:
     """Replace the file; at no moment is it readable by others."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_whole(path, text.encode())
