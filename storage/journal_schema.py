@@ -39,7 +39,7 @@ def require_known_schema(connection: sqlite3.Connection, path: Path, version: in
         wanted = expected.get((kind, name))
         what = f"{kind} {one_line(name)}" + (f" on {one_line(table)}" if table != name else "")
         if wanted is None:
-            raise _foreign(path, f"holds a {what} that is none of ours")
+            raise _foreign(path, f"holds the {what}, which is none of ours")
         if wanted != (table, sql):
             raise _foreign(path, f"its {what} is not as we make it")
     missing = sorted(expected.keys() - found.keys())

@@ -83,6 +83,8 @@ def read(
 
     Raises: LedgerUnavailable (none yet, newer release, damaged), QueryRefused (one line; also when it takes longer than that).
     """
+    if not sql.isascii() and any("\ud800" <= letter <= "\udfff" for letter in sql):
+        raise QueryRefused("the statement is not text in UTF-8")
     with _one_at_a_time:
         connection = _open(ledger)
         try:

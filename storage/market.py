@@ -25,6 +25,7 @@ from storage.locks import LockHeld, take
 from storage.sql import identifier, literal, literals
 
 _TIMEFRAME = re.compile(r"([1-9][0-9]{0,3})([smhdw])")
+_SYMBOL = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9]+:[A-Za-z0-9]+")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9]+-[A-Za-z0-9]+-[A-Za-z0-9]+")
 _WAIT_SECONDS = 120.0
 """For another writer of the same symbol, which writes months of bars in seconds."""
@@ -193,7 +194,7 @@ def stored_symbols(root: Path, timeframe: str) -> list[Symbol]:
 def _folder(root: Path, kind: str, symbol: Symbol, timeframe: str | None = None) -> Path:
     """A symbol's folder. `/` and `:` cannot be in a name everywhere."""
     name = symbol.replace("/", "-").replace(":", "-")
-    if not _FOLDER_NAME.fullmatch(name):
+    if not _SYMBOL.fullmatch(symbol):
         raise ValueError(f"{symbol!r} is not a unified symbol, BASE/QUOTE:SETTLE")
     if timeframe is None:
         return root / kind / name

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from security_folders import listing
 
@@ -188,6 +188,7 @@ def test_a_pattern_in_the_name_of_a_file_means_that_file(tmp_path: Path) -> None
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_any_name_is_a_name_and_any_text_a_text(name: str) -> None:
     with sqlite3.connect(":memory:") as connection:
