@@ -78,7 +78,13 @@ def take(descriptor: int, path: Path, *, wait_seconds: float) -> None:
 
 
 def holder_of(path: Path) -> int | None:
-    """The process id that holds the lock, or None when nobody does. Takes and drops the lock to find out. Raises: FileRefused."""
+    """The process id that holds the lock, -1 when it is unknown, or None when nobody does. Raises: FileRefused."""
+    held = look(path)
+    return None if held is None else held.holder or -1
+
+
+def look(path: Path) -> LockHeld | None:
+    """Who holds the lock, if anybody. Takes and drops it to find out. Raises: FileRefused."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -91,7 +97,7 @@ def holder_of(path: Path) -> int | None:
         # Shared: onlookers do not see each other.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _holder(descriptor) or -1
+        return _held(descriptor, path)
     else:
         return None
     finally:

@@ -22,6 +22,7 @@ from storage import market
 from storage.files import FileRefused, private_folder, state_folder
 from storage.journal import Journal
 from storage.locks import LockHeld, OsLock, holder_of
+from storage.recorder_process import begin_recorder
 
 HOLD = """
 descriptor = os.open(sys.argv[1], os.O_RDONLY)
@@ -138,6 +139,19 @@ def test_another_users_hold_on_our_journal_is_not_called_a_runner(
     lock.unlink()  # What the line says.
     taken = OsLock(lock)
     taken.release()
+
+
+@needs_root
+def test_another_users_hold_on_our_ledger_is_nobody_who_records(
+    open_folder: Path, held_by_nobody: Callable[[Path], int]
+) -> None:
+    ledger = open_folder / "ledger.duckdb"
+    lock = open_folder / "ledger.duckdb.lock"
+    lock.write_text("")
+    lock.chmod(0o644)
+    pid = held_by_nobody(lock)
+    with pytest.raises(ConfigError, match=f"process {pid} of user nobody holds {lock}"):
+        begin_recorder(open_folder / "journal.sqlite", open_folder / "flows.sqlite", ledger)
 
 
 @needs_root
