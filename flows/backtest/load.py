@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.instruments import Instrument
 from domain.pairs import PairConfig
 from domain.symbols import Symbol, unified
@@ -17,6 +17,7 @@ from flows.backtest.rules import BacktestRules
 from flows.common.bars import Say, bars_in, refresh, refresh_funding, store_of
 from flows.common.exchange_reads import ExchangeReads
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from storage import market as store
 
 _DAYS_DEFAULT = 3.0

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.symbols import Symbol
 from flows.common.exchange_reads import FUNDINGS_PER_REQUEST_MAX, KLINES_PER_REQUEST, ExchangeReads
 from flows.common.progress import Bar
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from storage import market
 from storage.market import Kline
 from storage.market_holes import note_holes, read_holes, without

@@ -6,7 +6,6 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
-from domain.errors import OutcomeUnknown
 from domain.instruments import Instrument
 from domain.symbols import Symbol, exchange_id
 from flows.common.request_loop import SILENCE_SECONDS_MAX, Pool, RequestLoop
@@ -15,6 +14,7 @@ from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.contract_rules import instrument_of
 from runner.exchange.binance.requests import reading
 from runner.exchange.binance.wire import Unreadable, decimal_of
+from runner.exchange.errors import OutcomeUnknown
 from storage.market import FundingRate, Kline
 
 KLINES_PER_REQUEST = 499

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.statistics.panel import PricePanel
 from domain.statistics.prefilter import SymbolFacts
 from domain.symbols import Symbol, unified
@@ -14,6 +14,7 @@ from flows.common.bars import Say, bars_in, fetch_funding, refresh, store_of
 from flows.common.exchange_reads import ExchangeReads, Listing
 from flows.common.universe_rules import UniverseRules
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from storage import market
 
 _MS_PER_DAY = 86_400_000

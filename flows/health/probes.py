@@ -10,10 +10,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.web_requests import reachable
 from flows.common.exchange_reads import ExchangeReads
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from runner.pairs.file import load_pairs
 from storage import entries_file, ledger
 from storage.ledger import LedgerUnavailable

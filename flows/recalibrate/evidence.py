@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.errors import ExchangeError
 from domain.instruments import Instrument
 from domain.statistics.panel import PricePanel
 from domain.statistics.prefilter import SymbolFacts
@@ -16,6 +15,7 @@ from flows.common.exchange_reads import ExchangeReads
 from flows.common.universe import gather
 from flows.recalibrate.rules import CalibrationRules
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from storage import market
 
 

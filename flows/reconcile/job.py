@@ -15,7 +15,7 @@ from domain.entries import (
     ReconciliationItemFound,
     TradeIntended,
 )
-from domain.errors import ConfigError, ExchangeError, JournalBroken
+from domain.errors import ConfigError, JournalBroken
 from domain.orders import OrderStatus
 from domain.symbols import Symbol
 from flows.common import facts
@@ -23,6 +23,7 @@ from flows.common.bars import Say
 from flows.common.exchange_reads import ExchangeReads
 from flows.reconcile.comparison import BookedOrder, Books, Comparison, Look, Verdict, compare, incomplete
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from runner.pairs.file import load_pairs
 from storage import entries_file, ledger
 from storage.holdings import journal_holdings

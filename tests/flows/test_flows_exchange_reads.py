@@ -10,10 +10,10 @@ import pytest
 from flows_project import ExchangeThread, still_market, write_project
 from paper_control import order
 
-from domain.errors import OutcomeUnknown, Unreachable
 from flows.common.exchange_reads import ExchangeReads
 from runner.config import Settings, load_settings
 from runner.exchange.binance.budget import MINUTE_MS, Priority
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 
 
 @pytest.fixture

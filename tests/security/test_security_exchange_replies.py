@@ -12,13 +12,13 @@ import hostile_exchange as hostile
 import pytest
 from raw_sockets import Serve, listening
 
-from domain.errors import ExchangeError, OutcomeUnknown
 from flows.common.exchange_reads import ExchangeReads
 from runner.clock import SystemClock
 from runner.config import DataSettings, Settings
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import Client, make_client
 from runner.exchange.binance.requests import ask
+from runner.exchange.errors import ExchangeError, OutcomeUnknown
 
 PATIENCE_SECONDS = 1.0
 ORDER = {"symbol": "XRPUSDT", "side": "BUY", "type": "MARKET", "quantity": "20", "newClientOrderId": "x"}

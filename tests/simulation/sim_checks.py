@@ -3,8 +3,9 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from domain.entries import FillSeen
+from domain.entries import FillSeen, TradeAdvanced
 from domain.orders import is_ours
+from domain.pairs import TRADE_STEPS, TradeStatus
 from domain.symbols import TradeId, exchange_id
 from domain.trade_book import TradeBook
 from domain.trades import TradeState
@@ -31,14 +32,15 @@ def check_rest(world: "World") -> None:
     replayed = TradeBook(world.execution.hedge_error_max)
     for entry in world.disk.replay():
         replayed.apply(entry)
+    _check_steps(world)
     _check_fills(world, replayed)
     _check_positions(world, book, replayed)
     _check_orders(world, replayed)
     _check_replay(world, book, replayed)
     _check_desk(world)
     _check_naked_seconds(world, replayed)
-    if runner.switches.capital.reserved_usd:
-        world.violate(f"capital is still reserved: {runner.switches.capital.reserved_usd} USD")
+    if runner.gate.capital.reserved_usd:
+        world.violate(f"capital is still reserved: {runner.gate.capital.reserved_usd} USD")
 
 
 def check_flat(world: "World") -> None:
@@ -53,6 +55,17 @@ def check_flat(world: "World") -> None:
     foreign = _foreign_amounts(world, replayed)
     if world.exchange.positions() != foreign:
         world.violate(f"the venue holds {world.exchange.positions()}, others than we explain {foreign}")
+
+
+def _check_steps(world: "World") -> None:
+    """Every trade went the ways that the table of a trade's life knows."""
+    status: dict[TradeId, TradeStatus] = {}
+    for entry in world.disk.replay():
+        if isinstance(entry, TradeAdvanced):
+            before = status.get(entry.trade_id, TradeStatus.OPENING)
+            if entry.status not in TRADE_STEPS[before]:
+                world.violate(f"{entry.trade_id} went from {before} to {entry.status}")
+            status[entry.trade_id] = entry.status
 
 
 def _foreign_amounts(world: "World", book: TradeBook) -> dict[str, Decimal]:
