@@ -15,7 +15,7 @@ from domain.pairs import SignalType, TradeStatus
 from domain.trade_book import TradeBook
 from paper.server import PaperExchange
 from runner.exchange.binance import user_stream
-from runner.execution.account.monitor import funding
+from runner.execution.account import funding
 from runner.execution.exit import saga
 
 THEIRS = 70_000

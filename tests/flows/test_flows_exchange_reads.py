@@ -1,8 +1,10 @@
 """A job's questions share the address with the live runner: they wait for its sake, and say so in one line when they cannot."""
 
 import asyncio
+import http.server
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 from flows_project import ExchangeThread, still_market, write_project
 from paper_control import order
 
-from flows.common.exchange_reads import ExchangeReads
+from domain.symbols import Symbol
+from flows.common.reads import ExchangeReads
 from runner.config import Settings, load_settings
 from runner.exchange.binance.budget import MINUTE_MS, Priority
 from runner.exchange.errors import OutcomeUnknown, Unreachable
@@ -105,3 +108,43 @@ def test_an_exchange_that_is_silent_is_not_asked_for_every_symbol(settings: Sett
             ):
                 reads._road.ask("klines B", nothing, weight=1)
     assert tries == 7 * 2
+
+
+class _SaysOneThing(http.server.BaseHTTPRequestHandler):
+    """An exchange that lists nothing and answers every other question with the same body."""
+
+    body = b"{}"
+
+    def do_GET(self) -> None:
+        body = b'{"symbols": []}' if "exchangeInfo" in self.path else self.body
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def one_answer(tmp_path: Path) -> Iterator[Settings]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _SaysOneThing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield load_settings(write_project(tmp_path, f"http://127.0.0.1:{server.server_port}")[0])
+        server.shutdown()
+
+
+LISTS: dict[str, Callable[[ExchangeReads], Any]] = {
+    "positions": lambda reads: reads.positions(),
+    "open orders": lambda reads: reads.open_orders(),
+    "volumes": lambda reads: reads.quote_volumes(),
+    "klines": lambda reads: reads.klines(Symbol("LTC/USDT:USDT"), "1h", limit=2),
+    "funding": lambda reads: reads.funding_rates(Symbol("LTC/USDT:USDT"), 0, 1),
+}
+
+
+@pytest.mark.parametrize("read", LISTS.values(), ids=LISTS)
+def test_what_is_no_list_is_no_answer(one_answer: Settings, read: Callable[[ExchangeReads], Any]) -> None:
+    """`{}` for the positions would read as "nothing is held", and a reconciliation would believe it."""
+    with ExchangeReads(one_answer) as reads, pytest.raises(OutcomeUnknown, match=r"a list was due, dict came"):
+        read(reads)

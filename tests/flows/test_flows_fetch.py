@@ -17,7 +17,7 @@ from paper_control import order
 from domain.symbols import Symbol, unified
 from flows.common import bars
 from flows.common.bars import READS_AT_ONCE, Fetched, fetch_funding, refresh, store_of
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from runner.config import Settings, load_settings
 from storage import market
 
@@ -181,7 +181,7 @@ import sys
 from pathlib import Path
 from domain.symbols import unified
 from flows.common.bars import refresh, store_of
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from runner.config import load_settings
 settings = load_settings(Path(sys.argv[1]))
 with ExchangeReads(settings) as reads:

@@ -10,7 +10,7 @@ from domain.errors import ConfigError
 from domain.symbols import Symbol
 from flows.common import facts
 from flows.common.bars import refresh, store_of
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from flows.recalibrate.job import Recalibration, recalibrate
 from flows.recalibrate.rules import CalibrationRules
 from runner.config import load_settings

@@ -15,12 +15,12 @@ from domain.quotes import Quote
 from domain.reasons import Reason
 from domain.sizing import Sized, TooLarge, TooSmall, size_pair
 from domain.symbols import PairId, Symbol
+from domain.units import DAY_MS
 from flows.backtest.engine.market import Market
 from flows.backtest.engine.tape import Tape
 from flows.backtest.engine.terms import Terms
 from flows.backtest.engine.trades import BacktestTrade, Judgment, OpenTrade
 
-DAY_MS = 86_400_000
 ZERO = Decimal(0)
 
 
