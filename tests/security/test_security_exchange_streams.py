@@ -88,7 +88,7 @@ def quotes_from(url: str, events: list[Mapping[str, Any]]) -> FeedConnection:
         FeedSettings(stream_url=url, connect_seconds_max=SECONDS),
         on_quote=lambda _symbol, _quote: None,
         on_interrupted=lambda _symbols: None,
-        on_event=lambda _level, event, facts: events.append({"event": event, **facts}),
+        on_event=lambda event, facts: events.append({"event": event.name, **facts}),
     )
 
 
@@ -111,7 +111,7 @@ def account_from(url: str, events: list[Mapping[str, Any]], key: str = "k" * 64)
         on_news=lambda _news: None,
         on_gap=lambda _why: None,
         on_funding=lambda: None,
-        on_event=lambda event, facts: events.append({"event": event, **facts}),
+        on_event=lambda event, facts: events.append({"event": event.name, **facts}),
         request_timeout_seconds=SECONDS,
     )
 
