@@ -14,6 +14,7 @@ from flows.jobs.backtest_rules import BacktestRules
 from flows.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
 from flows.progress import Bar
 from runner.config import load_settings
+from runner.keys import Purpose
 
 ARTIFACT_KEY, REPORT_KEY = "backtest", "backtest-report"
 
@@ -37,7 +38,7 @@ def backtest(
     say = sayer()
     with Bar("backtest", say) as bar:
         result = work.backtest(
-            load_settings(config), pairs_path, rules, only=pairs, run_id=run_id(), say=say, progress=bar
+            load_settings(config, Purpose.READ), pairs_path, rules, only=pairs, run_id=run_id(), say=say, progress=bar
         )
     summary = summary_of(result)
     create_table_artifact(key=ARTIFACT_KEY, table=table_of(result), description=summary)

@@ -169,8 +169,9 @@ def health(*, config_path: Path, pairs_path: Path, stopped_is_fine: bool, as_jso
     from flows.jobs import facts  # noqa: PLC0415
     from flows.jobs import health as work  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
 
-    settings = load_settings(config_path)
+    settings = load_settings(config_path, Purpose.READ)
     rules = rules_of(work.HealthRules, **given)
     result = work.check(
         settings, pairs_path, rules, run_id=facts.new_run_id(), say=_nothing, is_wanted=not stopped_is_fine
@@ -195,8 +196,9 @@ def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: An
     from flows.jobs import facts  # noqa: PLC0415
     from flows.jobs import reconcile as work  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
 
-    settings = load_settings(config_path)
+    settings = load_settings(config_path, Purpose.READ)
     rules = rules_of(work.ReconciliationRules, **given)
     facts.publish(settings)
     result = work.reconcile(settings, pairs_path, rules, run_id=facts.new_run_id(), say=say)

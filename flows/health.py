@@ -25,6 +25,7 @@ from flows.jobs.restart import LiveRun, Restart, judge
 from flows.parameters import ConfigFile, PairsFile, files, run_id, sayer
 from flows.stack import identity
 from runner.config import load_settings
+from runner.keys import Purpose
 
 ARTIFACT_KEY = "health"
 LIVE = "live"
@@ -52,7 +53,7 @@ def health(
         pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
-    settings = load_settings(config)
+    settings = load_settings(config, Purpose.READ)
     say = sayer()
     restart = _judged(probes.runner_pid(settings), say)
     probe = _acted(restart, restart_live=restart_live, say=say)

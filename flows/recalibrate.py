@@ -15,6 +15,7 @@ from flows.jobs.calibration_rules import CalibrationRules
 from flows.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
 from flows.progress import Bar
 from runner.config import SignalSettings, load_settings
+from runner.keys import Purpose
 
 ARTIFACT_KEY = "calibration"
 SHEET_KEY = "calibration-sheet"
@@ -44,7 +45,7 @@ def recalibrate(
         pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
-    settings = load_settings(config)
+    settings = load_settings(config, Purpose.READ)
     say = sayer()
     with Bar("pairs", say) as bar:
         result = work.recalibrate(

@@ -80,8 +80,9 @@ def recalibrate(
     from flows.jobs.universe_rules import read_sectors  # noqa: PLC0415
     from flows.progress import Bar  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
 
-    settings = load_settings(config_path)
+    settings = load_settings(config_path, Purpose.READ)
     rules = rules_of(
         CalibrationRules,
         **given,

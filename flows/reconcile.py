@@ -11,6 +11,7 @@ from flows.jobs import reconcile as work
 from flows.jobs.reconcile import ReconciliationRules
 from flows.parameters import ConfigFile, PairsFile, files, run_id, sayer
 from runner.config import load_settings
+from runner.keys import Purpose
 
 ARTIFACT_KEY = "reconciliation"
 
@@ -31,7 +32,7 @@ def reconcile(
         pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
-    result = work.reconcile(load_settings(config), pairs_path, rules, run_id=run_id(), say=sayer())
+    result = work.reconcile(load_settings(config, Purpose.READ), pairs_path, rules, run_id=run_id(), say=sayer())
     summary = work.summary_of(result)
     create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(result), description=summary)
     return Completed(message=summary) if result.is_good else Failed(message=summary)

@@ -15,6 +15,7 @@ from flows.jobs.universe import gather
 from flows.parameters import ConfigFile, files, sayer
 from flows.progress import Bar
 from runner.config import load_settings
+from runner.keys import Purpose
 
 ARTIFACT_KEY = "scan"
 
@@ -36,7 +37,7 @@ def scan(
     """
     config, _ = files(config_file, "")
     say = sayer()
-    universe = gather(load_settings(config), rules, say=say)
+    universe = gather(load_settings(config, Purpose.READ), rules, say=say)
     with Bar("pairs", say) as bar, fan_out.over(len(universe.panel.symbols)) as spread:
         found = work.scan(universe.panel, work.options_of(rules), facts=universe.facts, progress=bar, spread=spread)
     summary = work.summary_of(found)

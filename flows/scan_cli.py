@@ -98,6 +98,7 @@ def scan(
     from flows.jobs.universe_rules import read_sectors  # noqa: PLC0415
     from flows.progress import Bar  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
 
     if sectors_path is not None:
         given["sectors"] = read_sectors(sectors_path)
@@ -122,7 +123,7 @@ def scan(
         else:
             from flows.jobs.universe import gather  # noqa: PLC0415
 
-            universe = gather(load_settings(config_path), rules, say=say)
+            universe = gather(load_settings(config_path, Purpose.READ), rules, say=say)
             found = work.scan(universe.panel, work.options_of(rules), facts=universe.facts, progress=bar)
     if output is not None:
         work.write_directions(output, found.result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -21,6 +22,7 @@ from flows.stack.processes import ChildDied
 from flows.stack.programs import Plan
 from flows.stack.steps import Steps
 from flows.stack.supervisor import Supervisor
+from runner import keys
 from runner.config import Settings
 from storage.locks import LockHeld, OsLock
 
@@ -32,6 +34,7 @@ def up(for_seconds: float | None) -> int:
     """Start everything, until Ctrl-C or for so many seconds of trading; returns the exit code."""
     steps = Steps()
     try:
+        _close_everything()
         layout = find_layout(Path.cwd())
         layout.create()
         lock = OsLock(layout.runs / "up.lock")
@@ -45,12 +48,30 @@ def up(for_seconds: float | None) -> int:
         click.echo(f"tandem up: {error}", err=True)
         return BAD_USAGE
     try:
+        _put_keys_into_files(layout)
         return asyncio.run(_run(layout, steps, for_seconds))
     except ConfigError as error:
         click.echo(f"tandem up: {error}", err=True)
         return BAD_USAGE
     finally:
+        keys.forget(layout.keys)
         lock.release()
+
+
+def _close_everything() -> None:
+    """What we and our children write is for this user alone, and a crash leaves no memory on the disk."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _put_keys_into_files(layout: Layout) -> None:
+    """Keys in this process's environment would be in every child's, and in ours for all its life: begin again without them."""
+    if keys.are_in(os.environ):
+        keys.hand_over(layout.keys, os.environ)
+        environment = {**keys.without_keys(os.environ), keys.FOLDER: str(layout.keys)}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - ourselves, once more.
+    if os.environ.get(keys.FOLDER) != str(layout.keys):
+        keys.forget(layout.keys)
 
 
 async def _run(layout: Layout, steps: Steps, for_seconds: float | None) -> int:
@@ -61,6 +82,7 @@ async def _run(layout: Layout, steps: Steps, for_seconds: float | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
     await stop_leftovers(layout, steps)
+    layout.sweep_temporary()
     claims = Claims()
     with steps.step("checks") as facts:
         plan, settings, pairs = make_plan(layout, os.environ, claims)
@@ -110,8 +132,8 @@ def closing_lines(plan: Plan, settings: Settings, run_id: str) -> list[str]:
     # As it can be typed here: on the path, or in the environment that `make` made.
     tandem = "tandem" if shutil.which("tandem") else os.path.relpath(Path(sys.executable).with_name("tandem"))
     shown = [
-        ("Prefect UI", plan.prefect_url),
-        ("live run", f"{plan.prefect_url}/runs/flow-run/{run_id}"),
+        ("Prefect UI", plan.prefect_link()),
+        ("live run", plan.prefect_link(f"/runs/flow-run/{run_id}")),
         (
             "control",
             f"{plan.control_url}/status" if plan.control_port else "any free port, see the runner's first lines",
