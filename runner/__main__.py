@@ -1,5 +1,7 @@
 """`tandem …` and `python -m runner …`: one clear line and the contract's exit codes, whatever goes wrong."""
 
+import os
+import resource
 import sys
 
 import click
@@ -12,6 +14,8 @@ DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 def main() -> None:
     """Run one command and leave with 0 done, 1 failed, 2 bad usage or configuration (nothing started)."""
+    os.umask(0o077)  # What we write, and what our children write, is for this user alone,
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # and a crash leaves no keys in a core file.
     sys.exit(exit_code_of(sys.argv[1:]))
 
 
@@ -48,7 +52,6 @@ def _say(problem: object) -> None:
 
 def _unexpected(problem: Exception) -> None:
     import logging  # noqa: PLC0415  (Only when needed: `--help` should answer at once.)
-    import os  # noqa: PLC0415
 
     from runner.logs import LOGGER_NAME, redacted  # noqa: PLC0415
 

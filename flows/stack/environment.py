@@ -55,6 +55,13 @@ def auth_string(layout: Layout, inherited: Mapping[str, str]) -> str:
     return inherited.get(AUTH) or _made_once(layout.prefect_auth, lambda: f"tandem:{secrets.token_urlsafe(32)}")
 
 
+def known_auth_string(layout: Layout, inherited: Mapping[str, str]) -> str:
+    """Return the same without making one: empty when no stack has ever run here."""
+    if inherited.get(AUTH) or not layout.prefect_auth.exists():
+        return inherited.get(AUTH, "")
+    return auth_string(layout, inherited)
+
+
 def _made_once(path: Path, make: Callable[[], str]) -> str:
     """Linked into place whole, so that whoever comes second reads what the first one made."""
     if not path.exists():
