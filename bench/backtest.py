@@ -27,9 +27,9 @@ from rich.table import Table
 from bench.timing import cpu_seconds
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
-from flows.backtesting.market import Bars, Market
-from flows.backtesting.terms import Terms, limits_of
-from flows.backtesting.walk import Walk
+from flows.backtest.engine.market import Bars, Market
+from flows.backtest.engine.terms import Terms, limits_of
+from flows.backtest.engine.walk import Walk
 
 MINUTE = 60_000
 START_MS = 1_746_403_200_000

@@ -29,9 +29,9 @@ from rich.table import Table
 from bench.cointegration import closes
 from domain.statistics.panel import PricePanel
 from domain.statistics.scan import ScanResult
-from flows.fan_out import FanOut
-from flows.jobs.scan import options_of, scan
-from flows.jobs.scan_rules import ScanRules
+from flows.common.fan_out import FanOut
+from flows.scan.job import options_of, scan
+from flows.scan.rules import ScanRules
 
 SYMBOLS, BARS = 1_100, 1_440
 ORCHESTRATION_MAX = 0.05

@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from domain.symbols import unified
-from flows.jobs import bars
-from flows.jobs.exchange_reads import ExchangeReads
+from flows.common import bars
+from flows.common.exchange_reads import ExchangeReads
 from paper.market import FundingSettlement, Kline
 from paper.markets import SyntheticMarket
 from paper.server import PaperExchange

@@ -21,13 +21,13 @@ from rich.table import Table
 from websockets.asyncio.server import ServerConnection
 from websockets.asyncio.server import serve as websockets_serve
 
-import runner.warmup  # noqa: F401  (Part of the live process; it must not count as the pairs'.)
+import runner.signals.warmup  # noqa: F401  (Part of the live process; it must not count as the pairs'.)
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from runner.config import SignalSettings
-from runner.signals import SignalGenerator
-from runner.stream.provider import BinanceWebSocketProvider
-from runner.stream.settings import FeedSettings
+from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
+from runner.exchange.binance.market_stream.settings import FeedSettings
+from runner.signals.generator import SignalGenerator
 
 FEW, MANY = 10, 500
 KB_A_PAIR_MAX = 32.0

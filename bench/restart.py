@@ -21,19 +21,19 @@ from typing import Any
 
 import psutil
 
-from bench.far_away import far_away
+from bench.latency_proxy import far_away
 from bench.market import JUMP, BenchMarket
-from bench.past_life import write_past_life
-from domain.book import DAY_MS, KINDS_FOLDED, Book
-from domain.death import SETTLE_MS
+from bench.seeded_journal import write_past_life
+from domain.order_resolution import SETTLE_MS
 from domain.symbols import exchange_id
+from domain.trade_book import DAY_MS, KINDS_FOLDED, TradeBook
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.options import ExchangeOptions, LimitOptions, VenueOptions
 from paper.server import PaperExchange
 from runner.clock import SystemClock
 from runner.config import ExecutionSettings
 from runner.execution.engine import FORGET_AFTER_MS
-from runner.execution.proof import ACCEPTANCE_MARGIN_MS
+from runner.execution.orders.resolution import ACCEPTANCE_MARGIN_MS
 from storage import entries_file
 from storage.recorder import drain_once
 
@@ -111,8 +111,8 @@ class Runner:
         await self.process.wait()
 
 
-def folded(journal: Path, closed_before_ms: int = FAR_PAST_MS) -> Book:
-    book = Book(0.02)
+def folded(journal: Path, closed_before_ms: int = FAR_PAST_MS) -> TradeBook:
+    book = TradeBook(0.02)
     for _, entry in entries_file.replay(journal, kinds=KINDS_FOLDED, closed_before_ms=closed_before_ms):
         book.apply(entry)
     return book

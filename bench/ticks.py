@@ -26,8 +26,8 @@ from rich.table import Table
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol, exchange_id
 from runner.config import SignalSettings
-from runner.signals import SignalGenerator
-from runner.stream.protocol import FeedProtocol, SymbolFeed
+from runner.exchange.binance.market_stream.protocol import FeedProtocol, SymbolFeed
+from runner.signals.generator import SignalGenerator
 
 PAIRS = 20
 MESSAGES = 20_000

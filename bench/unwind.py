@@ -18,10 +18,10 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from bench.far_away import far_away
+from bench.latency_proxy import far_away
 from bench.market import JUMP, A, B, TwoPriceMarket
-from domain.book import KINDS_FOLDED, Book
 from domain.pairs import TradeStatus
+from domain.trade_book import KINDS_FOLDED, TradeBook
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.options import ExchangeOptions, LimitOptions
 from paper.server import PaperExchange
@@ -73,7 +73,7 @@ async def round_trips_ms(port: int, until: asyncio.Event) -> list[float]:
 
 def rolled_back(journal: Path) -> list[float]:
     """Naked milliseconds of every entry that was taken back."""
-    book = Book(0.02)
+    book = TradeBook(0.02)
     for _, entry in entries_file.replay(journal, kinds=KINDS_FOLDED):
         book.apply(entry)
     trades = [trade for trade in book.trades.values() if trade.status is TradeStatus.ROLLED_BACK and trade.fees_usd > 0]

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from domain.book import SHARE_MARK
 from domain.orders import Fill, LegName
 from domain.symbols import Symbol, TradeId
+from domain.trade_book import SHARE_MARK
 from domain.trades import ZERO, TradeState
 
 FORCED_PREFIXES = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
@@ -25,7 +25,7 @@ FEE_PLACES = Decimal("1E-8")
 _Holder = tuple[TradeId, LegName]
 
 
-class Stranger(NamedTuple):
+class ExternalExecution(NamedTuple):
     """An execution of somebody else's order."""
 
     fill: Fill
@@ -76,10 +76,12 @@ class _Event(NamedTuple):
     number: int  # The venue counts a symbol's executions; it orders those of one millisecond.
     change: Decimal
     holder: _Holder | None
-    stranger: Stranger | None
+    stranger: ExternalExecution | None
 
 
-def tell(symbol: Symbol, trades: Iterable[TradeState], strangers: Iterable[Stranger], foreign: Decimal) -> Story:
+def tell(
+    symbol: Symbol, trades: Iterable[TradeState], strangers: Iterable[ExternalExecution], foreign: Decimal
+) -> Story:
     """The story that begins with `foreign` in the account beside our trades.
 
     A person's execution closes first what is not ours, then what our trades hold: nobody sells somebody else's while they have
@@ -106,7 +108,7 @@ def tell(symbol: Symbol, trades: Iterable[TradeState], strangers: Iterable[Stran
 
 
 def readings(
-    symbol: Symbol, trades: Sequence[TradeState], strangers: Sequence[Stranger], net: Decimal, since_ms: int
+    symbol: Symbol, trades: Sequence[TradeState], strangers: Sequence[ExternalExecution], net: Decimal, since_ms: int
 ) -> Iterable[Story]:
     """The stories in which the account holds `net` at the end, or held it before what happened after `since_ms`.
 
@@ -136,7 +138,7 @@ def _legs_in(symbol: Symbol, trades: Iterable[TradeState]) -> list[tuple[TradeSt
     return sorted(found, key=lambda holder: (holder[0].plan.at_ms, holder[0].trade_id))
 
 
-def _events(legs: Iterable[tuple[TradeState, LegName]], strangers: Iterable[Stranger]) -> list[_Event]:
+def _events(legs: Iterable[tuple[TradeState, LegName]], strangers: Iterable[ExternalExecution]) -> list[_Event]:
     events = [
         _Event(at_ms, _number(name), change * trade.plan.side.side_of(leg).sign, (trade.trade_id, leg), None)
         for trade, leg in legs
@@ -155,7 +157,10 @@ def _number(exchange_trade_id: str) -> int:
 
 
 def _share_out(
-    stranger: Stranger, legs: Sequence[tuple[TradeState, LegName]], held: dict[_Holder, Decimal], foreign: Decimal
+    stranger: ExternalExecution,
+    legs: Sequence[tuple[TradeState, LegName]],
+    held: dict[_Holder, Decimal],
+    foreign: Decimal,
 ) -> list[Share]:
     """Fees go with the quantities. The first share ever given of an execution keeps its identity, so that news of it told
     twice is known; the others carry `#2`, `#3`."""

@@ -68,7 +68,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Situation:
+class PreTradeSnapshot:
     """The world at the moment of review, gathered before any guard runs, so that guards cannot disagree about it."""
 
     signal: TradingSignal
@@ -116,100 +116,100 @@ class Approved:
 
     __slots__ = ("edge", "pair_id", "signal", "sized")
 
-    def __init__(self, situation: Situation, sized: Sized, edge: Edge) -> None:
+    def __init__(self, situation: PreTradeSnapshot, sized: Sized, edge: Edge) -> None:
         self.pair_id: PairId = situation.signal.pair_id
         self.signal = situation.signal
         self.sized = sized
         self.edge = edge
 
 
-Guard = Callable[[Situation, Limits], dict[str, Any] | None]
+Guard = Callable[[PreTradeSnapshot, Limits], dict[str, Any] | None]
 """Facts when the entry must not happen, None when this guard has no objection."""
 
 
-def _not_paused(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _not_paused(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return None if now.paused_because is None else {"because": now.paused_because}
 
 
-def _journal_works(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _journal_works(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {} if now.journal_broken else None
 
 
-def _recovered(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _recovered(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {} if now.recovering else None
 
 
-def _user_stream_works(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _user_stream_works(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {} if now.user_stream_down else None
 
 
-def _exchange_listens(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _exchange_listens(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {"blocked_ms": now.exchange_blocked_ms} if now.exchange_blocked_ms > 0 else None
 
 
-def _clock_is_fit(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _clock_is_fit(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return None if now.clock_problem is None else {"why": now.clock_problem}
 
 
-def _no_foreign_orders(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _no_foreign_orders(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {"orders": now.foreign_orders} if now.foreign_orders else None
 
 
-def _pair_may_enter(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _pair_may_enter(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return None if now.pair_enabled else {}
 
 
-def _pair_not_frozen(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _pair_not_frozen(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {"for_ms": now.pair_frozen_ms} if now.pair_frozen_ms > 0 else None
 
 
-def _entries_not_halted(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _entries_not_halted(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {"for_ms": now.entries_halted_ms} if now.entries_halted_ms > 0 else None
 
 
-def _pair_is_flat(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _pair_is_flat(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {} if now.pair_has_trade else None
 
 
-def _symbols_trade(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _symbols_trade(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {"symbols": list(now.symbols_not_trading)} if now.symbols_not_trading else None
 
 
-def _symbols_are_prepared(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _symbols_are_prepared(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {"why": "; ".join(now.unprepared.values())} if now.unprepared else None
 
 
-def _rules_are_believed(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _rules_are_believed(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return {"symbols": list(now.rules_doubted)} if now.rules_doubted else None
 
 
-def _quotes_are_fresh(now: Situation, limits: Limits) -> dict[str, Any] | None:
+def _quotes_are_fresh(now: PreTradeSnapshot, limits: Limits) -> dict[str, Any] | None:
     if now.quote_age_ms <= limits.quote_age_ms_max:
         return None
     return {"age_ms": now.quote_age_ms, "age_ms_max": limits.quote_age_ms_max}
 
 
-def _size_is_tradable(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _size_is_tradable(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     if not isinstance(now.sized, TooSmall):
         return None
     suffices = now.sized.notional_usd_min.quantize(Decimal("0.01"), ROUND_CEILING)
     return {"why": now.sized.why, "pair_notional_usd_min": str(suffices)}
 
 
-def _size_is_closable(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _size_is_closable(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     if not isinstance(now.sized, TooLarge):
         return None
     suffices = now.sized.notional_usd_max.quantize(Decimal("0.01"), ROUND_FLOOR)
     return {"why": now.sized.why, "pair_notional_usd_max": str(suffices)}
 
 
-def _inside_the_stop(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _inside_the_stop(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     if now.edge is None or abs(now.edge.executable_z) < now.stop_z:
         return None
     return {"executable_z": round(now.edge.executable_z, 4), "stop_z": now.stop_z}
 
 
-def _z_is_executable(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _z_is_executable(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     if now.edge is None:
         return None
     z = now.edge.executable_z
@@ -217,15 +217,15 @@ def _z_is_executable(now: Situation, _: Limits) -> dict[str, Any] | None:
     return None if away >= now.entry_z else {"executable_z": round(z, 4), "entry_z": now.entry_z}
 
 
-def _filters_pass(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _filters_pass(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return None if now.filter_problem is None else {"why": now.filter_problem}
 
 
-def _leverage_allows(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _leverage_allows(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     return None if now.leverage_problem is None else {"why": now.leverage_problem}
 
 
-def _edge_pays(now: Situation, limits: Limits) -> dict[str, Any] | None:
+def _edge_pays(now: PreTradeSnapshot, limits: Limits) -> dict[str, Any] | None:
     if now.edge is None or now.edge.reversion >= limits.min_edge_ratio * now.edge.costs:
         return None
     return {
@@ -235,32 +235,32 @@ def _edge_pays(now: Situation, limits: Limits) -> dict[str, Any] | None:
     }
 
 
-def _gross_within_limit(now: Situation, limits: Limits) -> dict[str, Any] | None:
+def _gross_within_limit(now: PreTradeSnapshot, limits: Limits) -> dict[str, Any] | None:
     total = now.gross_notional_usd + now.order_notional_usd
     if total <= limits.gross_notional_usd_max:
         return None
     return {"would_be_usd": f"{total:.2f}", "max_usd": str(limits.gross_notional_usd_max)}
 
 
-def _loss_within_limit(now: Situation, limits: Limits) -> dict[str, Any] | None:
+def _loss_within_limit(now: PreTradeSnapshot, limits: Limits) -> dict[str, Any] | None:
     if now.lost_today_usd < limits.daily_loss_usd_max:
         return None
     return {"lost_usd": f"{now.lost_today_usd:.2f}", "max_usd": str(limits.daily_loss_usd_max)}
 
 
-def _balance_is_fresh(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _balance_is_fresh(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     if now.balance_age_ms <= BALANCE_AGE_MS_MAX:
         return None
     return {"age_ms": now.balance_age_ms, "age_ms_max": BALANCE_AGE_MS_MAX}
 
 
-def _margin_suffices(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _margin_suffices(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     if now.margin_needed_usd <= now.margin_free_usd:
         return None
     return {"needed_usd": f"{now.margin_needed_usd:.2f}", "free_usd": f"{now.margin_free_usd:.2f}"}
 
 
-def _orders_are_wanted(now: Situation, _: Limits) -> dict[str, Any] | None:
+def _orders_are_wanted(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
     # Last, so that a dry run records what it would have done and why it would have been denied otherwise.
     return {"would_trade": True} if now.dry_run else None
 
@@ -307,7 +307,7 @@ ASKED_ONCE = frozenset(
 """Guards that would object to an entry because of that entry itself, once a part of it rests or is filled."""
 
 
-def still_stands(now: Situation, limits: Limits) -> Denied | None:
+def still_stands(now: PreTradeSnapshot, limits: Limits) -> Denied | None:
     """The first objection to an entry that was approved and still rests; None while it may go on."""
     for code, guard in GUARDS:
         facts = None if code in ASKED_ONCE else guard(now, limits)
@@ -316,7 +316,7 @@ def still_stands(now: Situation, limits: Limits) -> Denied | None:
     return None
 
 
-def review(now: Situation, limits: Limits) -> Approved | Denied:
+def review(now: PreTradeSnapshot, limits: Limits) -> Approved | Denied:
     """The first objection in order, or approval."""
     for code, guard in GUARDS:
         facts = guard(now, limits)

@@ -1,7 +1,9 @@
 """A pair, its rules, and the words for what happens to it."""
 
 import math
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 import msgspec
 
@@ -45,6 +47,22 @@ class TradeStatus(StrEnum):
     @property
     def is_over(self) -> bool:
         return self in {TradeStatus.CLOSED, TradeStatus.ROLLED_BACK}
+
+
+TRADE_STEPS: Mapping[TradeStatus, frozenset[TradeStatus]] = MappingProxyType(
+    {
+        TradeStatus.OPENING: frozenset(
+            {TradeStatus.OPENING, TradeStatus.OPEN, TradeStatus.CLOSING, TradeStatus.ROLLED_BACK}
+        ),
+        TradeStatus.OPEN: frozenset({TradeStatus.CLOSING}),
+        TradeStatus.CLOSING: frozenset({TradeStatus.CLOSED, TradeStatus.ROLLED_BACK, TradeStatus.ATTENTION}),
+        TradeStatus.ATTENTION: frozenset({TradeStatus.CLOSING, TradeStatus.CLOSED, TradeStatus.ROLLED_BACK}),
+        # A late execution re-opens what was over.
+        TradeStatus.CLOSED: frozenset({TradeStatus.CLOSING}),
+        TradeStatus.ROLLED_BACK: frozenset({TradeStatus.CLOSING}),
+    }
+)
+"""Which status may follow which. The simulation takes every other step for a violation."""
 
 
 class ExitReason(StrEnum):

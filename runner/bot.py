@@ -12,29 +12,29 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from domain.book import DAY_MS, KINDS_FOLDED, Book
 from domain.entries import RunStarted, RunStopped
 from domain.errors import ConfigError, ExchangeError, JournalBroken, OutcomeUnknown, Refused, TandemError, Unreachable
 from domain.pairs import PairConfig, SignalType
 from domain.symbols import PairId, Symbol
+from domain.trade_book import DAY_MS, KINDS_FOLDED, TradeBook
 from domain.trades import TradeState
 from runner.account_lock import lock_account
 from runner.clock import SystemClock
 from runner.components import Components, build
 from runner.config import Settings, load_settings
 from runner.control import ControlServer
-from runner.exchange.account_setup import LEVERAGE_INVALID
-from runner.exchange.budget import Priority
-from runner.exchange.requests import hurried
-from runner.execution.desk import held_of, pair_to_close
+from runner.exchange.binance.account_setup import LEVERAGE_INVALID
+from runner.exchange.binance.budget import Priority
+from runner.exchange.binance.requests import hurried
 from runner.execution.engine import FORGET_AFTER_MS
-from runner.execution.freezing import thaw
+from runner.execution.entry.freezing import thaw
+from runner.execution.signal_port import held_of, pair_to_close
 from runner.logs import Log, keep_secret
-from runner.pairs_file import load_pairs, read_document, sha256_of
-from runner.pairs_watch import PairsWatch, signature_of
-from runner.statistics import Statistics
+from runner.pairs.file import load_pairs, read_document, sha256_of
+from runner.pairs.watch import PairsWatch, signature_of
+from runner.run_totals import Statistics
+from runner.signals.warmup import keep_sampling
 from runner.status import health_of, status_of
-from runner.warmup import keep_sampling
 from storage.journal import Journal
 from storage.locks import OsLock
 
@@ -91,7 +91,7 @@ class TradingBot:
             self._account_lock = lock_account(settings)
         alone_since_ns = self._clock.monotonic_ns()
         self._log = Log(self._journal.note, self._clock)
-        book = Book(settings.execution.hedge_error_max)
+        book = TradeBook(settings.execution.hedge_error_max)
         # What `forget_ended_before` would drop is not read in the first place: a start takes no longer after a year.
         forgotten_ms = self._clock.now_ms() - FORGET_AFTER_MS
         for _, entry in self._journal.replay(kinds=KINDS_FOLDED, closed_before_ms=forgotten_ms - DAY_MS):
@@ -133,7 +133,7 @@ class TradingBot:
             open_trades=len(book.open_by_pair),
         )
 
-    async def _first_answers(self, book: Book) -> None:
+    async def _first_answers(self, book: TradeBook) -> None:
         """Rules, account, balance. With trades open we wait for the exchange for ever; without, we say so and end."""
         deadline_ns = self._clock.monotonic_ns() + int(FIRST_ANSWER_SECONDS * 1e9)
         tries = 0
@@ -157,7 +157,7 @@ class TradingBot:
             await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
             tries += 1
 
-    async def _ask_everything(self, book: Book) -> None:
+    async def _ask_everything(self, book: TradeBook) -> None:
         parts = self._parts
         held = {symbol for trade in book.live_trades() for symbol in trade.symbols}
         configured = {symbol for pair in self.pairs.values() for symbol in pair.symbols}

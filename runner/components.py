@@ -6,29 +6,30 @@ from typing import Any
 
 import msgspec
 
-from domain.book import Book
 from domain.entries import PairFrozen, SpreadSampled
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
+from domain.trade_book import TradeBook
 from runner.config import ExecutionSettings, Settings
-from runner.exchange.budget import Budget
-from runner.exchange.client import Client, make_client
-from runner.exchange.contract_stream import ContractStream
-from runner.exchange.rules import ContractRules
-from runner.exchange.user_stream import UserStream
-from runner.exchange.venue import BinanceExchange
-from runner.execution.account import AccountWatcher
-from runner.execution.clock_watch import ClockWatcher
-from runner.execution.contracts import ContractWatcher
+from runner.exchange.binance.budget import Budget
+from runner.exchange.binance.client import Client, make_client
+from runner.exchange.binance.contract_rules import ContractRules
+from runner.exchange.binance.contract_stream import ContractStream
+from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
+from runner.exchange.binance.market_stream.settings import feed_settings
+from runner.exchange.binance.user_stream import UserStream
+from runner.execution.account.monitor import AccountMonitor
 from runner.execution.engine import ExecutionEngine
-from runner.execution.records import Records
-from runner.execution.situation import Assessor, Switches
+from runner.execution.entry.gate import EntryGate
+from runner.execution.entry.pre_trade_check import PreTradeCheck
+from runner.execution.orders.store import TradeStore
+from runner.execution.venue.clock import ClockMonitor
+from runner.execution.venue.contracts import ContractMonitor
 from runner.logs import Log
 from runner.ports import Clock
-from runner.signals import SignalGenerator
-from runner.stream.provider import BinanceWebSocketProvider
-from runner.stream.settings import feed_settings
-from runner.warmup import WindowKeeper
+from runner.signals.generator import SignalGenerator
+from runner.signals.warmup import WindowMonitor
 from storage.journal import Journal
 
 QUIET_STREAM_EVENTS = frozenset({"user_stream_up", "user_stream_rolled_over"})
@@ -49,18 +50,18 @@ class Components:
     budget: Budget
     rules: ContractRules
     exchange: BinanceExchange
-    records: Records
+    records: TradeStore
     journal: Journal
-    switches: Switches
+    switches: EntryGate
     engine: ExecutionEngine
     generator: SignalGenerator
     provider: BinanceWebSocketProvider
     user_stream: UserStream
-    watcher: AccountWatcher
-    contracts: ContractWatcher
+    watcher: AccountMonitor
+    contracts: ContractMonitor
     contract_stream: ContractStream
-    clock_watcher: ClockWatcher
-    windows: WindowKeeper
+    clock_watcher: ClockMonitor
+    windows: WindowMonitor
 
     async def watch_quotes(self) -> None:
         """Subscribe what the generator wants, drop what it no longer wants."""
@@ -79,7 +80,7 @@ def build(
     *,
     clock: Clock,
     journal: Journal,
-    book: Book,
+    book: TradeBook,
     log: Log,
     pairs: dict[PairId, PairConfig],
     halt: Callable[[str], None],
@@ -103,8 +104,8 @@ def build(
         reply_timeout_seconds=reply_timeout_seconds(settings.execution),
         batch=settings.execution.batch_orders,
     )
-    records = Records(journal, book, clock, log, journal.recall, alone_since_ns=alone_since_ns)
-    switches = Switches()
+    records = TradeStore(journal, book, clock, log, journal.recall, alone_since_ns=alone_since_ns)
+    switches = EntryGate()
 
     def tell(level: str, event: str, facts: Mapping[str, Any]) -> None:
         log.at(level, event, **facts)
@@ -128,7 +129,7 @@ def build(
         on_sample=sampled,
         on_pair_failed=pair_failed,
     )
-    assessor = Assessor(
+    assessor = PreTradeCheck(
         book=book,
         rules=rules,
         exchange=exchange,
@@ -153,7 +154,7 @@ def build(
         halt=halt,
         dry_run=settings.dry_run,
     )
-    watcher = AccountWatcher(
+    watcher = AccountMonitor(
         exchange=exchange,
         rules=rules,
         budget=budget,
@@ -165,7 +166,7 @@ def build(
         may_change=not settings.dry_run,
         funding_since_ms=book.funding_owed_since_ms(clock.now_ms()),
     )
-    contracts = ContractWatcher(
+    contracts = ContractMonitor(
         rules=rules,
         records=records,
         switches=switches,
@@ -177,7 +178,7 @@ def build(
     exchange.on_rules_doubted = contracts.doubt
     rules.on_rate_limits = budget.limits_are
     contract_stream = ContractStream(settings.exchange_stream_url, rules.symbol_of, contracts.hint)
-    clock_watcher = ClockWatcher(
+    clock_watcher = ClockMonitor(
         exchange=exchange,
         venue_clock=budget.venue_clock,
         records=records,
@@ -223,7 +224,7 @@ def build(
         on_event=tell,
         on_failed=lambda error: halt(f"quotes: {error!r}"),
     )
-    windows = WindowKeeper(generator, exchange, bar_seconds=settings.signal.bar_seconds, clock=clock, on_event=tell)
+    windows = WindowMonitor(generator, exchange, bar_seconds=settings.signal.bar_seconds, clock=clock, on_event=tell)
     return Components(
         client=client,
         budget=budget,

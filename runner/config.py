@@ -8,7 +8,6 @@ never from both; settings hold those of one purpose.
 import difflib
 import hashlib
 import os
-import stat
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -222,8 +221,21 @@ def load_settings(path: Path, purpose: Purpose = Purpose.TRADE) -> Settings:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_one_line("environment", error, environment=True)) from None
+    if settings.trading_mode == "live":
+        _refuse_open_file(path, has_keys=any(getattr(from_file, key) is not None for key in FIELDS))
     _refuse_inconsistent(settings, path)
     return _rooted(_with_keys(settings, path, purpose), path.resolve().parent)
+
+
+def _refuse_open_file(path: Path, *, has_keys: bool) -> None:
+    """With real money: keys are for this user's eyes alone, and nobody else says where they are sent. Raises: ConfigError."""
+    mode = path.stat().st_mode
+    if has_keys and mode & 0o077:
+        raise ConfigError(
+            f"{path}: holds the exchange keys, and other users can read or write it; run chmod 600 {path}"
+        )
+    if mode & 0o002:
+        raise ConfigError(f"{path}: every user can write it; run chmod o-w {path}")
 
 
 def _refuse_loose_types(path: Path, raw: bytes) -> None:
@@ -276,9 +288,6 @@ def _refuse_inconsistent(settings: Settings, path: Path) -> None:
 def _with_keys(settings: Settings, path: Path, purpose: Purpose) -> Settings:
     """Only the keys of the purpose stay; what only reads takes the trading key when there is no other."""
     found = {kind: _key_and_secret(settings, path, kind) for kind in (Purpose.TRADE, Purpose.READ)}
-    in_file = settings.model_dump(include=set(FIELDS), exclude_none=True)
-    if settings.trading_mode == "live" and in_file:
-        _require_private(path)
     is_paper = settings.trading_mode == "paper"
     chosen = (
         found[Purpose.TRADE] if purpose is Purpose.TRADE or is_paper else found[Purpose.READ] or found[Purpose.TRADE]
@@ -309,12 +318,6 @@ def _key_and_secret(settings: Settings, path: Path, purpose: Purpose) -> tuple[S
     if len(halves) == 1:
         raise ConfigError(f"{path}: a key without its secret; set both {' and '.join(VARIABLES[purpose].values())}")
     return halves[0], halves[1]
-
-
-def _require_private(path: Path) -> None:
-    """Raises: ConfigError when others can read a file that holds keys."""
-    if stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"{path}: holds keys and others can read it; chmod 600 {path.name}, and consider new keys")
 
 
 def _rooted(settings: Settings, root: Path) -> Settings:

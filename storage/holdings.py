@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from domain.book import DUST_FACT
 from domain.entries import FillSeen, TradeAdvanced, TradeIntended
 from domain.orders import LegName
 from domain.pairs import TradeStatus
 from domain.symbols import PairId, Symbol, TradeId
+from domain.trade_book import DUST_FACT
 from storage import entries_file
 
 _KINDS = ("fill_seen", "trade_intended", "trade_advanced")

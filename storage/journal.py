@@ -18,9 +18,9 @@ from typing import Final, Self, TypeVar
 
 import msgspec
 
-from domain.book import KINDS_FOLDED
 from domain.entries import AnyEntry, Entry, EventLogged
 from domain.errors import AccountBusy, ConfigError, DuplicateEntry, InvariantBroken, JournalBroken
+from domain.trade_book import KINDS_FOLDED
 from storage import entries_file
 from storage.entries_file import Row
 from storage.locks import LockHeld, OsLock

@@ -13,7 +13,7 @@ from flows.stack.layout import Layout
 from flows.stack.listener import Listener
 from flows.stack.programs import Plan
 from runner.config import Settings, load_settings
-from runner.pairs_file import load_pairs
+from runner.pairs.file import load_pairs
 
 PREFECT_PORT = 4200
 EXCHANGE_PORT = 18080

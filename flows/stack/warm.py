@@ -18,7 +18,7 @@ import prefect.workers.process  # noqa: F401 - imported ahead of need; that is w
 import yaml
 from prefect.cli import app
 
-from flows import automations
+from flows.live import automations
 from flows.stack.prefect_api import PrefectApi
 from flows.stack.proof import until_proves
 

@@ -15,11 +15,11 @@ ENTRY_POINTS = "tandem.commands"
 OURS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "run": ("runner.commands.run:run", "The live runner alone, in the foreground, without Prefect."),
-        "status": ("runner.commands.talk:status", "What the running runner holds, sees and waits for."),
-        "pause": ("runner.commands.talk:pause", "No new entries; exits go on."),
-        "resume": ("runner.commands.talk:resume", "Entries again."),
-        "flatten": ("runner.commands.talk:flatten", "Close one pair's trade, or all of them."),
-        "reload": ("runner.commands.talk:reload", "Read the pairs file again, now."),
+        "status": ("runner.commands.control_client:status", "What the running runner holds, sees and waits for."),
+        "pause": ("runner.commands.control_client:pause", "No new entries; exits go on."),
+        "resume": ("runner.commands.control_client:resume", "Entries again."),
+        "flatten": ("runner.commands.control_client:flatten", "Close one pair's trade, or all of them."),
+        "reload": ("runner.commands.control_client:reload", "Read the pairs file again, now."),
         "trade": (
             "runner.commands.trade:trade",
             "One trade's story from signal to last execution, or the last trades.",

@@ -17,7 +17,7 @@ from runner.commands.options import config_option, pairs_option
 
 if TYPE_CHECKING:
     from runner.config import Settings
-    from runner.statistics import Statistics
+    from runner.run_totals import Statistics
     from storage.recorder_process import RecorderKeeper
 
 KEEP_SECONDS = 5.0
@@ -35,7 +35,7 @@ def run(config_path: Path, pairs_path: Path) -> int:
     # Imported here because `tandem --help` should not wait for ccxt.
     from runner.config import load_settings  # noqa: PLC0415
     from runner.logs import keep_secret  # noqa: PLC0415
-    from runner.pairs_file import load_pairs  # noqa: PLC0415
+    from runner.pairs.file import load_pairs  # noqa: PLC0415
 
     settings = load_settings(config_path)
     load_pairs(pairs_path, settings.signal)

@@ -1,1 +1,1 @@
-"""The road to Binance: the one place where the venue's words, codes and clocks are translated into ours."""
+"""The exchange: what the runner asks of one (`port`), how a request may end (`errors`), and one folder for each exchange."""

@@ -16,24 +16,25 @@ from domain.symbols import ClientOrderId, PairId, Symbol
 from domain.trades import OrderState, TradeState
 from runner import metrics
 from runner.config import ExecutionSettings
-from runner.exchange.user_stream import UserNews
-from runner.execution.account_view import AccountView
-from runner.execution.closing import Closer
-from runner.execution.dead_man import DeadManUnarmed
-from runner.execution.desk import Outcome, Pairs, SignalDesk, held_of
-from runner.execution.inbox import Inbox
+from runner.exchange.binance.user_stream import UserNews
+from runner.exchange.port import Exchange, Rules
+from runner.execution.account.orphans import Recovery
+from runner.execution.account.positions import AccountPositions
+from runner.execution.entry.dead_man_switch import DeadManSwitchNotArmed
+from runner.execution.entry.gate import EntryGate
+from runner.execution.entry.post_only_entry import Objection, Tools
+from runner.execution.entry.post_only_saga import NoLongerWanted, PostOnlyEntrySaga
+from runner.execution.entry.pre_trade_check import PreTradeCheck, RestingLeg
+from runner.execution.entry.saga import EntrySaga, Opened
+from runner.execution.exit.saga import ExitSaga
 from runner.execution.lifecycle import FORGET_AFTER_MS, TAKE_UP_SECONDS, Lifecycle
-from runner.execution.opening import Opened, Opener
-from runner.execution.order_driver import OrderDriver
-from runner.execution.outcomes import Outcomes
-from runner.execution.passive import NoLongerWanted, PassiveOpener
-from runner.execution.records import Records
-from runner.execution.recovery import Recovery
-from runner.execution.resting_entry import Objection, Tools
-from runner.execution.situation import Assessor, Rests, Switches
+from runner.execution.orders.inbox import Inbox
+from runner.execution.orders.store import TradeStore
+from runner.execution.orders.tracker import OrderTracker
+from runner.execution.signal_outcomes import Outcomes
+from runner.execution.signal_port import Outcome, Pairs, SignalDesk, held_of
 from runner.execution.symbol_locks import SymbolLocks
 from runner.execution.tasks import Tasks
-from runner.ports import Exchange, Rules
 
 __all__ = ["FORGET_AFTER_MS", "ExecutionEngine"]
 
@@ -50,10 +51,10 @@ class ExecutionEngine:
         self,
         *,
         exchange: Exchange,
-        records: Records,
+        records: TradeStore,
         rules: Rules,
-        assessor: Assessor,
-        switches: Switches,
+        assessor: PreTradeCheck,
+        switches: EntryGate,
         pairs: Pairs,
         desk: SignalDesk,
         settings: ExecutionSettings,
@@ -72,16 +73,16 @@ class ExecutionEngine:
         self._recovery_seconds = settings.recv_window_ms / 1000 + RECOVERY_SECONDS
         self._locks = SymbolLocks()
         self._tasks = Tasks(halt)
-        view = AccountView(exchange, records)
+        view = AccountPositions(exchange, records)
         assessor.foreign_source = view.foreign
-        driver = OrderDriver(
+        driver = OrderTracker(
             exchange,
             records,
             view,
             recv_window_ms=settings.recv_window_ms,
             order_timeout_seconds=settings.order_timeout_seconds,
         )
-        closer = Closer(
+        closer = ExitSaga(
             exchange=exchange,
             records=records,
             driver=driver,
@@ -90,7 +91,7 @@ class ExecutionEngine:
             quote_of=quote_of,
             settings=settings,
         )
-        self._opener = Opener(
+        self._opener = EntrySaga(
             exchange=exchange,
             records=records,
             driver=driver,
@@ -101,7 +102,7 @@ class ExecutionEngine:
             quote_age_ms_max=assessor.limits.quote_age_ms_max,
             foreign_of=assessor.foreign_of,
         )
-        self._passive = PassiveOpener(
+        self._passive = PostOnlyEntrySaga(
             self._opener,
             Tools(
                 exchange=exchange,
@@ -284,7 +285,7 @@ class ExecutionEngine:
                         opened = await self._passive.open(plan, intents, self._objection_to(signal, pair))
                 except NoLongerWanted as why:
                     return self._deny(signal, Denied(why.code, {"why": "changed before anything was placed"}))
-                except DeadManUnarmed as why:
+                except DeadManSwitchNotArmed as why:
                     return self._deny(signal, Denied(DenialCode.DEAD_MAN, {"why": str(why)}))
                 except DuplicateEntry:
                     return self._deny(signal, Denied(DenialCode.DUPLICATE, {"trade_id": plan.trade_id}))
@@ -310,7 +311,7 @@ class ExecutionEngine:
     def _objection_to(self, signal: TradingSignal, pair: PairConfig) -> Objection:
         """What the guards say of an approved entry, asked again and again while a leg of it rests."""
 
-        def objection(rests: Rests) -> DenialCode | None:
+        def objection(rests: RestingLeg) -> DenialCode | None:
             now = self._assessor.situation(signal, pair, journal_broken=self._records.broken, rests=rests)
             denied = still_stands(now, self._assessor.limits)
             if denied is None and now.edge is not None and now.edge.resting_leg is None:

@@ -15,15 +15,15 @@ from domain.pairs import ExitReason, PairSide, TradeStatus
 from domain.symbols import PairId, Symbol, TradeId
 from domain.trades import TradeState
 from runner import metrics
-from runner.execution.account_view import PERSISTS_SECONDS, AccountView
-from runner.execution.closing import Closer
-from runner.execution.desk import SignalDesk, held_of
-from runner.execution.freezing import HALTED_MS, freeze
-from runner.execution.opening import Opened
-from runner.execution.order_driver import OrderDriver
-from runner.execution.outcomes import Counters
-from runner.execution.records import Records
-from runner.execution.recovery import Recovery
+from runner.execution.account.orphans import Recovery
+from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions
+from runner.execution.entry.freezing import HALTED_MS, freeze
+from runner.execution.entry.saga import Opened
+from runner.execution.exit.saga import ExitSaga
+from runner.execution.orders.store import TradeStore
+from runner.execution.orders.tracker import OrderTracker
+from runner.execution.signal_outcomes import Counters
+from runner.execution.signal_port import SignalDesk, held_of
 from runner.execution.symbol_locks import SymbolLocks, Urgency
 from runner.execution.tasks import Tasks
 
@@ -42,12 +42,12 @@ class Lifecycle:
     def __init__(
         self,
         *,
-        records: Records,
+        records: TradeStore,
         desk: SignalDesk,
-        driver: OrderDriver,
+        driver: OrderTracker,
         settle: Callable[[TradeState], Awaitable[Opened]],
-        closer: Closer,
-        view: AccountView,
+        closer: ExitSaga,
+        view: AccountPositions,
         recovery: Recovery,
         locks: SymbolLocks,
         tasks: Tasks,

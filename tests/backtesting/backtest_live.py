@@ -14,12 +14,13 @@ from domain.pairs import PairConfig, SignalType, TradeStatus, TradingSignal
 from domain.quotes import Quote
 from domain.symbols import Symbol
 from domain.trades import TradeState
-from flows.backtesting.market import Quotes
-from flows.backtesting.terms import Terms
+from flows.backtest.engine.market import Quotes
+from flows.backtest.engine.terms import Terms
 from runner.config import ExecutionSettings, RiskSettings, SignalSettings
-from runner.execution.desk import held_of
-from runner.execution.situation import Assessor, Switches
-from runner.signals import SignalGenerator
+from runner.execution.entry.gate import EntryGate
+from runner.execution.entry.pre_trade_check import PreTradeCheck
+from runner.execution.signal_port import held_of
+from runner.signals.generator import SignalGenerator
 
 Found = tuple[str, str, int, float, str]
 """Pair, type, market time, z, denial code."""
@@ -79,13 +80,13 @@ class Live:
         self.generator = SignalGenerator(pairs, settings, position_usd=float(terms.notional_usd))
         self.generator.register_signal_callback(self._on_signal)
         venue = Venue(terms, funding)
-        self._assessor = Assessor(
+        self._assessor = PreTradeCheck(
             book=self._story.book,
             rules=venue,
             exchange=venue,  # type: ignore[arg-type]  # As much of it as is asked.
             clock=self._clock,
             quote_of=self.generator.quote_of,
-            switches=Switches(recovering=False, user_stream_down=False),
+            switches=EntryGate(recovering=False, user_stream_down=False),
             execution=ExecutionSettings(hedge_error_max=terms.hedge_error_max),
             risk=RiskSettings(
                 pair_notional_usd=terms.notional_usd,

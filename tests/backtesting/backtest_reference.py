@@ -8,12 +8,12 @@ import numpy as np
 from domain.decide import EntryRules, Standing, decide, rearmed
 from domain.pairs import EXIT_REASON_OF, PairConfig, SignalType
 from domain.spread import statistics_of
-from flows.backtesting.account import Account
-from flows.backtesting.market import Market, carried
-from flows.backtesting.tape import tape_of_bars
-from flows.backtesting.terms import Terms
-from flows.backtesting.trades import BacktestTrade, Judgment, OpenTrade, fill_prices
-from runner.bars import CARRIED_BARS_MAX
+from flows.backtest.engine.account import Account
+from flows.backtest.engine.market import Market, carried
+from flows.backtest.engine.tape import tape_of_bars
+from flows.backtest.engine.terms import Terms
+from flows.backtest.engine.trades import BacktestTrade, Judgment, OpenTrade, fill_prices
+from runner.signals.bars import CARRIED_BARS_MAX
 
 
 class Reference:

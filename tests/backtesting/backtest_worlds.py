@@ -7,8 +7,8 @@ import numpy as np
 
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
-from flows.backtesting.market import Bars, Market, with_funding
-from flows.backtesting.terms import Terms, limits_of
+from flows.backtest.engine.market import Bars, Market, with_funding
+from flows.backtest.engine.terms import Terms, limits_of
 from storage.market import FundingRate
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000

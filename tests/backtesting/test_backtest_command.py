@@ -11,11 +11,11 @@ import pytest
 from backtest_worlds import DAY, HOUR, START_MS
 from click.testing import CliRunner, Result
 
-from flows.backtest_cli import backtest
-from flows.backtest_report import REPORT_BYTES_MAX, markdown_of, thinned
-from flows.jobs import backtest as work
-from flows.jobs.backtest_rules import BacktestRules
-from flows.jobs.calibration_rules import CalibrationRules
+from flows.backtest import job as work
+from flows.backtest.cli import backtest
+from flows.backtest.page import REPORT_BYTES_MAX, markdown_of, thinned
+from flows.backtest.rules import BacktestRules
+from flows.recalibrate.rules import CalibrationRules
 from runner.config import load_settings
 from storage import ledger
 
@@ -248,7 +248,7 @@ def test_a_pair_without_prices_is_named(folder: Path, tmp_path: Path) -> None:
 
 def test_every_rule_of_a_calibration_can_be_given() -> None:
     """As text, whatever its type."""
-    from flows.backtest_cli import _calibration_rules  # noqa: PLC0415
+    from flows.backtest.cli import _calibration_rules  # noqa: PLC0415
 
     assert _calibration_rules(["q_max=0.1", "pairs_max=3", "allow_empty=true", "correction=bh"]) == {
         "q_max": 0.1,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from domain.instruments import Instrument
 from domain.pairs import PairConfig
-from flows.backtesting.market import Market
-from flows.backtesting.terms import Terms, unbounded
-from flows.backtesting.trades import END_OF_DATA
-from flows.backtesting.walk import Walk
+from flows.backtest.engine.market import Market
+from flows.backtest.engine.terms import Terms, unbounded
+from flows.backtest.engine.trades import END_OF_DATA
+from flows.backtest.engine.walk import Walk
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data" / "binance_um_2025_1m_typhonun" / "klines_1m.parquet"
 
@@ -132,7 +132,7 @@ def test_real_minutes() -> None:
     """Three days of May 2025: five pairs of majors, as configured by default, and with a coarse cost gate."""
     import duckdb  # noqa: PLC0415
 
-    from flows.backtesting.files import read_prices  # noqa: PLC0415
+    from flows.backtest.engine.files import read_prices  # noqa: PLC0415
 
     assert duckdb
     bars, _ = read_prices(REAL, step_ms=60_000)

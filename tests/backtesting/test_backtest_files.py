@@ -7,7 +7,7 @@ import pytest
 from backtest_worlds import MINUTE, START_MS, symbol
 
 from domain.errors import ConfigError
-from flows.backtesting.files import read_funding, read_prices
+from flows.backtest.engine.files import read_funding, read_prices
 
 T0, T1, T2 = "2025-05-05T00:00:00Z", "2025-05-05T00:01:00Z", "2025-05-05T00:02:00Z"
 

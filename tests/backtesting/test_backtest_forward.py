@@ -12,10 +12,10 @@ from domain.statistics.engle_granger import Method
 from domain.statistics.gates import Gates
 from domain.statistics.scan import ScanOptions
 from domain.statistics.status import Fitness
-from flows.backtesting import forward
-from flows.backtesting.forward import ForwardRules, Stretch, candles, recalibration_times, walk_forward
-from flows.backtesting.market import Bars, Market
-from flows.backtesting.walk import Walk
+from flows.backtest.engine import forward
+from flows.backtest.engine.forward import ForwardRules, Stretch, candles, recalibration_times, walk_forward
+from flows.backtest.engine.market import Bars, Market
+from flows.backtest.engine.walk import Walk
 
 DAYS, FORMATION_DAYS = 30, 20
 GATES = Gates(half_life_bars_max=60.0, costs=None, sub_windows=0, holdout_share=0.0)

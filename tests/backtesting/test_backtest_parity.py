@@ -12,9 +12,9 @@ from backtest_worlds import MINUTE, START_MS, pair, symbol, terms
 
 from domain.edge import FundingTerms
 from domain.pairs import PairConfig
-from flows.backtesting.market import Quotes, bars_of_quotes, with_funding
-from flows.backtesting.terms import Terms
-from flows.backtesting.walk import Walk
+from flows.backtest.engine.market import Quotes, bars_of_quotes, with_funding
+from flows.backtest.engine.terms import Terms
+from flows.backtest.engine.walk import Walk
 from runner.config import SignalSettings
 from storage.market import FundingRate
 
@@ -122,7 +122,7 @@ def test_bars_are_closed_as_live_closes_them() -> None:
     for one in pairs:
         slot = live.generator.calculator.slots[one.pair_id]
         tape = walk.tape_of(one)
-        from flows.backtesting.windows import statistics_at  # noqa: PLC0415
+        from flows.backtest.engine.windows import statistics_at  # noqa: PLC0415
 
         ours = statistics_at(
             tape.closes_a, tape.closes_b, one.hedge_ratio, first_bar=tape.first_bar, end=int(tape.bar[-1]), size=10

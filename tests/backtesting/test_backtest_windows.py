@@ -8,8 +8,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from domain.spread import statistics_of
-from flows.backtesting.market import carried
-from flows.backtesting.windows import bounds_of, statistics_at, statistics_at_all
+from flows.backtest.engine.market import carried
+from flows.backtest.engine.windows import bounds_of, statistics_at, statistics_at_all
 
 
 @settings(max_examples=30, deadline=None, phases=(Phase.explicit, Phase.generate))

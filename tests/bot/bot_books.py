@@ -10,11 +10,11 @@ from typing import Any
 import duckdb
 from bot_processes import LOOK_SECONDS, Exchange, Runner
 
-from domain.book import KINDS_FOLDED, Book
 from domain.entries import FillSeen, TradeAdvanced, decode
 from domain.orders import is_ours
 from domain.pairs import TradeStatus
 from domain.symbols import exchange_id
+from domain.trade_book import KINDS_FOLDED, TradeBook
 from domain.trades import TradeState
 from storage import entries_file
 from storage.holdings import journal_positions
@@ -33,7 +33,7 @@ class Onlooker:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._seq = 0
-        self.book = Book(HEDGE_ERROR_MAX)
+        self.book = TradeBook(HEDGE_ERROR_MAX)
         self.opened: set[str] = set()
         """Trades that were hedged and open at some time."""
         self.executions: Counter[str] = Counter()

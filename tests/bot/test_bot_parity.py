@@ -20,11 +20,11 @@ from bot_books import published
 from bot_processes import ROOT, Exchange, Runner, end_what_is_left, exchange_process, wait_for
 from bot_recording import LOOKBACK_BARS, ROUND, START_MS, pair, record
 
-from flows.backtesting.walk import Walk
-from flows.jobs.backtest import BacktestRules, terms_of
-from flows.jobs.backtest_market import load
+from flows.backtest.engine.walk import Walk
+from flows.backtest.job import BacktestRules, terms_of
+from flows.backtest.load import load
 from runner.config import load_settings
-from runner.pairs_file import load_pairs
+from runner.pairs.file import load_pairs
 
 pytestmark = pytest.mark.slow
 

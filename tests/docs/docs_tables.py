@@ -9,8 +9,9 @@ from domain import resting as resting_legs
 from domain.escalation import REMEDIES, Remedy
 from domain.legs import CLOSING, OPENING, OVERDUE, Remainder, Standing
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
+from domain.pairs import TRADE_STEPS, TradeStatus
 from domain.resting import STEPS, Wish
-from runner.exchange.refusals import TABLE, Refusal
+from runner.exchange.binance.codes import TABLE, Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "execution.md"
@@ -105,7 +106,36 @@ def resting() -> str:
     return "\n".join(lines)
 
 
+def _picture(arrows: Mapping[tuple[str, str], str], ends: list[str], first: str) -> str:
+    """A state diagram that browsers and code hosts draw by themselves (Mermaid)."""
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {first}"]
+    lines += [f"    {before} --> {after}{f': {label}' if label else ''}" for (before, after), label in arrows.items()]
+    return "\n".join([*lines, *(f"    {end} --> [*]" for end in ends), "```"])
+
+
+def order_picture() -> str:
+    """The life of an order: every change that moves it, changes of one arrow together."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for (before, change), after in TRANSITIONS.items():
+        if before is not after:
+            arrows.setdefault((f"{before}", f"{after}"), []).append(f"{change}")
+    return _picture({key: ", ".join(changes) for key, changes in arrows.items()}, sorted(TERMINAL), "intended")
+
+
+def trade_picture() -> str:
+    """The life of a trade."""
+    arrows = {
+        (f"{before}", f"{after}"): ""
+        for before, steps in TRADE_STEPS.items()
+        for after in TradeStatus
+        if after in steps
+    }
+    return _picture(arrows, [status for status in TradeStatus if status.is_over], "opening")
+
+
 TABLES = {
+    "trade_picture": trade_picture,
+    "order_picture": order_picture,
     "resting": resting,
     "orders": orders,
     "opening": opening,

@@ -16,11 +16,11 @@ from pydantic import BaseModel
 from domain.guards import GUARDS, DenialCode
 from domain.orders import OrderStatus
 from domain.pairs import ExitReason, TradeStatus
-from flows.jobs.backtest import BacktestRules
-from flows.jobs.calibration_rules import CalibrationRules
-from flows.jobs.health import HealthRules
-from flows.jobs.reconcile import ReconciliationRules
-from flows.jobs.scan_rules import ScanRules
+from flows.backtest.job import BacktestRules
+from flows.health.job import HealthRules
+from flows.recalibrate.rules import CalibrationRules
+from flows.reconcile.job import ReconciliationRules
+from flows.scan.rules import ScanRules
 from runner.config import Settings
 
 LEVELS = {"debug", "info", "warning", "error", "critical"}
@@ -181,7 +181,7 @@ def test_flows_are_as_deployed() -> None:
     keys = re.compile(r'_KEY(?:, \w+_KEY)* = ("[a-z", -]+")')
     said = [
         key
-        for path in (ROOT / "flows").glob("*.py")
+        for path in (ROOT / "flows").rglob("*.py")
         for found in keys.findall(path.read_text())
         for key in re.findall(r'"([a-z-]+)"', found)
     ]

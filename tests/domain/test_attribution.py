@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trade_story import CAT, DOGE, A, B, Story
 
-from domain.attribution import Stranger, held_at, readings, tell
+from domain.attribution import ExternalExecution, held_at, readings, tell
 from domain.orders import Fill, OrderStatus, Purpose, Side
 from domain.pairs import PairSide, TradeStatus
 from domain.symbols import ClientOrderId, PairId, TradeId
@@ -36,18 +36,18 @@ def two_shorts() -> Story:
     return story
 
 
-def told(story: Story, *strangers: Stranger, foreign: str = "0") -> list[tuple[str, str, str]]:
+def told(story: Story, *strangers: ExternalExecution, foreign: str = "0") -> list[tuple[str, str, str]]:
     """Trade, identity and quantity of the shares."""
     found = tell(CAT, story.book.trades.values(), strangers, D(foreign)).shares
     return [(share.trade.trade_id, share.fill.exchange_trade_id, str(share.fill.quantity)) for share in found]
 
 
-def forced(side: Side, quantity: str, at_ms: int = 5_000, number: str = "900", fee: str = "0") -> Stranger:
-    return Stranger(execution(side, quantity, at_ms, number=number, fee=fee), is_forced=True)
+def forced(side: Side, quantity: str, at_ms: int = 5_000, number: str = "900", fee: str = "0") -> ExternalExecution:
+    return ExternalExecution(execution(side, quantity, at_ms, number=number, fee=fee), is_forced=True)
 
 
-def by_hand(side: Side, quantity: str, at_ms: int = 5_000, number: str = "900") -> Stranger:
-    return Stranger(execution(side, quantity, at_ms, number=number), is_forced=False)
+def by_hand(side: Side, quantity: str, at_ms: int = 5_000, number: str = "900") -> ExternalExecution:
+    return ExternalExecution(execution(side, quantity, at_ms, number=number), is_forced=False)
 
 
 def test_the_oldest_holder_comes_first_and_nobody_gives_more_than_held() -> None:
@@ -61,7 +61,7 @@ def test_what_is_in_the_books_is_not_given_again() -> None:
     fill = execution(Side.BUY, "60")
     booked = msgspec.structs.replace(fill, quantity=D(50))
     story.share(booked, "t1", A)
-    assert told(story, Stranger(fill, is_forced=True, booked=(D(50),))) == [("t2", "900#2", "10")]
+    assert told(story, ExternalExecution(fill, is_forced=True, booked=(D(50),))) == [("t2", "900#2", "10")]
 
 
 def test_an_execution_that_closes_nothing_of_ours_is_in_no_share() -> None:
@@ -122,21 +122,21 @@ HANDS = (
 
 
 @pytest.mark.parametrize(("before", "stranger", "ours", "after"), HANDS)
-def test_whose_it_was(before: str, stranger: Stranger, ours: str, after: str) -> None:
+def test_whose_it_was(before: str, stranger: ExternalExecution, ours: str, after: str) -> None:
     found = tell(CAT, two_shorts().book.trades.values(), [stranger], D(before))
     assert sum((share.fill.quantity for share in found.shares), D(0)) == D(ours)
     assert found.moments[-1].foreign == D(after)
 
 
 @st.composite
-def accounts(draw: st.DrawFn) -> tuple[Story, list[Stranger], Decimal]:
+def accounts(draw: st.DrawFn) -> tuple[Story, list[ExternalExecution], Decimal]:
     """Two shorts, exits of theirs at any time and of any size, and strangers of both kinds."""
     story = two_shorts()
     for trade in draw(st.lists(st.sampled_from(("t1", "t2")), max_size=3)):
         name = story.order(A, Purpose.EXIT, trade=trade)
         story.fill(name, str(draw(st.integers(1, 90))), at_ms=draw(st.integers(2_001, 9_000)))
     strangers = [
-        Stranger(
+        ExternalExecution(
             execution(
                 draw(st.sampled_from(list(Side))), str(draw(st.integers(1, 150))), draw(st.integers(500, 9_000)),
                 number=str(number), fee=str(D(draw(st.integers(0, 10**6))) / 10**7),
@@ -149,7 +149,7 @@ def accounts(draw: st.DrawFn) -> tuple[Story, list[Stranger], Decimal]:
 
 
 @given(accounts())
-def test_nothing_is_lost_and_nothing_changes_sides(account: tuple[Story, list[Stranger], Decimal]) -> None:
+def test_nothing_is_lost_and_nothing_changes_sides(account: tuple[Story, list[ExternalExecution], Decimal]) -> None:
     """Shares and what is foreign add up to the account; a share only ever brings a holding towards nothing; fees stay whole."""
     story, strangers, foreign = account
     trades = list(story.book.trades.values())

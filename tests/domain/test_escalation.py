@@ -19,7 +19,7 @@ from domain.escalation import (
     remedy_of,
 )
 from domain.orders import OrderStatus, OrderType
-from runner.exchange.refusals import REFUSALS
+from runner.exchange.binance.codes import REFUSALS
 
 D = Decimal
 R = Remedy

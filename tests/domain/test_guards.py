@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from domain.edge import Edge
-from domain.guards import GUARDS, Approved, DenialCode, Denied, Limits, Situation, review
+from domain.guards import GUARDS, Approved, DenialCode, Denied, Limits, PreTradeSnapshot, review
 from domain.pairs import PairSide, SignalType, TradingSignal
 from domain.sizing import Sized, TooLarge, TooSmall
 from domain.symbols import PairId, Symbol
@@ -19,7 +19,7 @@ SIGNAL = TradingSignal(
     price_a=1.0, price_b=1.0, confidence=0.5, suggested_position_size=500.0, at_ms=0,
 )  # fmt: skip
 EDGE = Edge(executable_z=-2.4, reversion=3.0, fees=1.0, exit_spread=0.5, funding=0.5)
-FINE = Situation(
+FINE = PreTradeSnapshot(
     signal=SIGNAL, side=PairSide.SELL, entry_z=2.0, stop_z=4.0, paused_because=None, dry_run=False, journal_broken=False,
     recovering=False, user_stream_down=False, exchange_blocked_ms=0, foreign_orders=0, pair_enabled=True, pair_frozen_ms=0,
     pair_has_trade=False, symbols_not_trading=(), quote_age_ms=2_000,

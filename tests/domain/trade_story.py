@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from domain.book import Book
 from domain.entries import (
     AnyEntry,
     FillSeen,
@@ -30,6 +29,7 @@ from domain.orders import (
 )
 from domain.pairs import PairSide, TradeStatus
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
+from domain.trade_book import TradeBook
 
 D = Decimal
 A, B = LegName.A, LegName.B
@@ -42,7 +42,7 @@ class Story:
     """Writes entries as the engine would, into a book and onto a tape."""
 
     def __init__(self) -> None:
-        self.book = Book(TOLERANCE)
+        self.book = TradeBook(TOLERANCE)
         self.tape: list[AnyEntry] = []
         self._executions = 0
 
@@ -131,7 +131,7 @@ class Story:
         self.trade(TradeStatus.CLOSED, trade, ended_ms)
 
 
-def state_of(book: Book) -> dict[str, Any]:
+def state_of(book: TradeBook) -> dict[str, Any]:
     """Everything a decision may look at."""
     return {
         "positions": book.positions(),
@@ -150,8 +150,8 @@ def state_of(book: Book) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def replay(tape: Sequence[AnyEntry]) -> Book:
-    book = Book(TOLERANCE)
+def replay(tape: Sequence[AnyEntry]) -> TradeBook:
+    book = TradeBook(TOLERANCE)
     for entry in tape:
         book.apply(decode(encode(entry)))
     return book

@@ -17,10 +17,10 @@ from paper.options import ExchangeOptions
 from paper.server import PaperExchange
 from runner.clock import SystemClock
 from runner.config import PAPER_SECRET, DataSettings, ExecutionSettings, Settings
-from runner.exchange.budget import Budget
-from runner.exchange.client import make_client
-from runner.exchange.rules import ContractRules
-from runner.exchange.venue import BinanceExchange
+from runner.exchange.binance.budget import Budget
+from runner.exchange.binance.client import make_client
+from runner.exchange.binance.contract_rules import ContractRules
+from runner.exchange.binance.exchange import BinanceExchange
 from runner.ports import Clock
 
 D = Decimal

@@ -12,9 +12,9 @@ from domain.errors import ConfigError, ExchangeError, OutcomeUnknown, Refused, U
 from domain.orders import LegName, OrderChange, OrderReport, OrderType, Side, TimeInForce
 from domain.symbols import ClientOrderId
 from paper.options import ExchangeOptions, VenueOptions
-from runner.exchange.budget import BAN_MARGIN_MS, Priority
-from runner.exchange.client import _point_at
-from runner.exchange.rules import ContractRules
+from runner.exchange.binance.budget import BAN_MARGIN_MS, Priority
+from runner.exchange.binance.client import _point_at
+from runner.exchange.binance.contract_rules import ContractRules
 
 REPORT, REFUSED, UNKNOWN = OrderReport, Refused, OutcomeUnknown
 # fault -> our word, and whether the exchange executed it

@@ -9,8 +9,8 @@ from domain.errors import OutcomeUnknown, Refused
 from domain.orders import LegName, OrderIntent, OrderReport, OrderType, Purpose, Side
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from runner.clock import SystemClock
-from runner.exchange.budget import Budget
-from runner.exchange.venue import BinanceExchange
+from runner.exchange.binance.budget import Budget
+from runner.exchange.binance.exchange import BinanceExchange
 
 SYMBOLS = {"XRPUSDT": Symbol("XRP/USDT:USDT"), "SOLUSDT": Symbol("SOL/USDT:USDT")}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from domain.orders import LegName, Purpose, client_order_id_of, purpose_of
 from domain.symbols import TradeId
-from runner.exchange.budget import (
+from runner.exchange.binance.budget import (
     BAN_MARGIN_MS,
     ROLL_MARGIN_MS,
     SHARES,

@@ -14,10 +14,8 @@ from domain.orders import LegName, OrderIntent, OrderReport, Purpose, client_ord
 from domain.symbols import TradeId
 from paper.options import ExchangeOptions, LimitOptions
 from paper.server import PaperExchange
-from runner.exchange.budget import (
-    ROLL_MARGIN_MS,
-)
-from runner.exchange.user_stream import UserStream
+from runner.exchange.binance.budget import ROLL_MARGIN_MS
+from runner.exchange.binance.user_stream import UserStream
 
 
 class Knocks:

@@ -15,7 +15,7 @@ CASES = {
         assert len([name for name in sys.modules if name.startswith("ccxt")]) < 60
     """,
     "who asks for more gets the real package, and the same classes": """
-        from runner.exchange.ccxt_alone import BaseError, binanceusdm
+        from runner.exchange.binance.ccxt_alone import BaseError, binanceusdm
         import ccxt, ccxt.async_support
         assert ccxt.NetworkError is sys.modules["ccxt.base.errors"].NetworkError and ccxt.BaseError is BaseError
         assert ccxt.async_support.binanceusdm is binanceusdm
@@ -27,11 +27,11 @@ CASES = {
     """,
     "a ccxt that is there already is taken as it is": """
         import ccxt.async_support
-        from runner.exchange.ccxt_alone import BaseError, binanceusdm
+        from runner.exchange.binance.ccxt_alone import BaseError, binanceusdm
         assert ccxt.async_support.binanceusdm is binanceusdm and ccxt.BaseError is BaseError
     """,
     "the pro half is built upon it": """
-        from runner.exchange.ccxt_alone import binanceusdm
+        from runner.exchange.binance.ccxt_alone import binanceusdm
         import ccxt.pro, ccxt.async_support
         assert issubclass(ccxt.pro.binanceusdm, ccxt.async_support.binance)
         assert issubclass(binanceusdm, ccxt.async_support.binance)

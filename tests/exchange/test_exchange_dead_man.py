@@ -6,7 +6,7 @@ from exchange_rig import ETH, XRP, D, fault, order, trading
 from domain.errors import OutcomeUnknown, Refused
 from domain.orders import OrderReport, TimeInForce
 from domain.symbols import Symbol
-from runner.exchange.rules import ContractRules
+from runner.exchange.binance.contract_rules import ContractRules
 
 COUNTDOWN = "/fapi/v1/countdownCancelAll"
 

@@ -11,26 +11,27 @@ from typing import Any
 import msgspec
 from scripted_market import ScriptedMarket
 
-from domain.book import Book
 from domain.decide import HeldTrade
 from domain.errors import ExchangeError
 from domain.pairs import PairConfig, SignalType, TradingSignal
 from domain.quotes import Quote
 from domain.symbols import PairId, Symbol, exchange_id
+from domain.trade_book import TradeBook
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.server import PaperExchange
 from runner.clock import SystemClock
 from runner.components import reply_timeout_seconds
 from runner.config import DataSettings, ExecutionSettings, RiskSettings, Settings
-from runner.exchange.budget import Budget, Priority
-from runner.exchange.client import make_client
-from runner.exchange.requests import hurried
-from runner.exchange.rules import ContractRules
-from runner.exchange.user_stream import UserStream
-from runner.exchange.venue import BinanceExchange
+from runner.exchange.binance.budget import Budget, Priority
+from runner.exchange.binance.client import make_client
+from runner.exchange.binance.contract_rules import ContractRules
+from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.binance.requests import hurried
+from runner.exchange.binance.user_stream import UserStream
 from runner.execution.engine import ExecutionEngine
-from runner.execution.records import Records
-from runner.execution.situation import Assessor, Switches
+from runner.execution.entry.gate import EntryGate
+from runner.execution.entry.pre_trade_check import PreTradeCheck
+from runner.execution.orders.store import TradeStore
 from storage.journal import Journal
 
 CAT, DOGE = Symbol("1000CAT/USDT:USDT"), Symbol("1MBABYDOGE/USDT:USDT")
@@ -65,7 +66,7 @@ class QuietLog:
 
 
 class RecordingDesk:
-    """Satisfies `runner.execution.desk.SignalDesk`."""
+    """Satisfies `runner.execution.signal_port.SignalDesk`."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -117,7 +118,7 @@ class Rig:
     async def start(self) -> None:
         settings = self.settings
         self.journal = Journal.open(self.journal_path)
-        self.book = Book(settings.execution.hedge_error_max)
+        self.book = TradeBook(settings.execution.hedge_error_max)
         for _, entry in self.journal.replay():
             self.book.apply(entry)
         self.budget = Budget(self.clock)
@@ -131,9 +132,9 @@ class Rig:
             reply_timeout_seconds=reply_timeout_seconds(settings.execution),
             batch=settings.execution.batch_orders,
         )
-        self.records = Records(self.journal, self.book, self.clock, self.log, self.journal.recall)
-        self.switches = Switches(user_stream_down=False)
-        assessor = Assessor(
+        self.records = TradeStore(self.journal, self.book, self.clock, self.log, self.journal.recall)
+        self.switches = EntryGate(user_stream_down=False)
+        assessor = PreTradeCheck(
             book=self.book,
             rules=self.rules,
             exchange=self.venue,

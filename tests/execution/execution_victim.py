@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from execution_rig import eventually
 
-from domain.book import Book
 from domain.orders import is_ours
 from domain.pairs import TradeStatus
 from domain.symbols import exchange_id
+from domain.trade_book import TradeBook
 from paper.server import PaperExchange
 from storage import entries_file
 
@@ -98,14 +98,14 @@ async def victim_of(exchange: PaperExchange, journal: Path) -> AsyncIterator[Vic
         await victim.close()
 
 
-def replayed(journal: Path) -> Book:
-    book = Book(0.02)
+def replayed(journal: Path) -> TradeBook:
+    book = TradeBook(0.02)
     for _, entry in entries_file.replay(journal):
         book.apply(entry)
     return book
 
 
-def check(exchange: PaperExchange, journal: Path) -> Book:
+def check(exchange: PaperExchange, journal: Path) -> TradeBook:
     """Everything that must hold once the engine is at rest."""
     book = replayed(journal)
     portfolio = exchange.desk.books.portfolios["paper-key"]

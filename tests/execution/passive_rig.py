@@ -14,7 +14,7 @@ from domain.orders import TimeInForce
 from domain.pairs import SignalType
 from domain.trades import OrderState, TradeState
 from paper.orders import Order
-from runner.execution.desk import Outcome
+from runner.execution.signal_port import Outcome
 
 D = Decimal
 CAT = "1000CATUSDT"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from domain.errors import InvariantBroken, JournalBroken
 from domain.symbols import PairId
-from runner.execution.capital import Capital
+from runner.execution.entry.capital import Capital
 
 P, Q = PairId("P"), PairId("Q")
 

@@ -14,7 +14,7 @@ from domain.pairs import ExitReason, PairConfig, SignalType, TradeStatus
 from domain.symbols import PairId, Symbol
 from domain.trades import OrderState, TradeState
 from paper.server import PaperExchange
-from runner.execution import closing
+from runner.execution.exit import saga
 
 XRP = Symbol("XRP/USDT:USDT")
 OTHER = PairConfig(
@@ -238,8 +238,8 @@ async def test_a_position_that_cannot_be_read_is_not_taken_for_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reduce-only is refused, for a person has closed the leg, and the exchange does not tell: no plain order opens the opposite."""
-    monkeypatch.setattr(closing, "PERSISTS_SECONDS", 0.05)
-    monkeypatch.setattr(closing, "ROUND_PAUSES_SECONDS", (0.1,))
+    monkeypatch.setattr(saga, "PERSISTS_SECONDS", 0.05)
+    monkeypatch.setattr(saga, "ROUND_PAUSES_SECONDS", (0.1,))
     async with running(tmp_path) as rig:
         trade = await opened(rig)
         rig.fault("user-frozen", count=1)

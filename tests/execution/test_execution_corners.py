@@ -15,7 +15,7 @@ from domain.orders import LegName, OrderStatus, Purpose, client_order_id_of
 from domain.pairs import SignalType, TradeStatus
 from domain.trades import TradeState
 from paper.server import PaperExchange
-from runner.exchange.wire import order_parameters
+from runner.exchange.binance.wire import order_parameters
 
 
 async def send_raw(rig: Rig, order: Any) -> None:

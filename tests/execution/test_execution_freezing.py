@@ -9,14 +9,14 @@ import pytest
 from execution_rig import QuietLog
 from trade_story import PAIR, Story
 
-from domain.book import EVERY_PAIR, Book
 from domain.entries import FillSeen
 from domain.orders import LegName, OrderStatus
 from domain.pairs import TradeStatus
 from domain.symbols import PairId, TradeId
+from domain.trade_book import EVERY_PAIR, TradeBook
 from runner.config import ExecutionSettings
-from runner.execution.freezing import after_rollback, thaw
-from runner.execution.records import Records
+from runner.execution.entry.freezing import after_rollback, thaw
+from runner.execution.orders.store import TradeStore
 from storage.journal import Journal
 
 
@@ -43,10 +43,10 @@ class Bench:
         self.settings = ExecutionSettings()
         self.clock, self.log = HandClock(), QuietLog()
         self.journal = Journal.open(path)
-        self.book = Book(0.02)
+        self.book = TradeBook(0.02)
         for _, entry in self.journal.replay():
             self.book.apply(entry)
-        self.records = Records(self.journal, self.book, self.clock, self.log)
+        self.records = TradeStore(self.journal, self.book, self.clock, self.log)
         self.trades = len(self.book.trades)
 
     async def rolls_back(self, pair: str = PAIR, *, filled: bool = True) -> None:

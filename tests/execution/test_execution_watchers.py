@@ -16,10 +16,10 @@ from domain.orders import LegName
 from domain.pairs import ExitReason, SignalType, TradeStatus
 from domain.trades import TradeState
 from paper.control import Delisting
-from runner.exchange.contract_stream import ContractStream
-from runner.execution.account import AccountWatcher
-from runner.execution.clock_watch import ClockWatcher
-from runner.execution.contracts import ContractWatcher
+from runner.exchange.binance.contract_stream import ContractStream
+from runner.execution.account.monitor import AccountMonitor
+from runner.execution.venue.clock import ClockMonitor
+from runner.execution.venue.contracts import ContractMonitor
 
 HOUR_MS = 3_600_000
 BOTH = frozenset({CAT, DOGE})
@@ -30,7 +30,7 @@ class Watched:
 
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
-        self.contracts = ContractWatcher(
+        self.contracts = ContractMonitor(
             rules=rig.rules,
             records=rig.records,
             switches=rig.switches,
@@ -41,14 +41,14 @@ class Watched:
         )
         rig.venue.on_rules_doubted = self.contracts.doubt
         self.hints = ContractStream(rig.paper.stream_url, rig.rules.symbol_of, self.contracts.hint)
-        self.clock = ClockWatcher(
+        self.clock = ClockMonitor(
             exchange=rig.venue,
             venue_clock=rig.budget.venue_clock,
             records=rig.records,
             switches=rig.switches,
             skew_ms_max=5_000,
         )
-        self.account = AccountWatcher(
+        self.account = AccountMonitor(
             exchange=rig.venue,
             rules=rig.rules,
             budget=rig.budget,

@@ -12,19 +12,19 @@ from execution_rig import BTC, ETH, PAIR, Rig, deep_market, eventually, running
 from test_execution_corners import by_hand_order, planned, send_raw
 from test_execution_stories import assert_no_id_was_sent_twice, by_hand
 
-from domain.death import LOOKS_MIN, SETTLE_MS
 from domain.entries import OrderAdvanced, OrderIntended
 from domain.errors import InvariantBroken, Refused, Unreachable
 from domain.guards import DenialCode
+from domain.order_resolution import LOOKS_MIN, SETTLE_MS
 from domain.orders import LegName, OrderIntent, OrderStatus
 from domain.pairs import PairConfig, SignalType, TradeStatus
 from domain.symbols import PairId
 from domain.trades import OrderState, TradeState
 from paper.server import PaperExchange
+from runner.exchange.port import Answer
 from runner.execution import lifecycle
-from runner.execution.account_view import AccountView
-from runner.execution.proof import Proof
-from runner.ports import Answer
+from runner.execution.account.positions import AccountPositions
+from runner.execution.orders.resolution import OrderResolution
 
 STRANGER = "tdm-somebodyelse-ae0"
 ELSEWHERE = PairConfig(
@@ -381,7 +381,7 @@ async def test_no_jump_of_the_wall_clock_moves_the_bound(tmp_path: Path, jump_ms
         _, (intent, other) = planned(rig, rig.signal(SignalType.SELL))
     clock: Any = JumpingClock()
     rig.records.clock, rig.records.alone_since_ns = clock, 100_000_000
-    proof = Proof(rig.venue, rig.records, AccountView(rig.venue, rig.records), recv_window_ms=2_000)
+    proof = OrderResolution(rig.venue, rig.records, AccountPositions(rig.venue, rig.records), recv_window_ms=2_000)
     clock.elapsed_ms = 500
     proof.sent_until_ns[intent.client_order_id] = clock.monotonic_ns()
     sent, found = (OrderState(intent=each, intended_ms=clock.wall_ms) for each in (intent, other))

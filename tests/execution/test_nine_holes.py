@@ -9,13 +9,14 @@ import pytest
 from execution_rig import CAT, PAIR, Rig, deep_market, eventually, running
 from test_execution_stories import post
 
-from domain.book import Book
 from domain.guards import DenialCode
 from domain.orders import LegName, OrderStatus, Purpose
 from domain.pairs import SignalType, TradeStatus
+from domain.trade_book import TradeBook
 from paper.server import PaperExchange
-from runner.exchange import user_stream
-from runner.execution import account, closing
+from runner.exchange.binance import user_stream
+from runner.execution.account.monitor import monitor
+from runner.execution.exit import saga
 
 THEIRS = 70_000
 LATER_SECONDS = 60.0
@@ -26,9 +27,9 @@ def sent_ids(rig: Rig) -> list[str]:
     return [name for arrival in rig.paper.desk.orders_log for name in arrival.client_order_ids]
 
 
-def replayed(rig: Rig) -> Book:
+def replayed(rig: Rig) -> TradeBook:
     """What a start would know."""
-    book = Book(rig.settings.execution.hedge_error_max)
+    book = TradeBook(rig.settings.execution.hedge_error_max)
     for _, entry in rig.journal.replay():
         book.apply(entry)
     return book
@@ -58,7 +59,7 @@ async def test_1_lock_released_before_the_orders_were_over(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", ["executed-503", "lost-503", "executed-dropped", "lost-dropped"])
 async def test_2_sent_again_after_an_error(tmp_path: Path, kind: str) -> None:
-    """`Records.take_failure`: no answer is UNKNOWN, looked up by its own client id, never sent again."""
+    """`TradeStore.take_failure`: no answer is UNKNOWN, looked up by its own client id, never sent again."""
     async with running(tmp_path) as rig:
         rig.fault(kind)
         await rig.engine.execute_signal(rig.signal(SignalType.SELL))
@@ -75,7 +76,7 @@ async def test_2_sent_again_after_an_error(tmp_path: Path, kind: str) -> None:
     ],
 )
 async def test_3_taken_for_absent(tmp_path: Path, denied_ms: int) -> None:
-    """`domain.death.judge`: executed, its reply lost, denied by every query for a while: found, adopted, and not unwound."""
+    """`domain.order_resolution.judge`: executed, its reply lost, denied by every query for a while: found, adopted, and not unwound."""
     async with running(tmp_path) as rig:
         rig.fault("user-frozen", parameters={"duration_ms": denied_ms + 2000})
         rig.fault("hidden", parameters={"delay_ms": denied_ms}, element=1)
@@ -88,7 +89,7 @@ async def test_3_taken_for_absent(tmp_path: Path, denied_ms: int) -> None:
 
 @pytest.mark.parametrize("fraction", ["0.02", "0.4", "0.97"])
 async def test_4_a_partial_fill_nobody_looked_at(tmp_path: Path, fraction: str) -> None:
-    """`Opener.settle` goes by what is held, not by what was ordered: completed, trimmed or unwound."""
+    """`EntrySaga.settle` goes by what is held, not by what was ordered: completed, trimmed or unwound."""
     async with running(tmp_path) as rig:
         rig.fault("partial", parameters={"fraction": fraction}, element=1)
         await rig.engine.execute_signal(rig.signal(SignalType.SELL))
@@ -97,9 +98,9 @@ async def test_4_a_partial_fill_nobody_looked_at(tmp_path: Path, fraction: str) 
 
 
 async def test_5_one_try_to_roll_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Closer.close` goes on until flat, each order with an id of its own and reduce-only. The second layer, the rounds of
+    """`ExitSaga.close` goes on until flat, each order with an id of its own and reduce-only. The second layer, the rounds of
     `Lifecycle` that begin again where a close has ended, is too slow here to help."""
-    monkeypatch.setattr(closing, "ROUND_PAUSES_SECONDS", (LATER_SECONDS,))
+    monkeypatch.setattr(saga, "ROUND_PAUSES_SECONDS", (LATER_SECONDS,))
     async with running(tmp_path) as rig:
         rig.fault("rejected", parameters={"code": -2019}, element=1)
         # Whatever tries to close is refused or lost for a while.
@@ -116,7 +117,7 @@ async def test_5_one_try_to_roll_back(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 async def test_5_called_flat_without_asking(tmp_path: Path) -> None:
-    """`Closer.finish` ends a rollback only once the exchange's positions agree; while they cannot be read it is not over."""
+    """`ExitSaga.finish` ends a rollback only once the exchange's positions agree; while they cannot be read it is not over."""
     async with running(tmp_path) as rig:
         rig.fault("lost-503", count=None, method="GET", path="/fapi/v3/positionRisk")
         rig.fault("rejected", parameters={"code": -2019}, element=1)
@@ -132,9 +133,9 @@ async def test_5_called_flat_without_asking(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [-2019, -4131, -1007])
 async def test_6_an_exit_whose_second_leg_failed(tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Closer.close`: a leg that failed is tried again at once, for what *remains* of it (`TradeState.held`), never for more:
+    """`ExitSaga.close`: a leg that failed is tried again at once, for what *remains* of it (`TradeState.held`), never for more:
     a person holds the same contract, so no reduce-only flag would stop an order that closes too much."""
-    monkeypatch.setattr(closing, "ROUND_PAUSES_SECONDS", (LATER_SECONDS,))
+    monkeypatch.setattr(saga, "ROUND_PAUSES_SECONDS", (LATER_SECONDS,))
     async with running(tmp_path) as rig:
         await post(rig, "/paper/position", symbol="1000CATUSDT", quantity=str(THEIRS))
         await eventually(lambda: rig.engine._assessor.foreign_of(CAT) == THEIRS)
@@ -161,7 +162,7 @@ async def test_6_an_exit_whose_second_leg_failed(tmp_path: Path, code: int, monk
 
 
 async def test_7_positions_kept_in_memory(tmp_path: Path) -> None:
-    """`Book` is the fold of the journal: after a restart the trade is known, with its prices, and its exit closes it."""
+    """`TradeBook` is the fold of the journal: after a restart the trade is known, with its prices, and its exit closes it."""
     market = deep_market()
     async with PaperExchange(market) as exchange:
         first = Rig(market, exchange, tmp_path / "journal.sqlite")
@@ -218,10 +219,10 @@ async def test_9_no_set_up_and_a_stream_that_gives_up(tmp_path: Path, monkeypatc
 
 
 async def test_9_funding_that_nobody_booked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`AccountWatcher.book_funding`: told by the stream, read from the income, booked to the trade that held the symbol, once."""
-    monkeypatch.setattr(account, "FUNDING_AFTER_EVENT_SECONDS", 0.05)
+    """`AccountMonitor.book_funding`: told by the stream, read from the income, booked to the trade that held the symbol, once."""
+    monkeypatch.setattr(monitor, "FUNDING_AFTER_EVENT_SECONDS", 0.05)
     async with running(tmp_path) as rig:
-        watcher = account.AccountWatcher(
+        watcher = monitor.AccountMonitor(
             exchange=rig.venue,
             rules=rig.rules,
             budget=rig.budget,

@@ -7,11 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from domain.statistics.decisions import Action, Code, Decision, Finding, Fit, Incumbent, Universe
-from flows.jobs.calibration import UNFIT, Stamp, incumbent_of, limits_of, row_of
-from flows.jobs.calibration_rules import CalibrationRules
-from flows.jobs.scan_rules import ScanRules
+from flows.recalibrate.rows import UNFIT, Stamp, incumbent_of, limits_of, row_of
+from flows.recalibrate.rules import CalibrationRules
+from flows.scan.rules import ScanRules
 from runner.config import SignalSettings
-from runner.pairs_file import PairRow
+from runner.pairs.file import PairRow
 
 STAMP = Stamp(run_id="r", calibrated_at="2026-01-01T00:00:00Z", window="w 1h", candle_seconds=3600)
 ROW = PairRow(pair_id="P", leg_a="A/USDT", leg_b="B/USDT", hedge_ratio=2.0, z_score_threshold=2.5, half_life_candles=5)

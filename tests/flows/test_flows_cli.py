@@ -10,13 +10,20 @@ import pytest
 from click.testing import CliRunner, Result
 from flows_project import write_project
 
-import flows.cli as commands
+from flows.backtest.cli import backtest
+from flows.common.commands import speaking
+from flows.health.cli import health
+from flows.recalibrate.cli import recalibrate
+from flows.reconcile.cli import reconcile
+from flows.scan.cli import scan
 from runner.config import load_settings
 from storage import ledger
 
+COMMANDS = {"backtest": backtest, "health": health, "recalibrate": recalibrate, "reconcile": reconcile, "scan": scan}
+
 
 def _tandem(command: str, *arguments: str) -> Result:
-    return CliRunner().invoke(getattr(commands, command), [*arguments])
+    return CliRunner().invoke(COMMANDS[command], [*arguments])
 
 
 def _at(project: tuple[Path, Path]) -> list[str]:
@@ -125,9 +132,9 @@ def test_bad_usage_is_one_line_and_code_2(
 
 
 def test_every_rule_of_the_recalibration_is_an_option_that_says_its_default() -> None:
-    from flows.jobs.calibration_rules import CalibrationRules  # noqa: PLC0415 - as late as the command itself.
+    from flows.recalibrate.rules import CalibrationRules  # noqa: PLC0415 - as late as the command itself.
 
-    offered = {name: option for option in commands.recalibrate.params for name in [option.name]}
+    offered = {name: option for option in recalibrate.params for name in [option.name]}
     differently = {"space", "must_be_current", "disable_unfit", "sectors"}
     assert set(CalibrationRules.model_fields) - differently <= set(offered)
     told = _tandem("recalibrate", "--help").stdout
@@ -138,10 +145,10 @@ def test_every_rule_of_the_recalibration_is_an_option_that_says_its_default() ->
 def test_commands_never_load_prefect(project: tuple[Path, Path]) -> None:
     """The heaviest import of all, and a server's settings with it."""
     script = (
-        "import sys; from flows.cli import health\n"
+        "import sys; from flows.health.cli import health\n"
         "try: health.main(sys.argv[1:], prog_name='health')\n"
         "except SystemExit: pass\n"
-        "import flows.cli, flows.jobs.backtest, flows.jobs.recalibrate, flows.jobs.scan, flows.jobs.reconcile\n"
+        "import flows.backtest.job, flows.recalibrate.job, flows.scan.job, flows.reconcile.job\n"
         "assert 'prefect' not in sys.modules"
     )
     done = subprocess.run(
@@ -162,7 +169,7 @@ def test_commands_never_load_prefect(project: tuple[Path, Path]) -> None:
 )
 def test_an_interrupt_is_one_line_and_code_1(problem: BaseException) -> None:
     @click.command()
-    @commands.speaking
+    @speaking
     def work() -> int:
         raise problem
 
@@ -172,7 +179,7 @@ def test_an_interrupt_is_one_line_and_code_1(problem: BaseException) -> None:
 
 def test_any_other_error_is_not_taken_for_an_interrupt() -> None:
     @click.command()
-    @commands.speaking
+    @speaking
     def work() -> int:
         raise RuntimeError("something else")
 

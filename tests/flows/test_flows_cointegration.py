@@ -9,7 +9,7 @@ from domain.errors import InvariantBroken
 from domain.statistics.engle_granger import Criterion, Method, PairTests, examine_pairs
 from domain.statistics.panel import PricePanel, Space
 from domain.statistics.status import STATUSES, Fitness, PairStatus
-from flows.jobs.cointegration import confirm_numbers, confirm_tests
+from flows.common.cointegration import confirm_numbers, confirm_tests
 
 N = 300
 

@@ -7,9 +7,9 @@ import pytest
 from calibration_project import row, write_files
 from click.testing import CliRunner, Result
 
-from flows.config_cli import config
+from flows.config.cli import config
 from runner.__main__ import exit_code_of
-from runner.pairs_file import parse_document, read_document, write_document
+from runner.pairs.file import parse_document, read_document, write_document
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 from flows_project import ExchangeThread, still_market, write_project
 
 from domain.errors import OutcomeUnknown, Unreachable
-from flows.jobs.exchange_reads import ExchangeReads
+from flows.common.exchange_reads import ExchangeReads
 from runner.config import Settings, load_settings
-from runner.exchange.budget import MINUTE_MS, Priority
+from runner.exchange.binance.budget import MINUTE_MS, Priority
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from flows.fan_out import FanOut
+from flows.common.fan_out import FanOut
 
 
 @pytest.mark.parametrize(

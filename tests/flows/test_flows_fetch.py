@@ -16,9 +16,9 @@ from counted_market import CountedMarket
 from flows_project import ExchangeThread, write_project
 
 from domain.symbols import Symbol, unified
-from flows.jobs import bars
-from flows.jobs.bars import READS_AT_ONCE, Fetched, fetch_funding, refresh, store_of
-from flows.jobs.exchange_reads import ExchangeReads
+from flows.common import bars
+from flows.common.bars import READS_AT_ONCE, Fetched, fetch_funding, refresh, store_of
+from flows.common.exchange_reads import ExchangeReads
 from runner.config import Settings, load_settings
 from storage import market
 
@@ -182,8 +182,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from domain.symbols import unified
-from flows.jobs.bars import refresh, store_of
-from flows.jobs.exchange_reads import ExchangeReads
+from flows.common.bars import refresh, store_of
+from flows.common.exchange_reads import ExchangeReads
 from runner.config import load_settings
 settings = load_settings(Path(sys.argv[1]))
 with ExchangeReads(settings) as reads:

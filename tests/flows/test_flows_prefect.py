@@ -16,15 +16,15 @@ from prefect.utilities.callables import parameter_schema
 
 from domain.statistics.scan import ScanResult
 from domain.statistics.surrogates import independent_walks
-from flows.backtest import backtest
-from flows.fan_out import FanOut
-from flows.health import health
-from flows.jobs.scan import options_of
-from flows.jobs.scan import scan as scan_panel
-from flows.jobs.scan_rules import ScanRules
-from flows.recalibrate import recalibrate
-from flows.reconcile import reconcile
-from flows.scan import scan
+from flows.backtest.flow import backtest
+from flows.common.fan_out import FanOut
+from flows.health.flow import health
+from flows.recalibrate.flow import recalibrate
+from flows.reconcile.flow import reconcile
+from flows.scan.flow import scan
+from flows.scan.job import options_of
+from flows.scan.job import scan as scan_panel
+from flows.scan.rules import ScanRules
 
 pytestmark = pytest.mark.slow
 FLOWS: list[Flow[..., Any]] = [recalibrate, health, reconcile, scan, backtest]

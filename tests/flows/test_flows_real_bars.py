@@ -9,16 +9,16 @@ import pytest
 from click.testing import CliRunner
 from statsmodels.tsa.stattools import adfuller, coint
 
-import flows.cli as commands
 from domain.statistics.decisions import Action, Incumbent
 from domain.statistics.panel import PricePanel
 from domain.statistics.recalibration import recalibrate
 from domain.symbols import Symbol
-from flows.jobs.calibration import limits_of
-from flows.jobs.calibration_rules import CalibrationRules
-from flows.jobs.prices import read_prices
-from flows.jobs.scan import options_of, scan
-from flows.jobs.scan_rules import ScanRules
+from flows.common.prices import read_prices
+from flows.recalibrate.rows import limits_of
+from flows.recalibrate.rules import CalibrationRules
+from flows.scan.cli import scan as scan_command
+from flows.scan.job import options_of, scan
+from flows.scan.rules import ScanRules
 from runner.config import SignalSettings
 from storage import market
 
@@ -88,7 +88,7 @@ def test_the_written_numbers_are_statsmodels_own(tmp_path: Path) -> None:
         connection.execute(
             f"COPY (SELECT symbol, open_ms AS ts, close FROM ({HOURLY}) ORDER BY random()) TO '{prices}'"
         )
-        result = CliRunner().invoke(commands.scan, ["--prices", str(prices), "--space", "logs", "--output", str(out)])
+        result = CliRunner().invoke(scan_command, ["--prices", str(prices), "--space", "logs", "--output", str(out)])
         assert result.exit_code == 0, result.output
         rows = connection.execute(
             f"SELECT y, x, n, lag, t_stat, p_value FROM '{out}' WHERE t_stat IS NOT NULL"

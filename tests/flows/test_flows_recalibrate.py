@@ -8,13 +8,13 @@ from flows_project import PAIRS, write_project
 
 from domain.errors import ConfigError, ExchangeError
 from domain.symbols import Symbol
-from flows.jobs import facts
-from flows.jobs.bars import refresh, store_of
-from flows.jobs.calibration_rules import CalibrationRules
-from flows.jobs.exchange_reads import ExchangeReads
-from flows.jobs.recalibrate import Recalibration, recalibrate
+from flows.common import facts
+from flows.common.bars import refresh, store_of
+from flows.common.exchange_reads import ExchangeReads
+from flows.recalibrate.job import Recalibration, recalibrate
+from flows.recalibrate.rules import CalibrationRules
 from runner.config import load_settings
-from runner.pairs_file import history_folder, load_pairs, read_document
+from runner.pairs.file import history_folder, load_pairs, read_document
 from storage import ledger, market
 
 RULES = CalibrationRules(window_days=20)

@@ -13,20 +13,20 @@ from calibration_project import evidence_of, row, write_files
 from click.testing import CliRunner
 from storage_entries import fill_journal, trade
 
-import flows.cli as commands
-import flows.jobs.recalibrate as work
+import flows.recalibrate.job as work
 from domain.errors import ConfigError, ExchangeError, InvariantBroken, JournalBroken, TandemError
 from domain.statistics.batches import Batch, Piece, cut, solve
 from domain.statistics.decisions import Action
 from domain.statistics.engle_granger import Spread
 from domain.symbols import PairId
-from flows.jobs import facts
-from flows.jobs.calibration import UNFIT
-from flows.jobs.calibration_report import summary_of, table_of
-from flows.jobs.calibration_rules import CalibrationRules
-from flows.jobs.evidence import Evidence
+from flows.common import facts
+from flows.recalibrate.cli import recalibrate as recalibrate_command
+from flows.recalibrate.evidence import Evidence
+from flows.recalibrate.report import summary_of, table_of
+from flows.recalibrate.rows import UNFIT
+from flows.recalibrate.rules import CalibrationRules
 from runner.config import load_settings
-from runner.pairs_file import history_folder, read_document
+from runner.pairs.file import history_folder, read_document
 from storage import ledger
 
 RULES = CalibrationRules()
@@ -98,7 +98,7 @@ def test_a_fault_at_any_step_changes_nothing(
     files = write_files(tmp_path, [row(0)])
     before = files[1].read_bytes()
     with monkeypatch.context() as broken:
-        broken.setattr(f"flows.jobs.recalibrate.{step}", _fail(problem))
+        broken.setattr(f"flows.recalibrate.job.{step}", _fail(problem))
         with pytest.raises(raised) as caught:
             _run(files)
     assert files[1].read_bytes() == before
@@ -241,7 +241,7 @@ def test_a_gate_that_refuses_is_red_and_says_how_to_go_on(files: tuple[Path, Pat
     collected(evidence_of(frozenset({0, 1})))
     before = files[1].read_bytes()
     where = ["--config", str(files[0]), "--pairs", str(files[1])]
-    result = CliRunner().invoke(commands.recalibrate, [*where, "--json"])
+    result = CliRunner().invoke(recalibrate_command, [*where, "--json"])
     assert result.exit_code == 1, result.output
     answer = json.loads(result.stdout)
     assert "refused, nothing was written: turnover_exceeded: 2 of 3 pairs would be retired" in answer["summary"]
@@ -251,7 +251,7 @@ def test_a_gate_that_refuses_is_red_and_says_how_to_go_on(files: tuple[Path, Pat
     assert _ledger(files, "SELECT outcome, left(refusals, 17), written_version FROM calibration_runs") == [
         ("refused", "turnover_exceeded", None)
     ]
-    allowed = CliRunner().invoke(commands.recalibrate, [*where, "--max-turnover", "1"])
+    allowed = CliRunner().invoke(recalibrate_command, [*where, "--max-turnover", "1"])
     assert allowed.exit_code == 0
     assert "pairs file is now version 1" in allowed.stdout
 

@@ -9,8 +9,8 @@ import pytest
 from domain.orders import OrderStatus
 from domain.pairs import TradeStatus
 from domain.symbols import PairId, Symbol, TradeId
-from flows.jobs.exchange_reads import RestingOrder
-from flows.jobs.reconciliation import BookedOrder, Books, Comparison, Look, Verdict, compare
+from flows.common.exchange_reads import RestingOrder
+from flows.reconcile.comparison import BookedOrder, Books, Comparison, Look, Verdict, compare
 from storage.holdings import TradeHolding
 
 A, B, X = Symbol("A/USDT:USDT"), Symbol("B/USDT:USDT"), Symbol("X/USDT:USDT")

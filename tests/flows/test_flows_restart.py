@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.jobs.restart import LiveRun, judge
+from flows.health.restart import LiveRun, judge
 
 
 def _run(state: str, *, age: float = 600, message: str = "", process: bool = False, run_id: str = "r1") -> LiveRun:

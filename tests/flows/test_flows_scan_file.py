@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from statsmodels.tsa.stattools import coint
 
-import flows.cli as commands
+from flows.scan.cli import scan as scan_command
 
 COLUMNS = [
     "y", "x", "n", "hedge_ratio", "intercept", "lag", "t_stat", "p_value", "q_value", "half_life", "hurst", "johansen_trace",
@@ -22,7 +22,7 @@ BARS = 400
 
 
 def _scan(path: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(commands.scan, ["--prices", str(path), *arguments])
+    return CliRunner().invoke(scan_command, ["--prices", str(path), *arguments])
 
 
 def _market(bars: int = BARS) -> dict[str, np.ndarray]:

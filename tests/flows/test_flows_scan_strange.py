@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-import flows.cli as commands
+from flows.scan.cli import scan as scan_command
 
 BARS = 240
 START_MS, HOUR_MS = 1_704_067_200_000, 3_600_000
@@ -17,7 +17,7 @@ Market = dict[str, np.ndarray]
 
 
 def _scan(path: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(commands.scan, ["--prices", str(path), *arguments])
+    return CliRunner().invoke(scan_command, ["--prices", str(path), *arguments])
 
 
 def _told(result: Result) -> list[str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from calibration_project import evidence_of, row, write_files
 
-import flows.jobs.recalibrate as work
-import flows.tearsheet as sheets
-from flows.jobs.calibration_rules import CalibrationRules
-from flows.jobs.evidence import Evidence
-from flows.pictures import data_uri, figure, style
-from flows.tearsheet import sheet_of
+import flows.recalibrate.job as work
+import flows.recalibrate.tearsheet as sheets
+from flows.common.pictures import data_uri, figure, style
+from flows.recalibrate.evidence import Evidence
+from flows.recalibrate.rules import CalibrationRules
+from flows.recalibrate.tearsheet import sheet_of
 from runner.config import SignalSettings, load_settings
 
 IMAGE = re.compile(r"!\[([^\]]+)\]\(data:image/(svg\+xml|png);base64,([A-Za-z0-9+/=]+)\)")

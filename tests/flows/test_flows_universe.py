@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import flows.cli as commands
 from domain.symbols import unified
-from flows.jobs.bars import store_of
-from flows.jobs.scan_rules import ScanRules
-from flows.jobs.universe import funding_extreme_bps, gather
+from flows.common.bars import store_of
+from flows.common.universe import funding_extreme_bps, gather
+from flows.recalibrate.cli import recalibrate as recalibrate_command
+from flows.scan.cli import scan as scan_command
+from flows.scan.rules import ScanRules
 from runner.config import load_settings
 from storage import ledger, market
 from storage.market import FundingRate
@@ -70,13 +71,13 @@ def test_of_too_many_the_most_traded_are_taken(project: tuple[Path, Path]) -> No
 def _scan(project: tuple[Path, Path], *arguments: str) -> Result:
     named = [word for name in NAMES for word in ("--symbol", name)]
     given = ["--config", str(project[0]), "--window-days", "20", *named, *arguments]
-    return CliRunner().invoke(commands.scan, given)
+    return CliRunner().invoke(scan_command, given)
 
 
 def _recalibrate(project: tuple[Path, Path], *arguments: str) -> Result:
     named = [word for name in NAMES for word in ("--symbol", name)]
     given = ["--config", str(project[0]), "--pairs", str(project[1]), "--window-days", "20", *named, *arguments]
-    return CliRunner().invoke(commands.recalibrate, given)
+    return CliRunner().invoke(recalibrate_command, given)
 
 
 STORIES: list[tuple[list[str], dict[str, str], str]] = [

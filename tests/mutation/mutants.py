@@ -8,7 +8,7 @@ from domain.escalation import REMEDIES, Remedy
 from domain.guards import GUARDS
 from domain.legs import CLOSING, OPENING, OVERDUE, ClosePlan, Plan
 from domain.orders import TRANSITIONS
-from runner.exchange.refusals import REFUSALS
+from runner.exchange.binance.codes import REFUSALS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,8 +78,8 @@ def _table_rows() -> Iterator[Mutant]:
         )  # fmt: skip
     for http_status, refusal in sorted(REFUSALS, key=str):
         yield row(
-            "refusal", f"HTTP {http_status}, {refusal}", "runner/exchange/refusals.py",
-            f"REFUSALS = frozenset(REFUSALS) - {{({http_status}, {refusal})}}", "tests/exchange/test_exchange_refusals.py",
+            "refusal", f"HTTP {http_status}, {refusal}", "runner/exchange/binance/codes.py",
+            f"REFUSALS = frozenset(REFUSALS) - {{({http_status}, {refusal})}}", "tests/exchange/test_exchange_codes.py",
         )  # fmt: skip
     for http_status, no_proof in (
         (503, -1000),
@@ -91,8 +91,8 @@ def _table_rows() -> Iterator[Mutant]:
         (200, None),
     ):
         yield row(
-            "no refusal", f"HTTP {http_status}, {no_proof}", "runner/exchange/refusals.py",
-            f"REFUSALS = frozenset(REFUSALS) | {{({http_status}, {no_proof})}}", "tests/exchange/test_exchange_refusals.py",
+            "no refusal", f"HTTP {http_status}, {no_proof}", "runner/exchange/binance/codes.py",
+            f"REFUSALS = frozenset(REFUSALS) | {{({http_status}, {no_proof})}}", "tests/exchange/test_exchange_codes.py",
         )  # fmt: skip
     for refused, remedy in REMEDIES.items():
         cure = Remedy.WAIT if remedy is Remedy.PRESS else Remedy.PRESS

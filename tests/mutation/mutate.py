@@ -42,7 +42,7 @@ SOURCES = (
     "pairs_config.json",
 )
 FAILED = 1
-PAGE = ROOT / "docs" / "execution.md"
+PAGE = ROOT / "docs" / "testing.md"
 BEGIN, END = "<!-- mutants -->", "<!-- /mutants -->"
 
 
@@ -205,7 +205,7 @@ def judge_all(mutants: Sequence[Mutant], workers: int, console: Console) -> list
 
 
 def page_rows(mutants: Sequence[Mutant]) -> str:
-    """The table of docs/execution.md: changes written by hand one by one, rows of tables counted by table."""
+    """The table of docs/testing.md: changes written by hand one by one, rows of tables counted by table."""
     lines = ["| taken out | asked first |", "|---|---|"]
     groups: dict[str, list[Mutant]] = {}
     for mutant in mutants:
@@ -235,7 +235,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="names that hold this text")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 2)
-    parser.add_argument("--write", action="store_true", help="only write the list of them into docs/execution.md")
+    parser.add_argument("--write", action="store_true", help="only write the list of them into docs/testing.md")
     asked = parser.parse_args()
     console = Console(soft_wrap=True)
     if asked.write:

@@ -5,15 +5,19 @@ from dataclasses import replace
 from mutants import Mutant
 
 SEEDS = "tests/simulation/test_simulation_seeds.py"
-FACTS, GHOST = "tests/execution/test_records.py", "tests/execution/test_ghost_orders.py"
+FACTS, GHOST = "tests/execution/test_trade_store.py", "tests/execution/test_ghost_orders.py"
 UNEQUAL = "tests/execution/test_execution_unequal.py"
 SHORT = "tests/simulation/test_simulation_stories.py"
 RESTING = "tests/simulation/test_simulation_resting.py"
-RECORDS, DRIVER = "runner/execution/records.py", "runner/execution/order_driver.py"
+RECORDS, DRIVER = "runner/execution/orders/store.py", "runner/execution/orders/tracker.py"
 ENGINE, LIFECYCLE = "runner/execution/engine.py", "runner/execution/lifecycle.py"
-OPENING, CLOSING, PIECES = "runner/execution/opening.py", "runner/execution/closing.py", "domain/pieces.py"
+OPENING, CLOSING, PIECES = "runner/execution/entry/saga.py", "runner/execution/exit/saga.py", "domain/pieces.py"
 ATTRIBUTION, WHO = "domain/attribution.py", "tests/domain/test_attribution.py"
-LOCKS, VENUE, BUDGET = "runner/execution/symbol_locks.py", "runner/exchange/venue.py", "runner/exchange/budget.py"
+LOCKS, VENUE, BUDGET = (
+    "runner/execution/symbol_locks.py",
+    "runner/exchange/binance/exchange.py",
+    "runner/exchange/binance/budget.py",
+)
 
 
 def _m(group: str, name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
@@ -54,34 +58,34 @@ GHOSTS: tuple[Mutant, ...] = (
         "unknown is a state", "an outcome that is unknown counts as refused", RECORDS, "            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)", '            await self._advance(order, OrderChange.REFUSED, source, reason=f"0 {failure.why}")', FACTS,
     ),
     _m(
-        "unknown is a state", "the first 'does not exist' is proof", "domain/death.py",
-        "    if seen.past_bound_ms <= 0:\n        return Verdict.TOO_EARLY\n", "", "tests/domain/test_death.py",
+        "unknown is a state", "the first 'does not exist' is proof", "domain/order_resolution.py",
+        "    if seen.past_bound_ms <= 0:\n        return Verdict.TOO_EARLY\n", "", "tests/domain/test_order_resolution.py",
     ),
     _m(
-        "unknown is a state", "one look after the bound is enough", "domain/death.py",
+        "unknown is a state", "one look after the bound is enough", "domain/order_resolution.py",
         "    if seen.absences < LOOKS_MIN or seen.absent_for_ms < SETTLE_MS:\n        return Verdict.LOOK_AGAIN\n", "",
-        "tests/domain/test_death.py",
+        "tests/domain/test_order_resolution.py",
     ),
     _m(
-        "unknown is a state", "a question that was not answered is an absence", "domain/death.py",
+        "unknown is a state", "a question that was not answered is an absence", "domain/order_resolution.py",
         "    if seen.is_resting is None or seen.unexplained_executions is None or seen.position_change is None:\n"
         "        return Verdict.LOOK_AGAIN\n",
-        "    if seen.position_change is None:\n        return Verdict.DEAD\n", "tests/domain/test_death.py",
+        "    if seen.position_change is None:\n        return Verdict.DEAD\n", "tests/domain/test_order_resolution.py",
     ),
     _m(
-        "unknown is a state", "open orders are not asked", "domain/death.py",
-        "    if seen.is_resting:\n        return Verdict.RESTING\n", "", "tests/domain/test_death.py",
+        "unknown is a state", "open orders are not asked", "domain/order_resolution.py",
+        "    if seen.is_resting:\n        return Verdict.RESTING\n", "", "tests/domain/test_order_resolution.py",
     ),
     _m(
-        "unknown is a state", "executions are not asked", "domain/death.py",
-        "    if seen.unexplained_executions:\n        return Verdict.EXECUTION_UNEXPLAINED\n", "", "tests/domain/test_death.py",
+        "unknown is a state", "executions are not asked", "domain/order_resolution.py",
+        "    if seen.unexplained_executions:\n        return Verdict.EXECUTION_UNEXPLAINED\n", "", "tests/domain/test_order_resolution.py",
     ),
     _m(
-        "unknown is a state", "the position is not asked", "domain/death.py",
-        "    return _by_position(seen, seen.position_change)\n", "    return Verdict.DEAD\n", "tests/domain/test_death.py",
+        "unknown is a state", "the position is not asked", "domain/order_resolution.py",
+        "    return _by_position(seen, seen.position_change)\n", "    return Verdict.DEAD\n", "tests/domain/test_order_resolution.py",
     ),
     _m(
-        "unknown is a state", "a code under a 5xx is believed", "runner/exchange/requests.py", "answer.code if answer.http_status < 500 else None", "answer.code", "tests/exchange", GHOST,
+        "unknown is a state", "a code under a 5xx is believed", "runner/exchange/binance/requests.py", "answer.code if answer.http_status < 500 else None", "answer.code", "tests/exchange", GHOST,
     ),
     _m(
         "unknown is a state", "a failed look-up is an absence", DRIVER, "            await self._wait_after(order, search, failure)\n            return\n        if report is not None:", "            report = None\n        if report is not None:", GHOST,
@@ -168,21 +172,21 @@ START: tuple[Mutant, ...] = (
         "            else:\n                self._lifecycle.take_up(trade)\n", "", SHORT, SEEDS,
     ),
     _m(
-        "start", "orphans are left resting", "runner/execution/recovery.py",
+        "start", "orphans are left resting", "runner/execution/account/orphans.py",
         "if may_cancel else None", "if False else None", SEEDS, "tests/execution",
     ),
     _m(
-        "start", "a question that fails means flat", "runner/execution/account_view.py",
+        "start", "a question that fails means flat", "runner/execution/account/positions.py",
         "            return Finding(Verdict.UNREADABLE)\n", "            return Finding(Verdict.AGREED)\n",
         "tests/execution/test_execution_closing.py -k cannot_be_read",
     ),
     _m(
-        "start", "an order that nobody can name any more is waited for, its symbols locked", "runner/execution/opening.py",
+        "start", "an order that nobody can name any more is waited for, its symbols locked", "runner/execution/entry/saga.py",
         "            if not all(self._rules.knows(symbol) for symbol in trade.symbols):\n", "            if False:\n",
         "tests/execution/test_execution_unlisted.py",
     ),
     _m(
-        "start", "the proof of death counts from before the journal was ours", "runner/execution/proof.py",
+        "start", "the proof of death counts from before the journal was ours", "runner/execution/orders/resolution.py",
         "order.intent.client_order_id, self._records.alone_since_ns)", "order.intent.client_order_id, 0)",
         "tests/execution/test_ghost_orders.py -k wall_clock",
     ),
@@ -208,7 +212,7 @@ ORDER: tuple[Mutant, ...] = (
         "tests/execution/test_symbol_locks.py",
     ),
     _m(
-        "one at a time", "capital is never given back", "runner/execution/capital.py",
+        "one at a time", "capital is never given back", "runner/execution/entry/capital.py",
         "            del self._reserved[pair_id]\n", "            pass\n", "tests/execution/test_capital.py",
     ),
     _m(
@@ -220,12 +224,12 @@ ORDER: tuple[Mutant, ...] = (
 
 RESTS: tuple[Mutant, ...] = (
     _m(
-        "what rests", "it is placed without the dead-man switch", "runner/execution/dead_man.py",
-        "            raise DeadManUnarmed(str(failure)) from None\n", "            pass\n",
+        "what rests", "it is placed without the dead-man switch", "runner/execution/entry/dead_man_switch.py",
+        "            raise DeadManSwitchNotArmed(str(failure)) from None\n", "            pass\n",
         "tests/execution/test_execution_dead_man.py",
     ),
     _m(
-        "what rests", "the switch is never put off", "runner/execution/dead_man.py",
+        "what rests", "the switch is never put off", "runner/execution/entry/dead_man_switch.py",
         "            try:\n                await self._arm()\n            except ExchangeError as failure:\n"
         '                self._log.warning("dead_man_not_put_off"',
         "            try:\n                pass\n            except ExchangeError as failure:\n"
@@ -233,12 +237,12 @@ RESTS: tuple[Mutant, ...] = (
         "tests/execution/test_execution_dead_man.py",
     ),
     _m(
-        "what rests", "an exit that waits does not end it", "runner/execution/resting_entry.py",
+        "what rests", "an exit that waits does not end it", "runner/execution/entry/post_only_entry.py",
         '        if self._tools.locks.wanted(symbols):\n            return "exit_waits"\n', "",
         "tests/execution/test_execution_yielding.py",
     ),
     _m(
-        "what rests", "fills are not hedged as they come", "runner/execution/resting_entry.py",
+        "what rests", "fills are not hedged as they come", "runner/execution/entry/post_only_entry.py",
         '        self._hedging = self._spawn(self._tools.driver.send([intent]), "hedge")\n', "        return\n",
         RESTING, "tests/execution/test_execution_passive.py",
     ),
@@ -263,9 +267,9 @@ WHOSE: tuple[Mutant, ...] = (
         "    if not stranger.is_forced and foreign * sign < 0:\n", "    if False:\n", WHO,
     ),
     _m(
-        "whose it was", "positions that are older news than the executions agree", "runner/execution/account_view.py",
+        "whose it was", "positions that are older news than the executions agree", "runner/execution/account/positions.py",
         "            return Verdict.UNREADABLE  # The positions are older news", "            return Verdict.AGREED  # The positions are older news",
-        "tests/execution/test_account_view.py",
+        "tests/execution/test_account_positions.py",
     ),
 )  # fmt: skip
 
@@ -288,12 +292,12 @@ HOLES: tuple[Mutant, ...] = (
     _hole("1_lock", "entries do not ask for locks"),
     _hole("2_sent", "an outcome that is unknown counts as refused"),
     _hole(
-        "3_taken", "the first 'does not exist' is believed, by whoever asks and by whoever judges", "runner/execution/proof.py",
+        "3_taken", "the first 'does not exist' is believed, by whoever asks and by whoever judges", "runner/execution/orders/resolution.py",
         "        now_ns = self._records.clock.monotonic_ns()\n        if self.past_bound_ms(order) <= 0:\n            return None\n",
         "        now_ns = self._records.clock.monotonic_ns()\n        return await self._gather(order, search)\n",
     ),
     _hole(
-        "3_taken", "executions and position are not weighed", "domain/death.py",
+        "3_taken", "executions and position are not weighed", "domain/order_resolution.py",
         "        return Verdict.LOOK_AGAIN\n    if seen.is_resting is None", "        return Verdict.LOOK_AGAIN\n    return Verdict.DEAD\n    if seen.is_resting is None",
     ),
     _hole("4_a_partial", "unequal legs count as hedged"),
@@ -315,20 +319,20 @@ HOLES: tuple[Mutant, ...] = (
         "8_a_raw", "minima are not asked", "domain/sizing.py",
         "    if short is not None:\n", "    if False:\n",
     ),
-    _hole("9_no", "margin type is not set", "runner/exchange/account_setup.py", "            if margin_type != CROSSED:\n", "            if False:\n"),
-    _hole("9_no", "leverage is not set", "runner/exchange/account_setup.py", "            if set_leverage != leverage:\n", "            if False:\n"),
+    _hole("9_no", "margin type is not set", "runner/exchange/binance/account_setup.py", "            if margin_type != CROSSED:\n", "            if False:\n"),
+    _hole("9_no", "leverage is not set", "runner/exchange/binance/account_setup.py", "            if set_leverage != leverage:\n", "            if False:\n"),
     _hole(
-        "9_no", "the user stream gives up after five failures", "runner/exchange/user_stream.py",
+        "9_no", "the user stream gives up after five failures", "runner/exchange/binance/user_stream.py",
         "            failures = 0 if lived > BACKOFF_SECONDS[-1] else failures + 1\n",
         "            failures += 1\n            if failures > 5:\n                return\n",
     ),
-    _hole("9_funding", "funding is not booked", "runner/execution/account.py", "                    await self._records.establish(paid)\n", "                    pass\n"),
+    _hole("9_funding", "funding is not booked", "runner/execution/account/monitor.py", "                    await self._records.establish(paid)\n", "                    pass\n"),
     _hole(
-        "9_funding", "a settlement is booked at every look", "runner/execution/account.py",
+        "9_funding", "a settlement is booked at every look", "runner/execution/account/monitor.py",
         "                if not self._records.book.knows_funding(paid.unique_key):\n", "                if True:\n",
     ),
     _hole(
-        "9_funding", "the stream's word of a settlement is not heard", "runner/exchange/user_stream.py",
+        "9_funding", "the stream's word of a settlement is not heard", "runner/exchange/binance/user_stream.py",
         "            self._on_funding()\n", "            return\n",
     ),
 )  # fmt: skip

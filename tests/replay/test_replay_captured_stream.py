@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed
 
 from domain.quotes import Quote
 from domain.symbols import Symbol
-from runner.stream.provider import BinanceWebSocketProvider
-from runner.stream.settings import FeedSettings
+from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
+from runner.exchange.binance.market_stream.settings import FeedSettings
 
 TICKS = Path(__file__).parents[3] / "shared" / "data" / "ticks_binance_um_2024-07-18"
 FILES = ("btcusdt_20240718.gz", "btcusdt_20240719.gz", "ethusdt_20240718.gz", "ethusdt_20240719.gz")

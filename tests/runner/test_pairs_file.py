@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from domain.errors import ConfigError
 from runner.config import SignalSettings
-from runner.pairs_file import (
+from runner.pairs.file import (
     HISTORY_KEPT,
     PairRow,
     history_folder,
@@ -183,7 +183,7 @@ def test_what_would_not_load_is_not_written(tmp_path: Path, bad: list[PairRow]) 
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from runner.pairs_file import PairRow, write_document
+from runner.pairs.file import PairRow, write_document
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 rows = [PairRow(pair_id=f"P{n}", leg_a=f"A{n}/USDT", leg_b=f"B{n}/USDT", hedge_ratio=1.0) for n in range(200)]

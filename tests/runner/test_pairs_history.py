@@ -9,8 +9,15 @@ import pytest
 
 from domain.errors import ConfigError
 from runner.config import SignalSettings
-from runner.pairs_file import HISTORY_KEPT, PairRow, history_folder, kept_versions, read_document, write_document
-from runner.pairs_history import PairChange, changes, restore, version_of, versions
+from runner.pairs.file import (
+    HISTORY_KEPT,
+    PairRow,
+    history_folder,
+    kept_versions,
+    read_document,
+    write_document,
+)
+from runner.pairs.history import PairChange, changes, restore, version_of, versions
 
 AT = "2026-11-25T00:00:00Z"
 ROW = PairRow(pair_id="P", leg_a="A/USDT", leg_b="B/USDT", hedge_ratio=1.0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from domain.quotes import Quote
 from domain.symbols import Symbol
-from runner.bars import CARRIED_BARS_MAX, BarGrid, LegBars
+from runner.signals.bars import CARRIED_BARS_MAX, BarGrid, LegBars
 
 A, B = Symbol("AAA/USDT:USDT"), Symbol("BBB/USDT:USDT")
 BAR_MS = 60_000

@@ -15,7 +15,7 @@ from domain.quotes import Quote
 from domain.spread import SpreadStatistics, statistics_of
 from domain.symbols import PairId, Symbol
 from runner.config import SignalSettings
-from runner.signals import SignalGenerator
+from runner.signals.generator import SignalGenerator
 
 A, B, C = (Symbol(f"{name}/USDT:USDT") for name in ("AAA", "BBB", "CCC"))
 BAR_MS = 60_000

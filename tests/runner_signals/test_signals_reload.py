@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from test_signals_generator import BAR_MS, PAIR_ID, START_MS, A, B, C, Rig, held, pair
 
-import runner.pairs_watch as watching
+import runner.pairs.watch as watching
 from domain.errors import ExchangeError, InvariantBroken
 from domain.pairs import PairConfig, PairSide, SignalType
 from domain.spread import statistics_of
 from domain.symbols import PairId, Symbol
 from runner.config import Settings
-from runner.pairs_file import PairRow, load_pairs, read_document, write_document
-from runner.pairs_history import restore
+from runner.pairs.file import PairRow, load_pairs, read_document, write_document
+from runner.pairs.history import restore
 
 CA = PairId("CA")
 

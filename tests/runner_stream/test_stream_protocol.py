@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.symbols import Symbol
-from runner.stream.protocol import ControlReply, FeedProtocol, SymbolFeed
+from runner.exchange.binance.market_stream.protocol import ControlReply, FeedProtocol, SymbolFeed
 
 BTC = Symbol("BTC/USDT:USDT")
 TICKS = Path(__file__).parents[3] / "shared" / "data" / "ticks_binance_um_2024-07-18"

@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed
 from domain.quotes import Quote
 from domain.symbols import Symbol, exchange_id
 from runner.config import STREAM_URL, STREAM_URL_DEMO, DataSettings, Settings
-from runner.stream.provider import BinanceWebSocketProvider
-from runner.stream.settings import FeedSettings, feed_settings
+from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
+from runner.exchange.binance.market_stream.settings import FeedSettings, feed_settings
 
 A, B, C = (Symbol(f"{name}/USDT:USDT") for name in ("AAA", "BBB", "CCC"))
 

@@ -3,10 +3,11 @@
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from domain.book import Book
-from domain.entries import FillSeen
+from domain.entries import FillSeen, TradeAdvanced
 from domain.orders import is_ours
+from domain.pairs import TRADE_STEPS, TradeStatus
 from domain.symbols import TradeId, exchange_id
+from domain.trade_book import TradeBook
 from domain.trades import TradeState
 from runner.execution.lifecycle import FORGET_AFTER_MS
 
@@ -28,9 +29,10 @@ def check_rest(world: "World") -> None:
             world.violate(f"{trade.trade_id} rests {trade.status} with a hedge error of {trade.hedge_error:.3f}")
         if min(trade.held.values()) < 0:
             world.violate(f"{trade.trade_id} has closed more than it held: {trade.held}")
-    replayed = Book(world.execution.hedge_error_max)
+    replayed = TradeBook(world.execution.hedge_error_max)
     for entry in world.disk.replay():
         replayed.apply(entry)
+    _check_steps(world)
     _check_fills(world, replayed)
     _check_positions(world, book, replayed)
     _check_orders(world, replayed)
@@ -47,7 +49,7 @@ def check_flat(world: "World") -> None:
     assert runner is not None
     if live := list(runner.book.live_trades()):
         world.violate(f"not flat: {[(trade.trade_id, str(trade.status)) for trade in live]}")
-    replayed = Book(world.execution.hedge_error_max)
+    replayed = TradeBook(world.execution.hedge_error_max)
     for entry in world.disk.replay():
         replayed.apply(entry)
     foreign = _foreign_amounts(world, replayed)
@@ -55,7 +57,18 @@ def check_flat(world: "World") -> None:
         world.violate(f"the venue holds {world.exchange.positions()}, others than we explain {foreign}")
 
 
-def _foreign_amounts(world: "World", book: Book) -> dict[str, Decimal]:
+def _check_steps(world: "World") -> None:
+    """Every trade went the ways that the table of a trade's life knows."""
+    status: dict[TradeId, TradeStatus] = {}
+    for entry in world.disk.replay():
+        if isinstance(entry, TradeAdvanced):
+            before = status.get(entry.trade_id, TradeStatus.OPENING)
+            if entry.status not in TRADE_STEPS[before]:
+                world.violate(f"{entry.trade_id} went from {before} to {entry.status}")
+            status[entry.trade_id] = entry.status
+
+
+def _foreign_amounts(world: "World", book: TradeBook) -> dict[str, Decimal]:
     """What the account holds by executions that no trade of ours has taken as its own."""
     names = {exchange_id(symbol): symbol for pair in world.pairs.values() for symbol in pair.symbols}
     booked: dict[
@@ -73,7 +86,7 @@ def _foreign_amounts(world: "World", book: Book) -> dict[str, Decimal]:
     return {symbol: amount for symbol, amount in amounts.items() if amount}
 
 
-def _check_positions(world: "World", book: Book, replayed: Book) -> None:
+def _check_positions(world: "World", book: TradeBook, replayed: TradeBook) -> None:
     believed = {exchange_id(symbol): amount for symbol, amount in book.positions().items()}
     foreign = _foreign_amounts(world, replayed)  # The process may have forgotten old trades.
     truth = world.exchange.positions()
@@ -100,7 +113,7 @@ def _check_foreign(world: "World", symbol: str, foreign: Decimal) -> None:
         )
 
 
-def _check_fills(world: "World", replayed: Book) -> None:
+def _check_fills(world: "World", replayed: TradeBook) -> None:
     """Every execution of an order of ours is in the journal, once; no other one claims to be."""
     names = {exchange_id(symbol): symbol for pair in world.pairs.values() for symbol in pair.symbols}
     portfolio = world.exchange.portfolio
@@ -127,7 +140,7 @@ def _foreign_identities(world: "World", names: dict[str, str]) -> set[tuple[str,
     }
 
 
-def _check_orders(world: "World", replayed: Book) -> None:
+def _check_orders(world: "World", replayed: TradeBook) -> None:
     for order in world.exchange.our_orders():
         known = replayed.orders.get(order.client_order_id)
         if known is None:
@@ -141,7 +154,7 @@ def _check_orders(world: "World", replayed: Book) -> None:
             world.violate(f"a person's order {order.client_order_id} was touched: {order.status}")
 
 
-def _check_replay(world: "World", book: Book, replayed: Book) -> None:
+def _check_replay(world: "World", book: TradeBook, replayed: TradeBook) -> None:
     """What the process believes is what the journal says."""
     forgettable_ms = world.clock.now_ms() - FORGET_AFTER_MS
     forgotten = {trade.trade_id for trade in replayed.trades.values() if (trade.ended_ms or 2**62) < forgettable_ms}
@@ -173,7 +186,7 @@ def _check_desk(world: "World") -> None:
             world.violate(f"{pair_id} is flat, and its signals think otherwise (busy: {pair_id in desk.busy})")
 
 
-def _check_naked_seconds(world: "World", replayed: Book) -> None:
+def _check_naked_seconds(world: "World", replayed: TradeBook) -> None:
     """By the venue's own times, executions in the order in which they happened."""
     fills: dict[TradeId, list[FillSeen]] = {}
     for entry in world.disk.replay("fill_seen"):

@@ -29,8 +29,8 @@ from paper.orders import Order
 from paper.private_orders import OrderDesk
 from paper.signing import AHEAD_MS_MAX
 from paper.venue import Venue
-from runner.exchange.budget import Budget, HeldBack
-from runner.exchange.client import VenueAnswer
+from runner.exchange.binance.budget import Budget, HeldBack
+from runner.exchange.binance.client import ExchangeReply
 
 KEY = "simulated"
 OPTIONS = ExchangeOptions(
@@ -150,7 +150,7 @@ class _Request:
 
 
 class Wire:
-    """Satisfies `runner.exchange.client.Client` for one process. After its death requests arrive, replies reach nobody."""
+    """Satisfies `runner.exchange.binance.client.Client` for one process. After its death requests arrive, replies reach nobody."""
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ class Wire:
         exchange.in_the_air -= 1
         outcome: Any
         if self._is_outside_window(request.timestamp_ms):
-            outcome = VenueAnswer(400, -1021, "Timestamp for this request is outside of the recvWindow.")
+            outcome = ExchangeReply(400, -1021, "Timestamp for this request is outside of the recvWindow.")
         else:
             try:
                 elements = faults.elements(request.orders) if request.orders else None
@@ -250,7 +250,7 @@ class Wire:
                 if lag:
                     outcome = exchange.lagging(request.endpoint, outcome, lag)
             except VenueError as error:
-                outcome = VenueAnswer(error.status, error.code, error.text)
+                outcome = ExchangeReply(error.status, error.code, error.text)
         if request.orders:
             faults.tell(
                 f"  ++ {request.endpoint} arrives: {outcome if isinstance(outcome, Exception) else _brief(outcome)}"
@@ -285,7 +285,7 @@ class Wire:
             return [None, [], {}, {**outcome, "clientOrderId": "somebody-else", "symbol": "NOSUCH"}][draw]
         return outcome
 
-    def _error(self, road: Road) -> VenueAnswer:
+    def _error(self, road: Road) -> ExchangeReply:
         status, code, text = ERRORS[road]
         headers = {}
         if status in {418, 429}:
@@ -298,7 +298,7 @@ class Wire:
     def _deliver(self, reply: "asyncio.Future[Any]", outcome: Any) -> None:
         if self.dead or reply.done():  # Done: its reader gave up.
             return
-        if isinstance(outcome, VenueAnswer):
+        if isinstance(outcome, ExchangeReply):
             headers = outcome.headers if isinstance(outcome, _Told) else {}
             self._budget.observe(outcome.http_status, headers, outcome.message)
         if isinstance(outcome, Exception):
@@ -314,7 +314,7 @@ def _brief(reply: Any) -> str:
     )
 
 
-class _Told(VenueAnswer):
+class _Told(ExchangeReply):
     """An error with the headers it came with."""
 
     def __init__(self, http_status: int, code: int | None, message: str, headers: Mapping[str, str]) -> None:

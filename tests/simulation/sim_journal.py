@@ -12,9 +12,9 @@ from functools import cache
 
 from sim_loop import Dead, Timeline
 
-from domain.book import KINDS_FOLDED
 from domain.entries import AnyEntry, Entry, decode, kind_of
 from domain.errors import DuplicateEntry, JournalBroken
+from domain.trade_book import KINDS_FOLDED
 from storage import entries_file
 from storage.entries_file import Row
 

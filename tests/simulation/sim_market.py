@@ -14,7 +14,7 @@ from domain.quotes import Quote
 from domain.symbols import Symbol, exchange_id, unified
 from paper.market import Book, LeverageBracket, Listing, Mark
 from paper.public_rules import exchange_info
-from runner.exchange.rules import instrument_of
+from runner.exchange.binance.contract_rules import instrument_of
 
 D = Decimal
 # name, tick, step, smallest notional, price, largest market order in steps

@@ -10,19 +10,20 @@ from sim_loop import VirtualClock
 from sim_market import SimRules
 from sim_stream import SimUserStream, Subscribers
 
-from domain.book import Book
 from domain.decide import HeldTrade
 from domain.errors import OutcomeUnknown, Refused, Unreachable
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
+from domain.trade_book import TradeBook
 from runner.components import reply_timeout_seconds
 from runner.config import ExecutionSettings, RiskSettings
-from runner.exchange.budget import Budget
-from runner.exchange.venue import BinanceExchange
-from runner.execution.desk import held_of
+from runner.exchange.binance.budget import Budget
+from runner.exchange.binance.exchange import BinanceExchange
 from runner.execution.engine import ExecutionEngine
-from runner.execution.records import Records
-from runner.execution.situation import Assessor, Switches
+from runner.execution.entry.gate import EntryGate
+from runner.execution.entry.pre_trade_check import PreTradeCheck
+from runner.execution.orders.store import TradeStore
+from runner.execution.signal_port import held_of
 
 RISK = RiskSettings(min_edge_ratio=0, gross_notional_usd_max=10**9, daily_loss_usd_max=10**9, leverage=3)
 REQUEST_TIMEOUT_SECONDS = 3.0
@@ -32,7 +33,7 @@ DISCONNECT_SECONDS = 15.0
 
 
 class StoryLog:
-    """Satisfies `runner.execution.records.Log`."""
+    """Satisfies `runner.execution.orders.store.Log`."""
 
     def __init__(self, tell: Callable[[str, str, dict[str, Any]], None]) -> None:
         self._tell = tell
@@ -53,7 +54,7 @@ class StoryLog:
 
 
 class SimDesk:
-    """Satisfies `runner.execution.desk.SignalDesk`: what the signals believe of each pair."""
+    """Satisfies `runner.execution.signal_port.SignalDesk`: what the signals believe of each pair."""
 
     def __init__(self) -> None:
         self.held: dict[PairId, HeldTrade] = {}
@@ -107,7 +108,7 @@ class SimRunner:
         self.stop = asyncio.Event()
         self.trading = False
         self.journal = SimJournal(disk, kill=kill, on_broken=lambda error: self.halt(f"journal: {error}"))
-        self.book = Book(execution.hedge_error_max)
+        self.book = TradeBook(execution.hedge_error_max)
         for entry in disk.replay():
             self.book.apply(entry)
         self.rules = SimRules(exchange.market)
@@ -121,9 +122,9 @@ class SimRunner:
             reply_timeout_seconds=reply_timeout_seconds(execution),
             batch=execution.batch_orders,
         )
-        self.records = Records(self.journal, self.book, clock, self.log)
-        self.switches = Switches()
-        self.assessor = Assessor(
+        self.records = TradeStore(self.journal, self.book, clock, self.log)
+        self.switches = EntryGate()
+        self.assessor = PreTradeCheck(
             book=self.book,
             rules=self.rules,
             exchange=self.venue,

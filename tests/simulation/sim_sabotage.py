@@ -9,7 +9,7 @@ from sim_runner import SimRunner
 from domain.errors import OutcomeUnknown, Refused
 from domain.orders import OrderChange, OrderReport
 from domain.trades import ZERO
-from runner.ports import Position
+from runner.exchange.port import Position
 
 Sabotage = Callable[[SimRunner], None]
 

@@ -1,6 +1,6 @@
 """The user stream: what the venue tells of the account, in order, and everything that may happen to it on the way.
 
-Stands in for `runner.exchange.user_stream.UserStream`: the same calls towards the engine, the same parsing of events.
+Stands in for `runner.exchange.binance.user_stream.UserStream`: the same calls towards the engine, the same parsing of events.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,8 +10,8 @@ from sim_exchange import Exchange
 from sim_faults import UserFate
 
 from domain.symbols import Symbol
-from runner.exchange.user_stream import UserNews
-from runner.exchange.wire import fill_of_event, report_of_event
+from runner.exchange.binance.user_stream import UserNews
+from runner.exchange.binance.wire import fill_of_event, report_of_event
 
 RECONNECT_SECONDS = (0.1, 0.5, 2.0, 6.0)
 ROLL_OVER_SECONDS = 45.0

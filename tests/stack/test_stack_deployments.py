@@ -20,7 +20,7 @@ from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
 from prefect.flows import Flow
 from prefect.workers.process import ProcessJobConfiguration
 
-from flows.automations import SILENCE, silent_live
+from flows.live.automations import SILENCE, silent_live
 
 TEXT = (Path(__file__).parents[2] / "prefect.yaml").read_text()
 DOCUMENT: dict[str, Any] = yaml.safe_load(TEXT)

@@ -40,7 +40,7 @@ def test_it_trades_survives_a_kill_and_leaves_in_order(clone: Path) -> None:
     output = clone / "up.log"
     with output.open("w") as out:
         up = subprocess.Popen(
-            (sys.executable, "-c", "from flows.up_cli import up; up()"),
+            (sys.executable, "-c", "from flows.stack.cli import up; up()"),
             cwd=clone,
             env={name: value for name, value in os.environ.items() if not name.startswith("TANDEM_")},
             stdout=out,

@@ -17,7 +17,7 @@ from rig import make_clone, ticks_in, wait_for, with_standin_bot
 from flows.stack import identity, ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-UP = (sys.executable, "-c", "from flows.up_cli import up; up()")
+UP = (sys.executable, "-c", "from flows.stack.cli import up; up()")
 
 
 class Up:

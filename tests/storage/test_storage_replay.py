@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from storage_entries import PAIR, fill, fill_journal, order, order_step, step, trade
 
 from domain import entries as e
-from domain.book import DAY_MS, KINDS_FOLDED, Book
 from domain.errors import JournalBroken
 from domain.orders import LegName, OrderStatus, Purpose, Side
 from domain.pairs import TradeStatus
 from domain.symbols import PairId
+from domain.trade_book import DAY_MS, KINDS_FOLDED, TradeBook
 from storage import entries_file
 
 NOW_MS = 10 * DAY_MS
@@ -57,8 +57,8 @@ def life(name: str, end: str, at_ms: int, *, number: int, leaves: str) -> list[e
     return entries
 
 
-def believed(path: Path, **how: Any) -> tuple[Book, int]:
-    book, read = Book(0.02), 0
+def believed(path: Path, **how: Any) -> tuple[TradeBook, int]:
+    book, read = TradeBook(0.02), 0
     for _, entry in entries_file.replay(path, kinds=KINDS_FOLDED, **how):
         book.apply(entry)
         read += 1

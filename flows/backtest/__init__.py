@@ -1,0 +1,1 @@
+"""Backtest: the live decisions over stored prices, with all costs."""

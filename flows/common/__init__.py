@@ -1,0 +1,1 @@
+"""What several features need: commands' shared parts, bars and prices, exchange reads, pages and pictures."""

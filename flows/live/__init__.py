@@ -1,0 +1,1 @@
+"""The live runner, hosted by Prefect."""

@@ -1,0 +1,1 @@
+"""Recalibration: the nightly decision which pairs are traded with which hedge ratio."""

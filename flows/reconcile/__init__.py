@@ -1,0 +1,1 @@
+"""Reconciliation: the account against our books; it reads only."""

@@ -1,0 +1,1 @@
+"""Scan: cointegrated pairs among all symbols; it proposes, it never writes the pairs file."""

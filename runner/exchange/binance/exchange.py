@@ -1,0 +1,298 @@
+"""The private half of Binance as `runner.ports.Exchange`: orders, look-ups, positions, and the account's settings."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from domain.errors import OutcomeUnknown, Refused, Unreachable
+from domain.orders import Fill, OrderIntent, OrderReport, Purpose, purpose_of
+from domain.symbols import ClientOrderId, Symbol, exchange_id
+from runner.exchange.binance.account_setup import AccountSetup, SetupProblem
+from runner.exchange.binance.budget import Budget, Priority
+from runner.exchange.binance.client import Client, code_of
+from runner.exchange.binance.codes import BATCH_ELEMENT_STATUS, is_refusal
+from runner.exchange.binance.contract_rules import ContractRules
+from runner.exchange.binance.requests import CLOCK_CODES, ask, reading
+from runner.exchange.binance.wire import decimal_of, fill_of_user_trade, order_parameters, order_report
+from runner.exchange.port import Answer, Balance, Position
+
+ORDER_NOT_FOUND = -2013
+UNKNOWN_ORDER_SENT = -2011
+TOO_MANY_ORDERS = -1015
+RULES_DOUBTED = frozenset(
+    {-1013, -1111, -1121, -1122, -2027, -4003, -4004, -4005, -4014, -4023, -4028, -4140, -4141, -4164}
+)
+"""Refusals that our own checks would have spared us if we knew the contract's present rules."""
+BATCH_WEIGHT, BATCH_ORDERS = 5, 5
+TIME_SAMPLES_MAX, TIME_ROUND_TRIP_MS_GOOD = 3, 250
+
+
+class _OfAnother(OutcomeUnknown):
+    """The reply names an order that was not asked about."""
+
+
+class BinanceExchange:
+    """Satisfies `runner.ports.Exchange`; every call is bounded by its own time-out."""
+
+    def __init__(
+        self,
+        client: Client,
+        rules: ContractRules,
+        budget: Budget,
+        *,
+        request_timeout_seconds: float,
+        reply_timeout_seconds: float,
+        batch: bool,
+    ) -> None:
+        self._client = client
+        self._rules = rules
+        self._budget = budget
+        self._timeout = request_timeout_seconds
+        self._reply_timeout = reply_timeout_seconds
+        self._batch = batch
+        self._setup = AccountSetup(client, self._ask)
+        self.clock_is_off = asyncio.Event()
+        """Set when the venue says our clock is wrong; whoever watches the clock reads it anew and clears this."""
+        self.on_rules_doubted: Callable[[Symbol, int], None] = lambda _symbol, _code: None
+        """Called when a refusal says that our idea of a contract's rules is out of date."""
+
+    def clock_offset_ms(self) -> int:
+        return -self._budget.venue_clock.skew_ms()
+
+    def blocked_ms(self) -> int:
+        return self._budget.blocked_ms()
+
+    def orders_blocked_ms(self, purpose: Purpose) -> int:
+        if purpose is Purpose.ENTRY:
+            return self._budget.entry_wait_ms()
+        return self._budget.wait_ms(Priority.UNWIND, 0, 1)
+
+    async def _ask(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority) -> Any:
+        """Every request but those that place orders."""
+        try:
+            return await ask(what, request, timeout_seconds=self._timeout, priority=priority)
+        except Refused as refused:
+            self._notice(refused)
+            raise
+
+    # Orders
+
+    async def place(self, intents: Sequence[OrderIntent]) -> Sequence[Answer]:
+        # An entry was weighed against the reserve when it was approved; what may belong to a half-filled pair is not held up now.
+        reduces = all(intent.purpose is not Purpose.ENTRY for intent in intents)
+        priority = Priority.UNWIND if reduces else Priority.PROOF
+        wait_ms = self._budget.wait_ms(priority, 0, len(intents))
+        if wait_ms > 0:
+            return [Unreachable(f"order: no order may leave for {wait_ms} ms; nothing was sent") for _ in intents]
+        # A single order weighs nothing: when the minute is used up, the legs leave side by side instead.
+        if len(intents) > 1 and self._batch and self._budget.wait_ms(priority, BATCH_WEIGHT, BATCH_ORDERS) == 0:
+            return await self._place_batch(intents, priority)
+        return await asyncio.gather(*(self._place_one(intent, priority) for intent in intents))
+
+    async def _place_one(self, intent: OrderIntent, priority: Priority) -> Answer:
+        parameters = order_parameters(intent)
+        try:
+            reply = await ask(
+                "order",
+                lambda: self._client.fapiPrivatePostOrder(parameters),
+                timeout_seconds=self._reply_timeout,
+                priority=priority,
+            )
+        except (Refused, OutcomeUnknown, Unreachable) as outcome:
+            self._notice(outcome, intent.symbol)
+            return outcome
+        return self._answer_of(intent, reply)
+
+    async def _place_batch(self, intents: Sequence[OrderIntent], priority: Priority) -> Sequence[Answer]:
+        parameters = {"batchOrders": [order_parameters(intent) for intent in intents]}
+        try:
+            replies = await ask(
+                "batchOrders",
+                lambda: self._client.fapiPrivatePostBatchOrders(parameters),
+                timeout_seconds=self._reply_timeout,
+                priority=priority,
+            )
+        except (Refused, OutcomeUnknown, Unreachable) as outcome:
+            self._notice(outcome)
+            return [outcome for _ in intents]
+        if not isinstance(replies, list) or len(replies) != len(intents):
+            return [OutcomeUnknown("batchOrders: the reply does not match the request") for _ in intents]
+        answers = [self._answer_of(intent, reply) for intent, reply in zip(intents, replies, strict=True)]
+        if any(isinstance(answer, _OfAnother) for answer in answers):
+            # A refusal names no order: once one element stands in the wrong place, whose refusal is it?
+            unplaced = OutcomeUnknown("batchOrders: the reply's elements are not in the request's order")
+            return [answer if isinstance(answer, OrderReport) else unplaced for answer in answers]
+        return answers
+
+    def _answer_of(self, intent: OrderIntent, reply: Any) -> Answer:
+        """Which leg a reply is about is told by its place in the list, and checked by its client id."""
+        if isinstance(reply, dict) and "code" in reply and "orderId" not in reply:
+            code = code_of(reply["code"])
+            if code is not None and is_refusal(BATCH_ELEMENT_STATUS, code):
+                refused = Refused(code, str(reply.get("msg", ""))[:300])
+                self._notice(refused, intent.symbol)
+                return refused
+            unlisted = OutcomeUnknown(f"batch element: code {code}", code)
+            self._notice(unlisted, intent.symbol)
+            return unlisted
+        try:
+            report = self._report(reply, "order")
+        except OutcomeUnknown as unknown:
+            return unknown
+        if report.client_order_id != intent.client_order_id:
+            return _OfAnother("order: the reply is about another order")
+        return report
+
+    def _notice(self, outcome: Exception, symbol: Symbol | None = None) -> None:
+        """What an answer says beside its own matter: about the clock, the order rate, the contract's rules."""
+        if not isinstance(outcome, Refused | OutcomeUnknown):
+            return
+        if isinstance(outcome, Refused) and outcome.code in CLOCK_CODES:
+            self.clock_is_off.set()
+        if isinstance(outcome, Refused) and outcome.code == TOO_MANY_ORDERS:
+            self._budget.too_many_orders(outcome.message)
+        if symbol is not None and outcome.code is not None and outcome.code in RULES_DOUBTED:
+            self.on_rules_doubted(symbol, outcome.code)
+
+    async def look_up(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
+        parameters = {"symbol": exchange_id(symbol), "origClientOrderId": client_order_id}
+        reduces = purpose_of(client_order_id) in {Purpose.EXIT, Purpose.UNWIND}
+        return await self._query(parameters, Priority.UNWIND if reduces else Priority.PROOF)
+
+    async def owner_of(self, symbol: Symbol, exchange_order_id: str) -> ClientOrderId | None:
+        report = await self._query({"symbol": exchange_id(symbol), "orderId": exchange_order_id}, Priority.PROOF)
+        return None if report is None else report.client_order_id
+
+    async def _query(self, parameters: Mapping[str, str], priority: Priority) -> OrderReport | None:
+        try:
+            reply = await self._ask("order query", lambda: self._client.fapiPrivateGetOrder(parameters), priority)
+        except OutcomeUnknown as outcome:
+            if outcome.code == ORDER_NOT_FOUND:
+                return None
+            raise
+        except Refused as refused:
+            raise OutcomeUnknown(f"order query: {refused}", refused.code) from None
+        return self._report(reply, "order query")
+
+    async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
+        parameters = {"symbol": exchange_id(symbol), "origClientOrderId": client_order_id}
+        try:
+            reply = await self._ask(
+                "order cancel", lambda: self._client.fapiPrivateDeleteOrder(parameters), Priority.UNWIND
+            )
+        except OutcomeUnknown as outcome:
+            if outcome.code == UNKNOWN_ORDER_SENT:
+                return None
+            raise
+        except Refused as refused:
+            raise OutcomeUnknown(f"order cancel: {refused}", refused.code) from None
+        return self._report(reply, "order cancel")
+
+    async def arm_dead_man(self, symbol: Symbol, countdown_ms: int) -> None:
+        venue_id = exchange_id(symbol)
+        parameters = {"symbol": venue_id, "countdownTime": countdown_ms}
+        request = lambda: self._client.fapiPrivatePostCountdownCancelAll(parameters)  # noqa: E731
+        reply = await self._ask("countdownCancelAll", request, Priority.PROOF)
+        with reading("countdownCancelAll"):
+            if (str(reply["symbol"]), int(reply["countdownTime"])) != (venue_id, countdown_ms):
+                raise OutcomeUnknown("countdownCancelAll: the reply is about something else")
+
+    def _report(self, reply: Any, what: str) -> OrderReport:
+        with reading(what):
+            return order_report(reply, self._rules.symbol_of)
+
+    # Reads: a refusal here is only a failed look-up.
+
+    async def _read(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority = Priority.PROOF) -> Any:
+        try:
+            return await self._ask(what, request, priority)
+        except Refused as refused:
+            raise OutcomeUnknown(f"{what}: {refused}", refused.code) from None
+
+    async def fills(self, symbol: Symbol, *, since_ms: int, exchange_order_id: str | None = None) -> Sequence[Fill]:
+        parameters: dict[str, Any] = {"symbol": exchange_id(symbol), "limit": 1000}
+        if exchange_order_id is not None:
+            parameters["orderId"] = exchange_order_id
+        else:
+            parameters["startTime"] = since_ms
+        rows = await self._read("userTrades", lambda: self._client.fapiPrivateGetUserTrades(parameters))
+        with reading("userTrades"):
+            return [fill_of_user_trade(row, ClientOrderId(""), self._rules.symbol_of) for row in rows]
+
+    async def open_orders(self) -> Sequence[OrderReport]:
+        rows = await self._read("openOrders", self._client.fapiPrivateGetOpenOrders)
+        with reading("openOrders"):
+            # A contract that is no perpetual of ours, traded by a person, must not keep us from reading the rest.
+            listed = [row for row in rows if self._rules.symbol_of(str(row["symbol"])) is not None]
+            return [self._report(row, "openOrders") for row in listed]
+
+    async def positions(self) -> Mapping[Symbol, Position]:
+        rows = await self._read("positionRisk", self._client.fapiPrivateV3GetPositionRisk)
+        with reading("positionRisk"):
+            held = [self._position(row) for row in rows]
+        return {position.symbol: position for position in held if position.quantity != 0}
+
+    def _position(self, row: Mapping[str, Any]) -> Position:
+        symbol = self._rules.symbol_of(str(row["symbol"])) or Symbol(str(row["symbol"]))
+        return Position(
+            symbol=symbol,
+            quantity=decimal_of(row["positionAmt"]),
+            entry_price=decimal_of(row["entryPrice"]),
+            mark_price=decimal_of(row.get("markPrice", "0")),
+        )
+
+    async def balance(self) -> Balance:
+        row = await self._read("account", self._client.fapiPrivateV3GetAccount, Priority.ACCOUNT)
+        with reading("account"):
+            return Balance(
+                wallet_usd=decimal_of(row["totalWalletBalance"]),
+                unrealized_usd=decimal_of(row["totalUnrealizedProfit"]),
+                available_usd=decimal_of(row["availableBalance"]),
+            )
+
+    async def funding_payments(self, *, since_ms: int) -> Sequence[Mapping[str, Any]]:
+        """Rows of income of type FUNDING_FEE since then, ascending (weight 30). Raises: OutcomeUnknown, Unreachable."""
+        parameters = {"incomeType": "FUNDING_FEE", "startTime": since_ms, "limit": 1000}
+        request = lambda: self._client.fapiPrivateGetIncome(parameters)  # noqa: E731
+        rows = await self._read("income", request, Priority.BACKGROUND)
+        with reading("income"):
+            return [row for row in rows if isinstance(row, dict)]
+
+    async def klines(
+        self, symbol: Symbol, *, interval: str, limit: int, end_ms: int | None = None
+    ) -> Sequence[tuple[int, float]]:
+        """(open time, close), ascending; the last row may be the bar that is still open. Raises: ExchangeError."""
+        parameters: dict[str, Any] = {"symbol": exchange_id(symbol), "interval": interval, "limit": limit}
+        if end_ms is not None:
+            parameters["endTime"] = end_ms
+        request = lambda: self._client.fapiPublicGetKlines(parameters)  # noqa: E731
+        rows = await self._read("klines", request, Priority.BACKGROUND)
+        with reading("klines"):
+            return [(int(row[0]), float(row[4])) for row in rows]
+
+    async def synchronise_clock(self) -> None:
+        """Read the venue's clock, again when the answer was slow: half a round trip is how wrong the reading may be.
+
+        Raises: OutcomeUnknown, Unreachable, Refused.
+        """
+        ticks = self._budget.venue_clock.ticks_ns
+        best: tuple[int, int, int] | None = None
+        for _ in range(TIME_SAMPLES_MAX):
+            asked_ns = ticks()
+            reply = await self._ask("time", self._client.fapiPublicGetTime, Priority.UNWIND)
+            answered_ns = ticks()
+            with reading("time"):
+                venue_ms = int(reply["serverTime"])
+            if best is None or answered_ns - asked_ns < best[2] - best[1]:
+                best = (venue_ms, asked_ns, answered_ns)
+            if answered_ns - asked_ns <= TIME_ROUND_TRIP_MS_GOOD * 1_000_000:
+                break
+        assert best is not None
+        self._budget.venue_clock.measured(*best)
+        self.clock_is_off.clear()
+
+    async def prepare(
+        self, symbols: Sequence[Symbol], leverage: int, *, may_change: bool = True
+    ) -> Mapping[Symbol, SetupProblem]:
+        """Modes, margin type and leverage; see `AccountSetup.prepare`."""
+        return await self._setup.prepare(symbols, leverage, may_change=may_change)

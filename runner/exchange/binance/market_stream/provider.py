@@ -1,0 +1,152 @@
+"""BinanceWebSocketProvider: the newest bookTicker quote of every watched symbol, over as few connections as it takes."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from domain.symbols import Symbol
+from runner.exchange.binance.market_stream.connection import (
+    EventCallback,
+    FeedConnection,
+    InterruptedCallback,
+    QuoteCallback,
+)
+from runner.exchange.binance.market_stream.settings import FeedSettings
+from runner.exchange.binance.market_stream.staleness import StaleCallback, StalenessWatch
+
+FailedCallback = Callable[[BaseException], None]
+"""A connection's task died of a bug of ours (a callback that raised); its symbols get no more quotes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedStatistics:
+    """Counters since start."""
+
+    connections: int
+    connections_open: int
+    symbols: int
+    symbols_stale: int
+    messages: int
+    reconnects: int
+    rollovers: int
+    refused: Mapping[str, int]
+    ignored: Mapping[str, int]
+
+
+class BinanceWebSocketProvider:
+    """Callbacks are called inline from the reading task and must not wait; nothing queues, the newest quote wins."""
+
+    def __init__(
+        self,
+        settings: FeedSettings,
+        *,
+        on_quote: QuoteCallback,
+        on_stale: StaleCallback,
+        on_interrupted: InterruptedCallback,
+        on_event: EventCallback,
+        on_failed: FailedCallback,
+    ) -> None:
+        self._settings = settings
+        self._callbacks: dict[str, Any] = {
+            "on_quote": on_quote,
+            "on_interrupted": on_interrupted,
+            "on_event": on_event,
+        }
+        self._on_failed = on_failed
+        self._connections: dict[FeedConnection, asyncio.Task[None]] = {}
+        self._staleness = StalenessWatch(silence_seconds_max=settings.silence_seconds_max, on_change=on_stale)
+        self._watchdog: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def symbols(self) -> frozenset[Symbol]:
+        return frozenset(symbol for connection in self._connections for symbol in connection.symbols)
+
+    async def watch_ticker(self, symbols: Iterable[Symbol]) -> None:
+        """Watch these symbols too. Each is subscribed once, however often it is named; the others are not touched."""
+        watched = self.symbols
+        fresh = [symbol for symbol in dict.fromkeys(symbols) if symbol not in watched]
+        for connection in list(self._connections):
+            room, fresh = fresh[: connection.room], fresh[connection.room :]
+            if room:
+                await connection.add(room)
+        while fresh:
+            connection = FeedConnection(self._settings, **self._callbacks)
+            room, fresh = fresh[: connection.room], fresh[connection.room :]
+            await connection.add(room)
+            self._start(connection)
+        if self._watchdog is None:
+            self._watchdog = asyncio.create_task(self._watch(), name="feed-staleness")
+
+    async def unwatch_ticker(self, symbols: Iterable[Symbol]) -> None:
+        """Watch these no longer; a connection without a symbol is closed."""
+        gone = frozenset(symbols)
+        self._staleness.forget(gone)
+        for connection, task in list(self._connections.items()):
+            await connection.remove(gone & frozenset(connection.symbols))
+            if not connection.symbols:
+                del self._connections[connection]
+                await _cancelled(task)
+
+    async def close(self) -> None:
+        """Close every socket. No callback is called afterwards."""
+        self._closing = True
+        if self._watchdog is not None:
+            await _cancelled(self._watchdog)
+        for task in self._connections.values():
+            await _cancelled(task)
+        self._connections.clear()
+
+    @property
+    def statistics(self) -> FeedStatistics:
+        connections = tuple(self._connections)
+        refused: dict[str, int] = {}
+        ignored: dict[str, int] = {}
+        for connection in connections:
+            for total, counts in ((refused, connection.protocol.refused), (ignored, connection.protocol.ignored)):
+                for kind, count in counts.items():
+                    total[kind] = total.get(kind, 0) + count
+        return FeedStatistics(
+            connections=len(connections),
+            connections_open=sum(connection.is_open for connection in connections),
+            symbols=len(self.symbols),
+            symbols_stale=len(self._staleness.stale),
+            messages=sum(connection.messages for connection in connections),
+            reconnects=sum(connection.reconnects for connection in connections),
+            rollovers=sum(connection.rollovers for connection in connections),
+            refused=refused,
+            ignored=ignored,
+        )
+
+    def quote_ages_seconds(self) -> Mapping[Symbol, float | None]:
+        """Since local receipt; None for a symbol without a quote on its present connection."""
+        now_ns = time.monotonic_ns()
+        return {
+            feed.symbol: (now_ns - feed.received_ns) / 1e9 if feed.received_ns else None
+            for connection in self._connections
+            for feed in connection.protocol.feeds
+        }
+
+    def _start(self, connection: FeedConnection) -> None:
+        task = asyncio.create_task(connection.run(), name="feed-connection")
+        self._connections[connection] = task
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._closing:
+            self._on_failed(error)
+
+    async def _watch(self) -> None:
+        seconds = min(0.25, self._settings.silence_seconds_max / 4)
+        while True:
+            await asyncio.sleep(seconds)
+            feeds = [feed for connection in self._connections for feed in connection.protocol.feeds]
+            self._staleness.look(feeds, time.monotonic_ns())
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

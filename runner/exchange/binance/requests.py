@@ -1,0 +1,77 @@
+"""One request to the venue, bounded in time, its every outcome translated into ours."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import aiohttp
+
+from domain.errors import OutcomeUnknown, Refused, Unreachable
+from runner.exchange.binance.budget import HeldBack, Priority
+from runner.exchange.binance.ccxt_alone import BaseError
+from runner.exchange.binance.client import PRIORITY, ExchangeReply
+from runner.exchange.binance.codes import is_refusal
+
+CLOCK_CODES = frozenset({-1021, -5028})
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+"""What taking a strange reply apart raises, here and inside ccxt; `wire.Unreadable` is a ValueError."""
+
+_HURRY: ContextVar[Priority] = ContextVar("_HURRY", default=Priority.BACKGROUND)
+
+
+@contextlib.contextmanager
+def hurried(priority: Priority) -> Iterator[None]:
+    """Everything asked inside is at least so urgent: at a start, what usually is background stands before the first exit."""
+    given = _HURRY.set(priority)
+    try:
+        yield
+    finally:
+        _HURRY.reset(given)
+
+
+async def ask(
+    what: str,
+    request: Callable[[], Awaitable[Any]],
+    *,
+    timeout_seconds: float,
+    priority: Priority = Priority.BACKGROUND,
+) -> Any:
+    """The parsed reply. Raises: Refused (proven not executed), Unreachable (never left), OutcomeUnknown (all else).
+
+    `what` names the endpoint in errors; never the URL, which carries a signature.
+    """
+    given = PRIORITY.set(min(priority, _HURRY.get()))
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await request()
+    except HeldBack as held:
+        raise Unreachable(f"{what}: {held}") from None
+    except ExchangeReply as answer:
+        if is_refusal(answer.http_status, answer.code):
+            raise Refused(answer.code or 0, answer.message, answer.http_status) from None
+        # A code under a 5xx proves nothing, -2013 least of all: it must not pass for "no such order".
+        code = answer.code if answer.http_status < 500 else None
+        raise OutcomeUnknown(f"{what}: {answer}", code) from None
+    except TimeoutError:
+        raise OutcomeUnknown(f"{what}: no answer within {timeout_seconds:g} s") from None
+    except BaseError as error:
+        # Only a connection that was never made proves that nothing left; one that broke proves nothing.
+        if isinstance(error.__cause__, aiohttp.ClientConnectorError | socket.gaierror):
+            raise Unreachable(f"{what}: cannot connect") from None
+        raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
+    except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
+        raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
+    finally:
+        PRIORITY.reset(given)
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """A reply of another shape than documented is no answer: it becomes OutcomeUnknown."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise OutcomeUnknown(f"{what}: unreadable ({type(error).__name__})") from None

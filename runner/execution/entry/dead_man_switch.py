@@ -1,0 +1,103 @@
+"""The venue's dead-man switch: while an order of ours rests, the venue cancels it by itself when it no longer hears from us.
+
+It is per symbol and cancels *every* open order there, a person's manual ones included (`docs/going-live.md`); `seconds` 0 leaves it
+alone. Armed before anything rests, put off every third of its countdown, disarmed once nothing rests any more.
+"""
+
+import asyncio
+import math
+from typing import Self
+
+from domain.errors import ExchangeError
+from domain.symbols import Symbol
+from runner.exchange.port import Exchange
+from runner.execution.orders.store import Log
+
+RETRY_SECONDS = 1.0
+MARGIN_SECONDS = 1.0
+"""So long before the countdown ends, it counts as ended: nothing may be placed under it any more."""
+
+
+class DeadManSwitchNotArmed(Exception):
+    """The venue did not confirm it, so nothing may rest."""
+
+
+class DeadManSwitch:
+    """Arms and disarms."""
+
+    def __init__(self, exchange: Exchange, log: Log, seconds: float) -> None:
+        self._exchange = exchange
+        self._log = log
+        self._seconds = seconds
+
+    def watching(self, symbol: Symbol) -> "Watch":
+        """A block for as long as something may rest in the symbol."""
+        return Watch(self, self._exchange, self._log, symbol, self._seconds)
+
+    async def disarm(self, symbol: Symbol) -> None:
+        """A countdown that cannot be stopped runs out: harmless to us, so it is said and left."""
+        if self._seconds == 0:
+            return
+        try:
+            await self._exchange.arm_dead_man(symbol, 0)
+        except ExchangeError as failure:
+            self._log.warning("dead_man_not_disarmed", symbol=symbol, why=str(failure))
+
+
+class Watch:
+    """One symbol, armed for as long as the block runs. Raises: DeadManSwitchNotArmed before it, and then nothing may be placed.
+
+    Leave the block in peace only when nothing rests any more: it disarms. When it is left by an exception the countdown runs on,
+    and the venue takes away what may still rest.
+    """
+
+    def __init__(self, dead_man: DeadManSwitch, exchange: Exchange, log: Log, symbol: Symbol, seconds: float) -> None:
+        self._dead_man = dead_man
+        self._exchange = exchange
+        self._log = log
+        self._symbol = symbol
+        self._seconds = seconds
+        self._ends_at = math.inf  # Monotonic seconds of the loop.
+        self._keeper: asyncio.Task[None] | None = None
+
+    @property
+    def lapsed(self) -> bool:
+        """True when the countdown may have run out at the venue."""
+        return asyncio.get_running_loop().time() > self._ends_at - MARGIN_SECONDS
+
+    async def __aenter__(self) -> Self:
+        if self._seconds == 0:
+            return self
+        try:
+            await self._arm()
+        except ExchangeError as failure:
+            self._log.warning("dead_man_unarmed", symbol=self._symbol, why=str(failure))
+            raise DeadManSwitchNotArmed(str(failure)) from None
+        self._keeper = asyncio.create_task(self._keep(), name=f"dead-man-{self._symbol}")
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: object) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        if kind is None:
+            await self._dead_man.disarm(self._symbol)
+
+    async def _arm(self) -> None:
+        asked_at = asyncio.get_running_loop().time()  # The countdown starts no earlier than this.
+        await self._exchange.arm_dead_man(self._symbol, round(self._seconds * 1000))
+        self._ends_at = asked_at + self._seconds
+
+    async def _keep(self) -> None:
+        pause = self._seconds / 3
+        while True:
+            await asyncio.sleep(pause)
+            pause = self._seconds / 3
+            if self._exchange.blocked_ms() > 0:
+                pause = RETRY_SECONDS
+                continue
+            try:
+                await self._arm()
+            except ExchangeError as failure:
+                self._log.warning("dead_man_not_put_off", symbol=self._symbol, why=str(failure))
+                pause = RETRY_SECONDS

@@ -1,0 +1,96 @@
+"""Hot reload: `pairs_config.json` is re-read when it changes, strictly; a bad file is refused whole and the old one stays."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from domain.errors import ConfigError, ExchangeError
+from domain.pairs import PairConfig
+from domain.symbols import PairId, Symbol
+from runner.components import Components
+from runner.config import Settings
+from runner.logs import Log
+from runner.pairs.file import load_pairs
+
+LOOK_SECONDS = 1.0
+FileSignature = tuple[int, int, int]
+
+
+def signature_of(path: Path) -> FileSignature | None:
+    """Changes whenever the file is replaced or rewritten."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+class PairsWatch:
+    """Brings a changed file into the running bot."""
+
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        parts: Components,
+        pairs: dict[PairId, PairConfig],
+        log: Log,
+        *,
+        seen: FileSignature | None,
+    ) -> None:
+        """`seen`: the signature of the file that `pairs` were read from, taken before it was read."""
+        self._path = path
+        self._settings = settings
+        self._parts = parts
+        self._pairs = pairs  # The engine looks pairs up in this very dict.
+        self._log = log
+        self._seen = seen
+        self._gate = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            signature = signature_of(self._path)
+            if signature is None or signature == self._seen:
+                continue
+            try:
+                await self.reload()
+            except ConfigError as error:
+                self._log.error("pairs_refused", why=str(error))
+            except ExchangeError as error:
+                # Not the file's fault: look again at the next turn.
+                self._log.warning("pairs_wait", why=str(error))
+                continue
+            self._seen = signature
+
+    async def reload(self) -> Mapping[str, Any]:
+        """Raises: ConfigError, ExchangeError; then nothing has changed."""
+        async with self._gate:
+            fresh = {pair.pair_id: pair for pair in load_pairs(self._path, self._settings.signal)}
+            before = dict(self._pairs)
+            new_symbols = {s for pair in fresh.values() for s in pair.symbols} - self._parts.generator.symbols
+            if new_symbols:
+                await self._parts.rules.load(sorted(new_symbols))
+                await self._prepare(sorted(new_symbols))
+            self._pairs.clear()
+            self._pairs.update(fresh)
+            self._parts.generator.reconfigure(fresh.values())
+            await self._parts.watch_quotes()
+            told = {
+                "added": sorted(fresh.keys() - before.keys()),
+                "removed": sorted(before.keys() - fresh.keys()),
+                "changed": sorted(
+                    pair_id for pair_id in fresh.keys() & before.keys() if fresh[pair_id] != before[pair_id]
+                ),
+            }
+            self._log.info("pairs_reloaded", **told)
+            return told
+
+    async def _prepare(self, symbols: Sequence[Symbol]) -> None:
+        """A symbol that cannot be set up keeps its own pairs from entering, not the file from being taken."""
+        try:
+            await self._parts.watcher.prepare(symbols)
+        except (ConfigError, ExchangeError) as error:
+            self._log.warning("setup_waits", symbols=list(symbols), why=str(error))

@@ -1,0 +1,197 @@
+"""The account beside our books: one conversation with an exchange whose replicas say what each row of the table lets them say."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from execution_rig import QuietLog
+from trade_story import CAT, DOGE, A, B, Story
+
+from domain.orders import Fill, OrderStatus, Side
+from domain.pairs import PairSide, TradeStatus
+from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
+from runner.exchange.port import Position
+from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions, Verdict
+from runner.execution.orders.store import TradeStore
+from storage.journal import Journal
+
+NOW_MS = 1_790_000_000_000
+HELD = Decimal(50)
+
+
+class Hand:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.ms = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def monotonic_ns(self) -> int:
+        return self.ms * 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        self.ms += int(seconds * 1000)
+
+
+class Venue:
+    """Satisfies what `AccountPositions` asks of `runner.ports.Exchange`."""
+
+    def __init__(self) -> None:
+        self.net: dict[Symbol, Decimal] = {}
+        self.listed: list[Fill] = []
+        self.owners: dict[str, ClientOrderId] = {}
+
+    async def positions(self) -> Mapping[Symbol, Position]:
+        return {
+            symbol: Position(symbol=symbol, quantity=quantity, entry_price=Decimal(1), mark_price=Decimal(1))
+            for symbol, quantity in self.net.items()
+            if quantity
+        }
+
+    async def fills(self, symbol: Symbol, *, since_ms: int, exchange_order_id: str | None = None) -> Sequence[Fill]:
+        return [fill for fill in self.listed if fill.symbol == symbol and fill.at_ms >= since_ms]
+
+    async def owner_of(self, symbol: Symbol, exchange_order_id: str) -> ClientOrderId | None:
+        return self.owners.get(exchange_order_id)
+
+    def clock_offset_ms(self) -> int:
+        return 0
+
+
+class Desk:
+    """One trade, short 50 CAT and long 100 DOGE for a minute, and whoever else trades."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.clock, self.venue, self.log = Hand(), Venue(), QuietLog()
+        self.story = Story()
+        self.records = TradeStore(journal, self.story.book, self.clock, self.log)
+        exchange: Any = self.venue
+        self.view = AccountPositions(exchange, self.records)
+        self.story.begin("t1", PairId("P"), PairSide.SELL, at_ms=NOW_MS - 60_000)
+        for leg, quantity in ((A, "50"), (B, "100")):
+            name = self.story.order(leg)
+            self.story.fill(name, quantity, at_ms=NOW_MS - 59_000)
+            self.story.advance(name, OrderStatus.FILLED, quantity)
+        self.story.trade(TradeStatus.OPEN)
+        self.trade = self.story.book.trades[TradeId("t1")]
+        self.venue.net = {CAT: -HELD, DOGE: Decimal(100)}
+
+    def trades(
+        self, side: Side, quantity: str, *, owner: str, is_listed: bool = True, moves: bool = True, ago_ms: int = 300
+    ) -> Fill:
+        """Somebody else's execution; the list, or the position, may not show it yet."""
+        number = str(900 + len(self.venue.owners))
+        fill = Fill(
+            symbol=CAT, exchange_trade_id=number, exchange_order_id=f"o{number}", client_order_id=ClientOrderId(owner), side=side,
+            quantity=Decimal(quantity), price=Decimal(2), fee=Decimal(0), fee_asset="USDT", at_ms=self.clock.ms - ago_ms,
+        )  # fmt: skip
+        self.venue.owners[fill.exchange_order_id] = fill.client_order_id
+        if is_listed:
+            self.venue.listed.append(fill)
+        if moves:
+            self.venue.net[CAT] += side.sign * fill.quantity
+        return fill
+
+    async def check(self, *, suspicious: bool = False) -> Verdict:
+        return (await self.view.check([CAT], suspicious=suspicious)).verdict
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    journal = Journal.open(tmp_path / "journal.sqlite")
+    made = Desk(journal)
+    assert await made.view.survey() == frozenset()
+    made.clock.ms += 20_000
+    yield made
+    await journal.close()
+
+
+async def test_the_exchange_closes_and_everybody_says_so(desk: Desk) -> None:
+    desk.trades(Side.BUY, "50", owner="adl_autoclose")
+    assert await desk.check() is Verdict.CHANGED
+    assert desk.trade.held[A] == 0
+    assert await desk.check() is Verdict.AGREED
+
+
+async def test_a_position_without_an_execution_is_unexplained(desk: Desk) -> None:
+    """The list may be behind: as soon as it tells, it is explained."""
+    late = desk.trades(Side.BUY, "50", owner="web_1", is_listed=False)
+    assert await desk.check() is Verdict.UNEXPLAINED
+    assert desk.trade.held[A] == HELD
+    desk.venue.listed.append(late)
+    assert await desk.check() is Verdict.CHANGED
+    assert desk.trade.held[A] == 0
+
+
+async def test_a_position_that_is_behind_is_told_by_the_list(desk: Desk) -> None:
+    """A refused close is a reason to ask for executions, though the position says that all is there."""
+    desk.trades(Side.BUY, "50", owner="autoclose-1", moves=False)
+    assert await desk.check() is Verdict.AGREED, "nobody is suspicious"
+    assert await desk.check(suspicious=True) is Verdict.CHANGED
+    assert desk.trade.held[A] == 0
+
+
+async def test_news_that_closes_nobody_of_ours_makes_old_positions_unreadable(desk: Desk) -> None:
+    """Somebody sold beside us, and the position does not show it: it may hide more than that."""
+    desk.trades(Side.SELL, "20", owner="web_1", moves=False)
+    assert await desk.check(suspicious=True) is Verdict.UNREADABLE
+    desk.venue.net[CAT] -= 20
+    assert await desk.check() is Verdict.AGREED
+    assert desk.view.foreign(CAT) == -20
+
+
+async def test_what_the_stream_tells_needs_no_list(desk: Desk) -> None:
+    """No query knows of the liquidation yet; the exchange's own word must do."""
+    fill = desk.trades(Side.BUY, "50", owner="autoclose-1", is_listed=False, moves=False)
+    assert desk.view.concerns_us(fill)
+    await desk.view.absorb(fill)
+    assert desk.trade.held[A] == 0
+    assert desk.clock.ms < NOW_MS + 20_000 + 100, "at once: its sibling stands alone"
+
+
+async def test_a_person_closes_their_own_before_ours(desk: Desk) -> None:
+    desk.trades(Side.SELL, "30", owner="web_1")
+    assert await desk.check() is Verdict.AGREED
+    desk.trades(Side.BUY, "30", owner="web_2", ago_ms=200)
+    assert await desk.check() is Verdict.AGREED
+    assert (desk.view.foreign(CAT), desk.trade.held[A]) == (0, HELD)
+
+
+async def test_a_person_is_not_believed_while_something_is_missing(desk: Desk) -> None:
+    """Was it theirs? The missing execution would say. After as long as a replica may be behind, what is listed must do."""
+    desk.trades(Side.BUY, "20", owner="web_1")
+    desk.venue.net[CAT] += 7
+    assert await desk.check() is Verdict.UNEXPLAINED
+    assert desk.trade.held[A] == HELD
+    desk.clock.ms += int(PERSISTS_SECONDS * 1000) + 1
+    assert await desk.check() is Verdict.CHANGED
+    assert desk.trade.held[A] == 30
+    assert await desk.check() is Verdict.UNEXPLAINED, "seven are explained by nobody"
+
+
+@pytest.mark.parametrize("foreign", ["0", "80"])
+async def test_a_restart_knows_what_its_predecessor_knew(desk: Desk, foreign: str) -> None:
+    """A person's old position on the other side, from before all history, must not look as if our leg were gone."""
+    name = desk.story.order(B)
+    intended = desk.story.tape[-1]
+    desk.story.advance(name, OrderStatus.REFUSED, reason="-1 no")
+    learned = {"others_held": Decimal(foreign), "others_held_ms": NOW_MS - 60_000}
+    intent = msgspec.structs.replace(
+        intended, intent=msgspec.structs.replace(intended.intent, symbol=CAT, client_order_id="tdm-t1-ae9"), **learned
+    )
+    desk.story.apply(intent)
+    desk.story.advance(ClientOrderId("tdm-t1-ae9"), OrderStatus.REFUSED, reason="-1 no")
+    exchange: Any = desk.venue
+    restarted = AccountPositions(exchange, desk.records)
+    desk.venue.net[CAT] += Decimal(foreign)
+    assert await restarted.survey() == frozenset()
+    assert restarted.foreign(CAT) == Decimal(foreign)
+    desk.trades(Side.BUY, "50", owner="adl_autoclose")
+    assert (await restarted.check([CAT])).verdict is Verdict.CHANGED
+    assert desk.trade.held[A] == 0
+    assert restarted.foreign(CAT) == Decimal(foreign)
