@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+ANSWER_WITHIN_S = 60.0
 BINARY = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -25,9 +28,6 @@ class Browser:
         assert BINARY is not None, "no Chromium"
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
-        for descriptor, number in ((to_browser, 3), (from_browser, 4)):
-            os.set_inheritable(descriptor, True)
-            assert number
         wrapper = 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"'
         command = (BINARY, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", *flags, "about:blank")
         self._process = subprocess.Popen(
@@ -63,6 +63,7 @@ class Browser:
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
             while b"\0" not in self._buffer:
+                assert select.select([self._read], [], [], ANSWER_WITHIN_S)[0], f"Chromium does not answer {method}"
                 chunk = os.read(self._read, 65536)
                 assert chunk, "Chromium is gone"
                 self._buffer += chunk
@@ -93,6 +94,4 @@ class Browser:
 
     def screenshot(self, path: Path) -> None:
         """Write what is seen to a PNG file."""
-        import base64  # noqa: PLC0415
-
         path.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot", self._session)["data"]))
