@@ -55,8 +55,7 @@ def spent() -> float:
 def result_of(panel: PricePanel, fan_out: FanOut | None) -> ScanResult:
     if fan_out is None:
         return scan(panel, OPTIONS).result
-    with fan_out.over(len(panel.symbols)) as spread:
-        return scan(panel, OPTIONS, spread=spread).result
+    return scan(panel, OPTIONS, spread_over=fan_out.over).result
 
 
 @task(name="empty", cache_policy=NO_CACHE, persist_result=False)

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from domain.symbols import unified
 from flows.common import bars
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from paper.market import FundingSettlement, Kline
 from paper.markets import SyntheticMarket
 from paper.server import PaperExchange

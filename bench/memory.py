@@ -24,6 +24,7 @@ from websockets.asyncio.server import serve as websockets_serve
 import runner.signals.warmup  # noqa: F401  (Part of the live process; it must not count as the pairs'.)
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
+from runner.clock import SystemClock
 from runner.config import SignalSettings
 from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
 from runner.exchange.binance.market_stream.settings import FeedSettings
@@ -110,6 +111,7 @@ async def _case(pair_count: int, port: int) -> dict[str, float]:
         generator.calculator.load(symbol, rows)
     failures: list[BaseException] = []
     provider = BinanceWebSocketProvider(
+        SystemClock(),
         FeedSettings(stream_url=f"ws://127.0.0.1:{port}"),
         on_quote=generator.update,
         on_stale=lambda *_: None,

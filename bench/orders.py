@@ -43,7 +43,11 @@ async def exchange() -> None:
         await loop.run_in_executor(None, sys.stdin.readline)
         import aiohttp
 
-        async with aiohttp.ClientSession() as session, session.get(f"{venue.rest_url}/paper/orders-log") as reply:
+        headers = {"Authorization": f"Bearer {venue.control_token}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(f"{venue.rest_url}/paper/orders-log") as reply,
+        ):
             log = await reply.json()
         print(json.dumps({"jumps_ns": market.jumps_ns, "log": log}), flush=True)
 

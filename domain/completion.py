@@ -24,6 +24,8 @@ from domain.legs import HedgeGap, hedge_gap, reduce_only_is_safe
 from domain.orders import LegName, OrderType, Side, TimeInForce
 from domain.pairs import PairSide
 from domain.quotes import Quote
+from domain.reasons import FilterCode
+from domain.refusals import Refusal, RefusalKind
 
 BALANCINGS_MAX = 4
 """Completions and trims of one entry; a pair that will not balance is taken back."""
@@ -33,7 +35,7 @@ YEAR_SECONDS = 365.25 * 86_400
 WINDOW_SECONDS = 3_600.0
 """Time over which `spread_std` was seen: sixty bars of a minute, the default look-back. Longer windows make the proxy cautious."""
 ADVERSE_SHARE = 1 / math.sqrt(2 * math.pi)
-MAY_BE_ASKED_AGAIN = frozenset({-1021, -2020, -5021, -5022, -5028})
+MAY_BE_ASKED_AGAIN = frozenset({RefusalKind.CLOCK, RefusalKind.NOT_FILLABLE, RefusalKind.WOULD_TAKE})
 """Refusals of an entry that say nothing against the next one: a clock, or nobody on the other side. All others stay refused."""
 
 
@@ -76,7 +78,7 @@ class LegNow(msgspec.Struct, frozen=True, kw_only=True):
     taker_fee_rate: float
     net_position: Decimal  # The account's signed position in the symbol, this leg included.
     is_over: bool = True
-    refusals: dict[Action, int] = {}  # The code that refused the newest order of this leg, by what it was meant to do.
+    refusals: dict[Action, Refusal] = {}  # What refused the newest order of this leg, by what it was meant to do.
 
     @property
     def mid(self) -> float:
@@ -317,9 +319,9 @@ def _obstacles(now: OpeningNow, option: Option, held: dict[LegName, Decimal]) ->
         yield Obstacle.SIBLING_WORKING, "an order of this entry is not over"
     if now.balancings >= BALANCINGS_MAX:
         yield Obstacle.ATTEMPTS, f"{now.balancings} attempts did not balance it"
-    code = leg.refusals.get(option.action)
-    if code is not None and code not in MAY_BE_ASKED_AGAIN:
-        yield Obstacle.REFUSED, f"{option.leg} was refused with {code}"
+    refusal = leg.refusals.get(option.action)
+    if refusal is not None and refusal.kind not in MAY_BE_ASKED_AGAIN:
+        yield Obstacle.REFUSED, f"{option.leg} was refused ({refusal.kind}, {refusal.code})"
     if _beyond_stop(now):
         yield Obstacle.BEYOND_STOP, "the spread is at the stop"
     if option.action is Action.COMPLETE:
@@ -328,7 +330,8 @@ def _obstacles(now: OpeningNow, option: Option, held: dict[LegName, Decimal]) ->
         yield Obstacle.BELOW_MINIMUM, "less than a step"
     problem = order_problem(option, leg.instrument, Decimal(str(leg.mid)))
     if problem is not None:
-        yield Obstacle.BELOW_MINIMUM if "below the minimum" in problem else Obstacle.FILTER, problem
+        is_too_small = isinstance(problem.code, FilterCode) and problem.code.is_too_small
+        yield Obstacle.BELOW_MINIMUM if is_too_small else Obstacle.FILTER, str(problem)
     yield from _obstacles_of_what_is_left(now, held)
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from domain.orders import Fill, LegName, OrderChange, OrderIntent, OrderStatus, Purpose
 from domain.pairs import ExitReason, PairSide, SignalOutcome, SignalType, TradeStatus
+from domain.refusals import RefusalKind
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 
 
@@ -135,6 +136,8 @@ class OrderAdvanced(Entry, frozen=True, kw_only=True, tag="order_advanced"):
     average_price: Decimal | None
     source: str  # reply, stream, query, recovery
     reason: str
+    refusal_kind: RefusalKind | None = None  # What the exchange said against it; proof only when `status` is refused.
+    refusal_code: str = ""  # The exchange's own code of it.
 
 
 class FillSeen(Entry, frozen=True, kw_only=True, tag="fill_seen"):

@@ -10,14 +10,18 @@ from types import MappingProxyType
 
 import msgspec
 
+from domain.ladder import step_of
 from domain.orders import OrderStatus, OrderType
+from domain.refusals import RefusalKind
 
 
 class Remedy(StrEnum):
     """What to change after a refusal."""
 
-    PRESS = "press"  # Nothing: the same again, after a pause. Also what a code that nobody has listed gets.
-    WAIT = "wait"  # The venue is busy, or the request never arrived: the same again, and it is no failure of the order.
+    PRESS = "press"  # Nothing: the same again, after a pause. Also for a code that nobody has listed.
+    WAIT = (
+        "wait"  # The exchange is busy, or the request never arrived: the same again, and it is no failure of the order.
+    )
     LADDER = "ladder"  # No price inside the band: walk a bounded limit outward, IOC.
     STEP_BACK = "step_back"  # Our own limit was outside the band.
     SMALLER = "smaller"  # Half as much.
@@ -27,69 +31,50 @@ class Remedy(StrEnum):
     REDUCE = "reduce"  # Only what reduces the account's position is let through.
     ROUND = "round"  # Our filters are outdated: ask for them anew; refused again, round coarser.
     ENLARGE = "enlarge"  # Too little for an order of its own: the smallest order must be larger than we think.
-    HALTED = "halted"  # The contract does not trade: wait long, call a person, close the sibling meanwhile.
-    PERSON = "person"  # Keys, permissions, the account's mode: nothing here mends it, but it is tried for ever.
+    HALTED = "halted"  # The contract does not trade: wait long, call a person, close the other leg meanwhile.
+    PERSON = "person"  # Keys, permissions, the account's mode: no order cures it, but it is tried for ever.
 
 
 _R = Remedy
 
-# The exchange's error codes (its documentation, "Error Codes": 11xx request, 20xx processing, 40xx filters, 50xx execution).
+_K = RefusalKind
+
 # fmt: off
-REMEDIES: Mapping[int, Remedy] = MappingProxyType({
-    # 10xx: general. None of these looked at the order.
-    -1001: _R.WAIT,       # Internal error, not processed.
-    -1002: _R.PERSON,     # Not authorised.
-    -1003: _R.WAIT,       # Too many requests.
-    -1008: _R.WAIT,       # Throttled by system-level protection; "reduce-only orders are exempt".
-    -1014: _R.LADDER,     # Unsupported order combination: the other type may do.
-    -1015: _R.WAIT,       # Too many new orders.
-    -1021: _R.WAIT,       # Timestamp: the clock is being read anew.
-    -1022: _R.PERSON,     # Bad signature.
-    -5028: _R.WAIT,       # The same check at the matching engine.
-    # 11xx: the request.
-    -1111: _R.ROUND,      # Precision over the maximum.
-    -1013: _R.ROUND,      # Filter failure.
-    -1121: _R.HALTED,     # Invalid symbol.
-    -1122: _R.HALTED,     # Invalid symbol status.
-    -1116: _R.LADDER,     # Invalid order type: market orders are off, a limit may do.
-    # 20xx: processing.
-    -2014: _R.PERSON,     # API key.
-    -2015: _R.PERSON,     # Key, address or permission.
-    -2018: _R.SMALLER,    # Balance insufficient (an order that does not reduce needs margin).
-    -2019: _R.SMALLER,    # Margin insufficient.
-    -2022: _R.PLAIN,      # Reduce-only rejected.
-    -2023: _R.WAIT,       # In liquidation: the exchange is closing it itself.
-    -2024: _R.PLAIN,      # Position not sufficient.
-    -2025: _R.PRESS,      # Too many open orders: ours never rest.
-    -2026: _R.PLAIN,      # Type not supported with reduce-only.
-    -2027: _R.SMALLER,    # Above the position allowed at this leverage.
-    -2028: _R.SMALLER,    # Leverage smaller than permitted.
-    # 40xx: filters and permissions.
-    -4001: _R.STEP_BACK,  # Price below zero.
-    -4002: _R.STEP_BACK,  # Price above the maximum.
-    -4003: _R.ROUND,      # Quantity not above zero.
-    -4004: _R.ENLARGE,    # Quantity below the minimum.
-    -4005: _R.SMALLER,    # Quantity above the maximum.
-    -4013: _R.STEP_BACK,  # Price below the minimum.
-    -4014: _R.ROUND,      # Price off the tick.
-    -4016: _R.STEP_BACK,  # Limit above the band.
-    -4023: _R.ROUND,      # Quantity off the step.
-    -4024: _R.STEP_BACK,  # Limit below the band.
-    -4050: _R.SMALLER,    # Cross balance insufficient.
-    -4061: _R.PERSON,     # Position side: somebody switched the account to hedge mode.
-    -4062: _R.PLAIN,      # Improper reduce-only.
-    -4087: _R.REDUCE,     # Reduce-only orders only.
-    -4088: _R.PERSON,     # May not place orders.
-    -4109: _R.PERSON,     # Account inactive.
-    -4118: _R.PLAIN,      # Reduce-only failed: other resting reduce-only orders are in the way.
-    -4131: _R.LADDER,     # The counterparty's best price is outside PERCENT_PRICE.
-    -4140: _R.REDUCE,     # Not open for new positions.
-    -4141: _R.HALTED,     # Closed.
-    -4164: _R.ENLARGE,    # Notional below the minimum, unless reduce-only.
-    -4192: _R.PERSON,     # Cooling-off period.
-    -4400: _R.REDUCE,     # Quantitative rules.
-    -4401: _R.REDUCE,     # Compliance.
-    -5021: _R.LADDER,     # Not fillable at once.
+REMEDIES: Mapping[RefusalKind, Remedy] = MappingProxyType({
+    _K.INSUFFICIENT_MARGIN: _R.SMALLER,    # An order that does not reduce needs margin.
+    _K.POSITION_LIMIT: _R.SMALLER,
+    _K.REDUCE_ONLY_REJECTED: _R.PLAIN,     # Other resting reduce-only orders may be in the way.
+    _K.REDUCE_ONLY_REQUIRED: _R.REDUCE,
+    _K.TOO_MANY_OPEN_ORDERS: _R.PRESS,     # Ours never rest.
+    _K.LIQUIDATION: _R.WAIT,               # The exchange is closing it itself.
+    _K.ACCOUNT_MODE: _R.PERSON,
+    _K.NOT_PERMITTED: _R.PERSON,
+    _K.TOO_LARGE: _R.SMALLER,
+    _K.TOO_SMALL: _R.ENLARGE,
+    _K.OFF_TICK: _R.ROUND,
+    _K.OFF_STEP: _R.ROUND,
+    _K.FILTER: _R.ROUND,
+    _K.PRICE_BAND: _R.STEP_BACK,
+    _K.NO_PRICE_IN_BAND: _R.LADDER,
+    _K.NOT_TRADING: _R.HALTED,
+    _K.UNSUPPORTED_TYPE: _R.LADDER,        # Market orders are off; a limit may do.
+    _K.WOULD_TAKE: _R.PRESS,               # A closing order is never post-only.
+    _K.NOT_FILLABLE: _R.LADDER,
+    _K.REJECTED: _R.PRESS,
+    _K.MALFORMED: _R.PRESS,
+    _K.THROTTLED: _R.WAIT,                 # Nobody looked at the order; nor for the next two.
+    _K.UNAVAILABLE: _R.WAIT,
+    _K.CLOCK: _R.WAIT,                     # It is being read anew.
+    _K.KEY: _R.PERSON,
+    # These never answer an order; what cannot happen is tried again.
+    _K.NO_SUCH_ORDER: _R.PRESS,
+    _K.DUPLICATE_ID: _R.PRESS,
+    _K.LEVERAGE_INVALID: _R.PRESS,
+    _K.NO_CHANGE: _R.PRESS,
+    _K.HAS_ORDERS: _R.PRESS,
+    _K.HAS_POSITION: _R.PRESS,
+    _K.SESSION_EXPIRED: _R.PRESS,
+    _K.UNLISTED: _R.PRESS,
 })
 # fmt: on
 
@@ -97,13 +82,13 @@ LADDER_STEPS_MAX = 10
 COUNTED_NOT = frozenset({Remedy.WAIT})
 CALLS_AT_ONCE = frozenset({Remedy.HALTED, Remedy.PERSON})
 WAITS_BEFORE_CALL = 20
-"""Requests in a row that the venue would not look at, after which a person is called all the same."""
+"""Requests in a row that the exchange would not look at, after which a person is called all the same."""
 PAUSES_SECONDS = (0.0, 0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0, 10.0)
-"""By failures in a row: the first remedy is tried at once, for the leg is naked."""
+"""By failures in a row: the first remedy is tried at once, for the leg is unhedged."""
 WAITS_SECONDS = (0.2, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0, 10.0)
 """By waits in a row; the exchange documents 200, 400, 800 ms for its overload."""
 LONG_PAUSE_SECONDS = 5.0
-"""After a refusal that no order of ours can mend."""
+"""After a refusal that no order of ours can cure."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +98,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     quantity: Decimal
     filled: Decimal
     status: OrderStatus
-    code: int | None = None  # Of the refusal.
+    kind: RefusalKind | None = None  # Of the refusal; None: the exchange said nothing against it.
 
 
 class Escalation(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +108,7 @@ class Escalation(msgspec.Struct, frozen=True, kw_only=True):
     waits: int = 0  # The same, for requests that nobody looked at.
     remedy: Remedy | None = None  # For the next order; None after a success.
     ladder_step: int = 0  # 0: a market order; else an IOC limit so many steps beyond the touch.
-    quantity_max: Decimal | None = None  # What the venue took, or half of what it did not.
+    quantity_max: Decimal | None = None  # What the exchange took, or half of what it did not.
     roundings: int = 0  # Refusals of our rounding in a row.
     enlargements: int = 0  # Refusals as too small in a row.
 
@@ -140,8 +125,8 @@ class Escalation(msgspec.Struct, frozen=True, kw_only=True):
         if self.remedy in CALLS_AT_ONCE:
             return LONG_PAUSE_SECONDS
         if self.remedy is Remedy.WAIT:
-            return WAITS_SECONDS[min(self.waits, len(WAITS_SECONDS) - 1)]
-        return PAUSES_SECONDS[min(self.failures, len(PAUSES_SECONDS) - 1)]
+            return step_of(WAITS_SECONDS, self.waits)
+        return step_of(PAUSES_SECONDS, self.failures)
 
     def calls(self, failures_max: int) -> bool:
         """True when a person must be told."""
@@ -150,11 +135,12 @@ class Escalation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def remedy_of(attempt: Attempt) -> Remedy:
-    """What an order that filled nothing asks for. Never fails: what is not in the table is pressed on with."""
+    """What to change after an order that filled nothing. Never fails."""
     if attempt.status is OrderStatus.REFUSED:
-        return REMEDIES.get(attempt.code or 0, Remedy.PRESS)
+        return Remedy.PRESS if attempt.kind is None else REMEDIES[attempt.kind]
     if attempt.status is OrderStatus.DEAD:
-        return Remedy.WAIT  # It never arrived.
+        # The exchange may have said why before it was proven: that proved nothing, and is the best reason we have.
+        return Remedy.WAIT if attempt.kind is None else REMEDIES[attempt.kind]
     if attempt.status is OrderStatus.EXPIRED:
         return Remedy.LADDER  # Accepted, and nobody within its price.
     return Remedy.PRESS

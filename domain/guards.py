@@ -4,13 +4,14 @@ A denial is a stable code with facts. Orders that reduce exposure are never revi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from enum import StrEnum
 from typing import Any
 
 from domain.edge import Edge
 from domain.pairs import PairSide, TradingSignal
+from domain.reasons import Reason
 from domain.sizing import Sized, TooLarge, TooSmall
 from domain.symbols import PairId, Symbol
 
@@ -69,7 +70,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreTradeSnapshot:
-    """The world at the moment of review, gathered before any guard runs, so that guards cannot disagree about it."""
+    """The world at the moment of review, gathered before any guard runs, so that guards cannot disagree about it.
+
+    No field has a default: whoever makes one states everything that could be an objection.
+    """
 
     signal: TradingSignal
     side: PairSide
@@ -84,23 +88,23 @@ class PreTradeSnapshot:
     foreign_orders: int
     pair_enabled: bool
     pair_frozen_ms: int
-    entries_halted_ms: int = 0
+    entries_halted_ms: int
     pair_has_trade: bool
     symbols_not_trading: tuple[str, ...]
     quote_age_ms: int  # Of the older leg.
     sized: Sized | TooSmall | TooLarge
-    filter_problem: str | None
-    leverage_problem: str | None
+    filter_problem: tuple[Symbol, Reason] | None  # Of the first order that would be refused.
+    leverage_problem: Reason | None
     edge: Edge | None  # None when nothing could be sized.
     order_notional_usd: Decimal
     gross_notional_usd: Decimal  # Held and reserved, before this one.
     lost_today_usd: Decimal  # Positive: a loss.
     margin_needed_usd: Decimal
     margin_free_usd: Decimal
-    clock_problem: str | None = None
-    rules_doubted: tuple[str, ...] = ()
-    unprepared: Mapping[Symbol, str] = field(default_factory=dict)  # Symbol to why its margin or leverage is not set.
-    balance_age_ms: int = 0
+    clock_problem: Reason | None
+    rules_doubted: tuple[Symbol, ...]
+    unprepared: Mapping[Symbol, Reason]  # Why a symbol's margin type or leverage is not known to be set.
+    balance_age_ms: int | None  # None: it was never read.
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +120,9 @@ class Approved:
 
     __slots__ = ("edge", "pair_id", "signal", "sized")
 
-    def __init__(self, situation: PreTradeSnapshot, sized: Sized, edge: Edge) -> None:
-        self.pair_id: PairId = situation.signal.pair_id
-        self.signal = situation.signal
+    def __init__(self, snapshot: PreTradeSnapshot, sized: Sized, edge: Edge) -> None:
+        self.pair_id: PairId = snapshot.signal.pair_id
+        self.signal = snapshot.signal
         self.sized = sized
         self.edge = edge
 
@@ -148,7 +152,7 @@ def _exchange_listens(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None
 
 
 def _clock_is_fit(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
-    return None if now.clock_problem is None else {"why": now.clock_problem}
+    return None if now.clock_problem is None else {"why": str(now.clock_problem)}
 
 
 def _no_foreign_orders(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
@@ -176,7 +180,7 @@ def _symbols_trade(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
 
 
 def _symbols_are_prepared(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
-    return {"why": "; ".join(now.unprepared.values())} if now.unprepared else None
+    return {"why": "; ".join(str(reason) for reason in now.unprepared.values())} if now.unprepared else None
 
 
 def _rules_are_believed(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
@@ -218,11 +222,14 @@ def _z_is_executable(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
 
 
 def _filters_pass(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
-    return None if now.filter_problem is None else {"why": now.filter_problem}
+    if now.filter_problem is None:
+        return None
+    symbol, reason = now.filter_problem
+    return {"why": f"{symbol}: {reason}"}
 
 
 def _leverage_allows(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
-    return None if now.leverage_problem is None else {"why": now.leverage_problem}
+    return None if now.leverage_problem is None else {"why": str(now.leverage_problem)}
 
 
 def _edge_pays(now: PreTradeSnapshot, limits: Limits) -> dict[str, Any] | None:
@@ -249,7 +256,7 @@ def _loss_within_limit(now: PreTradeSnapshot, limits: Limits) -> dict[str, Any] 
 
 
 def _balance_is_fresh(now: PreTradeSnapshot, _: Limits) -> dict[str, Any] | None:
-    if now.balance_age_ms <= BALANCE_AGE_MS_MAX:
+    if now.balance_age_ms is not None and now.balance_age_ms <= BALANCE_AGE_MS_MAX:
         return None
     return {"age_ms": now.balance_age_ms, "age_ms_max": BALANCE_AGE_MS_MAX}
 

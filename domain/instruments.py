@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from domain.orders import OrderType, Side
+from domain.reasons import FilterCode, LeverageCode, Reason
 from domain.symbols import Symbol
 
 
@@ -95,7 +96,7 @@ def round_price_within(price: Decimal, tick: Decimal, side: Side) -> Decimal:
     return (price / tick).to_integral_value(rounding) * tick
 
 
-def order_problem(intent: OrderTerms, instrument: Instrument, reference_price: Decimal) -> str | None:
+def order_problem(intent: OrderTerms, instrument: Instrument, reference_price: Decimal) -> Reason | None:
     """Why the exchange would refuse this order by its filters, or None. `reference_price` is the mark or mid."""
     is_market = intent.order_type is OrderType.MARKET
     step = instrument.quantity_step(intent.order_type)
@@ -103,33 +104,35 @@ def order_problem(intent: OrderTerms, instrument: Instrument, reference_price: D
     largest = min(instrument.quantity_max, instrument.market_quantity_max) if is_market else instrument.quantity_max
     quantity = intent.quantity
     if not quantity.is_finite() or quantity < smallest:
-        return f"quantity {quantity} is below the minimum {smallest}"
+        return FilterCode.QUANTITY_TOO_SMALL.because(quantity=quantity, minimum=smallest)
     if quantity > largest:
-        return f"quantity {quantity} is above the maximum {largest}"
+        return FilterCode.QUANTITY_TOO_LARGE.because(quantity=quantity, maximum=largest)
     if quantity % step != 0:
-        return f"quantity {quantity} is not a multiple of {step}"
+        return FilterCode.QUANTITY_OFF_STEP.because(quantity=quantity, step=step)
     price = intent.limit_price
     if price is not None:
         if price <= 0 or price % instrument.tick != 0:
-            return f"price {price} is not a positive multiple of the tick {instrument.tick}"
-        if price < instrument.price_min or (instrument.price_max is not None and price > instrument.price_max):
-            return f"price {price} is outside {instrument.price_min} to {instrument.price_max}"
-        if intent.side is Side.BUY and price > reference_price * instrument.percent_price_up:
-            return f"price {price} is above {instrument.percent_price_up} times {reference_price}"
-        if intent.side is Side.SELL and price < reference_price * instrument.percent_price_down:
-            return f"price {price} is below {instrument.percent_price_down} times {reference_price}"
+            return FilterCode.PRICE_OFF_TICK.because(price=price, tick=instrument.tick)
+        lowest, highest = instrument.price_min, instrument.price_max
+        if price < lowest or (highest is not None and price > highest):
+            return FilterCode.PRICE_OUT_OF_RANGE.because(price=price, minimum=lowest, maximum=highest)
+        up, down = instrument.percent_price_up, instrument.percent_price_down
+        if intent.side is Side.BUY and price > reference_price * up:
+            return FilterCode.PRICE_TOO_HIGH.because(price=price, factor=up, reference=reference_price)
+        if intent.side is Side.SELL and price < reference_price * down:
+            return FilterCode.PRICE_TOO_LOW.because(price=price, factor=down, reference=reference_price)
     notional = quantity * (reference_price if price is None else min(price, reference_price))
     if not intent.reduce_only and notional < instrument.notional_min_usd:
-        return f"notional {notional:.2f} USD is below the minimum {instrument.notional_min_usd}"
+        return FilterCode.NOTIONAL_TOO_SMALL.because(notional=notional, minimum=instrument.notional_min_usd)
     return None
 
 
-def leverage_problem(instrument: Instrument, notional_usd: Decimal, leverage: int) -> str | None:
+def leverage_problem(instrument: Instrument, notional_usd: Decimal, leverage: int) -> Reason | None:
     """Why a position of this notional may not be held at this leverage, or None."""
     allowed = [step.notional_cap_usd for step in instrument.leverage_steps if step.leverage_max >= leverage]
     if instrument.leverage_steps and not allowed:
         best = max(step.leverage_max for step in instrument.leverage_steps)
-        return f"leverage {leverage} is above the {best} that {instrument.symbol} allows"
+        return LeverageCode.NOT_OFFERED.because(leverage=leverage, best=best, symbol=instrument.symbol)
     if allowed and notional_usd > max(allowed):
-        return f"notional {notional_usd:.2f} USD is above the {max(allowed)} that leverage {leverage} allows"
+        return LeverageCode.NOTIONAL_TOO_LARGE.because(notional=notional_usd, cap=max(allowed), leverage=leverage)
     return None

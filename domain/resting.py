@@ -42,6 +42,26 @@ class Step(StrEnum):
     FINISH = "finish"
 
 
+class Ending(StrEnum):
+    """Why the resting ended, unless a guard objected."""
+
+    FILLED = "filled"
+    EXIT_WAITS = "exit_waits"
+    WAITED = "waited"
+    DEAD_MAN_LAPSED = "dead_man_lapsed"
+    NAKED_BUDGET = "naked_budget"
+    CHASES = "chases"
+    REMAINDER = "remainder"  # What is left is too small for an order, or nobody quotes.
+    REFUSED = "refused"
+    LOST = "lost"
+    CANCELLED_BY_OTHERS = "cancelled_by_others"  # The dead-man switch, or a person.
+    HEDGE_SLOW = "hedge_slow"
+    HEDGE_UNKNOWN = "hedge_unknown"
+    HEDGE_REFUSED = "hedge_refused"
+    HEDGE_SHORT = "hedge_short"
+    HEDGE_UNPRICED = "hedge_unpriced"
+
+
 _S = Standing
 _W = Wish
 

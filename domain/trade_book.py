@@ -17,6 +17,7 @@ from domain.entries import (
 from domain.errors import InvariantBroken
 from domain.orders import Fill, LegName, OrderStatus
 from domain.pairs import TradeStatus
+from domain.refusals import CodeReader, Refusal, refusal_of_text, unlisted
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from domain.trades import ZERO, OrderState, TradeState
 
@@ -43,8 +44,10 @@ EVERY_PAIR = PairId("*")
 class TradeBook:
     """Everything the journal says about trades: one way in, live or replayed."""
 
-    def __init__(self, hedge_tolerance: float) -> None:
+    def __init__(self, hedge_tolerance: float, kind_of_code: CodeReader = unlisted) -> None:
+        """`kind_of_code` reads the exchange's codes in rows of releases that kept no more of a refusal than its text."""
         self._hedge_tolerance = hedge_tolerance
+        self._kind_of_code = kind_of_code
         self.trades: dict[TradeId, TradeState] = {}
         self.open_by_pair: dict[PairId, TradeState] = {}
         """The one trade each pair's signals are about; an older one that a late fill re-opened may live beside it."""
@@ -125,7 +128,11 @@ class TradeBook:
         order.status = entry.status
         order.exchange_order_id = entry.exchange_order_id or order.exchange_order_id
         order.reported = max(order.reported, entry.filled)
-        order.last_refusal = entry.reason if entry.status is OrderStatus.REFUSED else order.last_refusal
+        if entry.refusal_kind is not None:
+            message = entry.reason.removeprefix(entry.refusal_code).strip()
+            order.refusal = Refusal(kind=entry.refusal_kind, code=entry.refusal_code, message=message)
+        elif entry.status is OrderStatus.REFUSED and entry.reason:  # Written before refusals had a kind.
+            order.refusal = refusal_of_text(entry.reason, self._kind_of_code)
 
     def _fill(self, entry: FillSeen) -> None:
         identity = (entry.fill.symbol, entry.fill.exchange_trade_id)
@@ -250,7 +257,7 @@ class TradeBook:
 
     def remember(self, entries: Iterable[AnyEntry]) -> None:
         """Take back one trade that was forgotten, from all of its entries in order: there is late news of it."""
-        past = TradeBook(self._hedge_tolerance)
+        past = TradeBook(self._hedge_tolerance, self._kind_of_code)
         for entry in entries:
             past.apply(entry)
         for whole, shares in past._shared.items():

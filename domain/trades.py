@@ -11,6 +11,7 @@ from domain.entries import (
 from domain.legs import hedge_gap
 from domain.orders import TERMINAL, Fill, LegName, OrderIntent, OrderStatus, Purpose
 from domain.pairs import ExitReason, TradeStatus
+from domain.refusals import Refusal
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 
 ZERO = Decimal(0)
@@ -28,7 +29,8 @@ class OrderState:
     exchange_order_id: str | None = None
     reported: Decimal = ZERO  # Cumulative filled quantity, as the venue last said.
     seen: Decimal = ZERO  # Sum of the executions we hold in hand.
-    last_refusal: str = ""
+    refusal: Refusal | None = None
+    """What the exchange last said against it. It proves nothing unless the order is refused."""
 
     @property
     def is_over(self) -> bool:
@@ -44,10 +46,14 @@ class OrderState:
         return max(self.reported, self.seen)
 
     @property
-    def refusal_code(self) -> int | None:
-        """The exchange's code if this order was refused and still is."""
-        code = self.last_refusal.split(" ", 1)[0]
-        return int(code) if self.status is OrderStatus.REFUSED and code.lstrip("-").isdigit() else None
+    def refused_for(self) -> Refusal | None:
+        """The refusal that ended it, if it was refused and still is."""
+        return self.refusal if self.status is OrderStatus.REFUSED else None
+
+    @property
+    def failed_for(self) -> Refusal | None:
+        """What kept this order out of the book, as far as the exchange said: of one that was refused, or is proven dead."""
+        return self.refusal if self.status in {OrderStatus.REFUSED, OrderStatus.DEAD} else None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,11 +3,16 @@
 import asyncio
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from domain.web_requests import is_loopback
 
 if TYPE_CHECKING:
     from paper.server import PaperExchange
@@ -17,6 +22,12 @@ CANNOT_START = 2
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--host-name",
+    "host_names",
+    multiple=True,
+    help="A further name by which it is reached, for example behind a proxy. May be given several times.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=18080, show_default=True, help="0 takes a free one.")
 @click.option(
     "--market",
@@ -52,6 +63,12 @@ CANNOT_START = 2
     default=None,
     help="Keep accounts in this file across restarts.",
 )
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Where the token of /paper/… is written while it runs. Without it beside --state, else in a private temporary folder.",
+)
 @click.option("--balance", default="10000", show_default=True, help="USDT of a new account.")
 @click.option("--key", default="paper-key", show_default=True)
 @click.option("--secret", default="paper-secret", show_default=True)
@@ -60,6 +77,7 @@ CANNOT_START = 2
 def exchange(
     *,
     host: str,
+    host_names: tuple[str, ...],
     port: int,
     market_kind: str,
     seed: int,
@@ -69,6 +87,7 @@ def exchange(
     upstream_stream: str | None,
     funding_interval_seconds: float | None,
     state_path: Path | None,
+    token_file: Path | None,
     balance: str,
     key: str,
     secret: str,
@@ -106,17 +125,43 @@ def exchange(
             snapshot=None if state is None else state.market_snapshot(),
             funding_interval_seconds=funding_interval_seconds,
         )
-        return await serve(PaperExchange(market, options, state=state, host=host, port=port), market_kind, key)
+        paper_exchange = PaperExchange(
+            market, options, state=state, host=host, port=port, host_names=host_names, token_file=written_to
+        )
+        return await serve(paper_exchange, f"{market_kind} market, key {key}", written_to)
 
     try:
-        code = asyncio.run(run())
+        with _token_file(token_file, state_path) as written_to:
+            _warn_of(host)
+            code = asyncio.run(run())
     except (OSError, ValueError, StateError) as error:
         click.echo(f"exchange: cannot start: {error}", err=True)
         code = CANNOT_START
     sys.exit(code)
 
 
-async def serve(paper_exchange: "PaperExchange", market_kind: str, key: str) -> int:
+@contextmanager
+def _token_file(chosen: Path | None, state_path: Path | None) -> Iterator[Path]:
+    """Where the control endpoint's token goes. Raises: OSError."""
+    if chosen is None and state_path is not None:
+        chosen = state_path.with_name(f"{state_path.name}.token")
+    if chosen is not None:
+        yield chosen.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="tandem-exchange-") as folder:  # Of mode 0700.
+        yield Path(folder) / "control.token"
+
+
+def _warn_of(host: str) -> None:
+    if not is_loopback(host):
+        click.echo(
+            f"exchange: WARNING: it listens on {host}: every machine that reaches this address may trade on it,"
+            " and what is sent can be read on the way; --host 127.0.0.1 keeps it to this machine",
+            err=True,
+        )
+
+
+async def serve(paper_exchange: "PaperExchange", what: str, token_file: Path) -> int:
     """Run until SIGINT or SIGTERM (0), or until the market breaks (1). Raises: OSError when the port is taken."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -125,8 +170,8 @@ async def serve(paper_exchange: "PaperExchange", market_kind: str, key: str) -> 
     await paper_exchange.start()
     assert paper_exchange.failed is not None
     click.echo(
-        f"exchange ready: {paper_exchange.rest_url} ({market_kind} market, key {key}); "
-        f"faults: POST {paper_exchange.rest_url}/paper/faults; stop: Ctrl-C"
+        f"exchange ready: {paper_exchange.rest_url} ({what}); "
+        f"faults: POST {paper_exchange.rest_url}/paper/faults with the token in {token_file}; stop: Ctrl-C"
     )
     stopped = asyncio.ensure_future(stopping.wait())
     try:

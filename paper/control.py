@@ -1,4 +1,4 @@
-"""The control endpoint: faults, accounts and acts of the exchange, on request. Binance has nothing like it."""
+"""The control endpoint: faults, accounts and acts of the exchange, for who has its token. Binance has nothing like it."""
 
 import re
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from paper.desk import Desk
+from paper.door import Door
 from paper.errors import VenueError, refused
 from paper.faults import FaultSpec
 from paper.gateway import Handler
@@ -71,11 +72,12 @@ class Play(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Control:
-    """Handlers of /paper/…; each answers JSON, errors as {"error": …} with status 400."""
+    """Handlers of /paper/…; each answers JSON, errors as {"error": …} with status 400, or 401 without the token."""
 
-    def __init__(self, desk: Desk, streams: UserStreams) -> None:
+    def __init__(self, desk: Desk, streams: UserStreams, door: Door) -> None:
         self._desk = desk
         self._streams = streams
+        self._door = door
 
     def routes(self) -> list[web.RouteDef]:
         """All control routes."""
@@ -103,7 +105,7 @@ class Control:
             except (msgspec.MsgspecError, VenueError, ValueError, re.error) as error:
                 return json_reply({"error": str(error)}, status=400)
 
-        return handle
+        return self._door.with_token(handle)
 
     def _getting(self, act: Callable[[web.Request], object]) -> Handler:
         async def handle(request: web.Request) -> web.Response:
@@ -112,7 +114,7 @@ class Control:
             except (VenueError, ValueError) as error:
                 return json_reply({"error": str(error)}, status=400)
 
-        return handle
+        return self._door.with_token(handle)
 
     def _done(self, payload: object) -> web.Response:
         self._desk.commit()

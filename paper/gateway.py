@@ -19,7 +19,6 @@ from paper.signing import check_signature, check_window
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Endpoint = Callable[[Call], object]
 API_PREFIX = "/fapi/"
-BODY_BYTES_MAX = 1_000_000
 
 
 class Received(msgspec.Struct, frozen=True, kw_only=True):

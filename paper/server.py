@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,8 +13,9 @@ from paper.books import Books
 from paper.clock import ServerClock
 from paper.control import Control
 from paper.desk import Desk
+from paper.door import BODY_BYTES_MAX, Door
 from paper.faults import FaultBoard
-from paper.gateway import BODY_BYTES_MAX, Gateway
+from paper.gateway import Gateway
 from paper.market import Book, FundingSettlement, Market
 from paper.options import ExchangeOptions
 from paper.orders import Order
@@ -40,7 +42,10 @@ class PaperExchange:
         state: StateFile | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        host_names: Sequence[str] = (),
+        token_file: Path | None = None,
     ) -> None:
+        """`host_names` are further names by which it is reached; `token_file` says the control endpoint's token."""
         self.options = options or ExchangeOptions()
         self.market = market
         self.clock = ServerClock()
@@ -75,6 +80,7 @@ class PaperExchange:
         )
         self.desk.publish_liquidation = self._on_liquidation
         self._host, self._port = host, port
+        self._door = Door(host, host_names, token_file=token_file)
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.failed: asyncio.Future[None] | None = None
@@ -82,12 +88,21 @@ class PaperExchange:
     @property
     def rest_url(self) -> str:
         """Base of the REST side, without a path."""
-        return f"http://{self._host}:{self._port}"
+        return f"http://{self._address}"
 
     @property
     def stream_url(self) -> str:
         """Base of the websocket side, without a path."""
-        return f"ws://{self._host}:{self._port}"
+        return f"ws://{self._address}"
+
+    @property
+    def _address(self) -> str:
+        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+
+    @property
+    def control_token(self) -> str:
+        """What the control endpoint wants to see: `Authorization: Bearer …`."""
+        return self._door.token
 
     @property
     def port(self) -> int:
@@ -96,17 +111,19 @@ class PaperExchange:
 
     def _app(self) -> web.Application:
         gateway = Gateway(self.desk)
-        app = web.Application(middlewares=[gateway.middleware()], client_max_size=BODY_BYTES_MAX)
+        app = web.Application(
+            middlewares=[self._door.middleware(), gateway.middleware()], client_max_size=BODY_BYTES_MAX
+        )
         app.add_routes(public_routes(self.market, self.clock))
         app.add_routes(OrderDesk(self.desk).routes(gateway))
         app.add_routes(AccountDesk(self.desk).routes(gateway))
         app.add_routes(self.public_streams.routes())
         app.add_routes(self.user_streams.routes())
-        app.add_routes(Control(self.desk, self.user_streams).routes())
+        app.add_routes(Control(self.desk, self.user_streams, self._door).routes())
         return app
 
     async def start(self) -> None:
-        """Listen, then move the market. Raises: OSError when the port is taken."""
+        """Listen, then move the market. Raises: OSError when the port is taken or the token's file cannot be written."""
         runner = web.AppRunner(
             self._app(), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS_MAX
         )
@@ -114,6 +131,7 @@ class PaperExchange:
         site = web.TCPSite(runner, self._host, self._port, reuse_address=True)
         try:
             await site.start()
+            self._door.open()
         except OSError:
             await runner.cleanup()
             raise
@@ -152,6 +170,7 @@ class PaperExchange:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+            self._door.close()
         if self._state is not None:
             with contextlib.suppress(StateError):  # Reported already, when it first failed.
                 self.desk.commit()

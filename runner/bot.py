@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from domain.entries import RunStarted, RunStopped
-from domain.errors import ConfigError, ExchangeError, JournalBroken, OutcomeUnknown, Refused, TandemError, Unreachable
+from domain.errors import ConfigError, JournalBroken, TandemError
+from domain.ladder import step_of
 from domain.pairs import PairConfig, SignalType
+from domain.refusals import RefusalKind
 from domain.symbols import PairId, Symbol
 from domain.trade_book import DAY_MS, KINDS_FOLDED, TradeBook
 from domain.trades import TradeState
@@ -23,22 +25,23 @@ from runner.clock import SystemClock
 from runner.components import Components, build
 from runner.config import Settings, load_settings
 from runner.control import ControlServer
-from runner.exchange.binance.account_setup import LEVERAGE_INVALID
 from runner.exchange.binance.budget import Priority
+from runner.exchange.binance.codes import kind_of_code
 from runner.exchange.binance.requests import hurried
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
 from runner.execution.engine import FORGET_AFTER_MS
-from runner.execution.entry.freezing import thaw
 from runner.execution.signal_port import held_of, pair_to_close
 from runner.logs import Log, keep_secret
 from runner.pairs.file import load_pairs, read_document, sha256_of
+from runner.pairs.registry import PairsRegistry
 from runner.pairs.watch import PairsWatch, signature_of
 from runner.run_totals import Statistics
 from runner.signals.warmup import keep_sampling
 from runner.status import health_of, status_of
+from runner.tasks import cancel_all
 from storage.journal import Journal
 from storage.locks import OsLock
 
-KEYS_REFUSED = frozenset({-2014, -2015, -1022, -1002, -2017})
 FIRST_ANSWER_SECONDS = 30.0
 RETRY_SECONDS = (0.3, 0.6, 1.2, 2.5, 5.0)
 DISCONNECT_SECONDS = 15.0
@@ -65,7 +68,7 @@ class TradingBot:
         self._run_id = uuid.uuid4().hex[:12]
         self._started_ns = self._clock.monotonic_ns()
         self.settings: Settings
-        self.pairs: dict[PairId, PairConfig] = {}
+        self.pairs = PairsRegistry()
         self._journal: Journal
         self._account_lock: OsLock | None = None
         self._parts: Components
@@ -80,7 +83,7 @@ class TradingBot:
         for secret in (self.settings.binance_api_key, self.settings.binance_api_secret):
             keep_secret(secret.get_secret_value() if secret is not None else None)
         self._pairs_seen = signature_of(self._pairs_path)
-        self.pairs = {pair.pair_id: pair for pair in load_pairs(self._pairs_path, self.settings.signal)}
+        self.pairs.replace(load_pairs(self._pairs_path, self.settings.signal))
 
     async def initialize_components(self) -> None:
         """Open the journal, replay it, join the parts. Raises: AccountBusy, ConfigError."""
@@ -91,7 +94,7 @@ class TradingBot:
             self._account_lock = lock_account(settings)
         alone_since_ns = self._clock.monotonic_ns()
         self._log = Log(self._journal.note, self._clock)
-        book = TradeBook(settings.execution.hedge_error_max)
+        book = TradeBook(settings.execution.hedge_error_max, kind_of_code)
         # What `forget_ended_before` would drop is not read in the first place: a start takes no longer after a year.
         forgotten_ms = self._clock.now_ms() - FORGET_AFTER_MS
         for _, entry in self._journal.replay(kinds=KINDS_FOLDED, closed_before_ms=forgotten_ms - DAY_MS):
@@ -125,6 +128,11 @@ class TradingBot:
         )
         seen = self._pairs_seen
         self._watch = PairsWatch(self._pairs_path, settings, self._parts, self.pairs, self._log, seen=seen)
+        if settings.trading_mode == "live":
+            for url in settings.unencrypted_urls:  # On loopback, or the configuration would have been refused.
+                self._log.warning(
+                    "exchange_unencrypted", url=url, why="keys and orders travel in plain text on this machine"
+                )
         self._log.info(
             "starting",
             mode=settings.trading_mode,
@@ -141,7 +149,7 @@ class TradingBot:
             try:
                 await self._ask_everything(book)
             except (OutcomeUnknown, Refused) as error:
-                if error.code in KEYS_REFUSED:
+                if error.kind is RefusalKind.KEY:
                     raise ConfigError(
                         f"the exchange does not accept the API key ({error.code});"
                         " check BINANCE_API_KEY and BINANCE_API_SECRET, their permissions and allowed addresses"
@@ -154,24 +162,25 @@ class TradingBot:
             if not book.open_by_pair and self._clock.monotonic_ns() > deadline_ns:
                 raise failure
             self._log.warning("waiting_for_exchange", why=str(failure))
-            await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+            await self._clock.sleep(step_of(RETRY_SECONDS, tries))
             tries += 1
 
     async def _ask_everything(self, book: TradeBook) -> None:
         parts = self._parts
         held = {symbol for trade in book.live_trades() for symbol in trade.symbols}
-        configured = {symbol for pair in self.pairs.values() for symbol in pair.symbols}
+        configured = self.pairs.symbols
         # What a close needs comes first and waits for nobody; the rest stops entries while it is missing, not the start.
         with hurried(Priority.UNWIND):
-            await parts.exchange.synchronise_clock()
-            await parts.rules.load(() if held else configured, held=held)
+            await parts.binance.exchange.synchronise_clock()
+            parts.clock_monitor.judge()
+            await parts.binance.rules.load(() if held else configured, held=held)
         self._drop_unlisted()
-        symbols = sorted(symbol for symbol in held | configured if parts.rules.knows(symbol))
+        symbols = sorted(symbol for symbol in held | configured if parts.binance.rules.knows(symbol))
         try:
             with hurried(Priority.PROOF):
                 await self._prepare(symbols, is_flat=not book.open_by_pair)
-                await parts.rules.load_funding()
-                await parts.watcher.sample_equity()
+                await parts.binance.rules.load_funding()
+                await parts.account.sampler.sample()
         except ExchangeError as error:
             if not book.open_by_pair:
                 raise
@@ -179,11 +188,11 @@ class TradingBot:
 
     def _drop_unlisted(self) -> None:
         """With trades open a pair whose contract is gone must not keep us from managing the others: it is left out."""
-        for pair in list(self.pairs.values()):
-            gone = [symbol for symbol in pair.symbols if not self._parts.rules.knows(symbol)]
+        for pair in list(self.pairs):
+            gone = [symbol for symbol in pair.symbols if not self._parts.binance.rules.knows(symbol)]
             if gone:
-                del self.pairs[pair.pair_id]  # The engine looks pairs up in this very dict.
-                self._parts.generator.reconfigure(self.pairs.values())
+                self.pairs.drop(pair.pair_id)
+                self._parts.generator.reconfigure(self.pairs)
                 self._log.error("pair_not_listed", pair_id=pair.pair_id, symbols=gone)
 
     async def _prepare(self, symbols: Sequence[Symbol], *, is_flat: bool) -> None:
@@ -192,13 +201,17 @@ class TradingBot:
         Raises: ConfigError for what an operator must mend before anything starts; ExchangeError.
         """
         try:
-            problems = await self._parts.watcher.prepare(symbols)
+            problems = await self._parts.account.set_up.prepare(symbols)
         except ConfigError as error:
             if is_flat:
                 raise
             self._log.error("account_not_prepared", why=str(error))
             return
-        invalid = [problem for problem in problems.values() if problem.code == LEVERAGE_INVALID]
+        invalid = [
+            problem
+            for problem in problems.values()
+            if problem.refusal is not None and problem.refusal.kind is RefusalKind.LEVERAGE_INVALID
+        ]
         if invalid and is_flat:
             raise ConfigError(invalid[0].why)
 
@@ -208,25 +221,25 @@ class TradingBot:
         Raises: ConfigError (keys, symbols, position mode), ExchangeError (it never answered).
         """
         parts = self._parts
-        await self._first_answers(parts.records.book)
-        for trade in parts.records.book.live_trades():
+        await self._first_answers(parts.book)
+        for trade in parts.book.live_trades():
             if all(
-                parts.rules.knows(symbol) for symbol in trade.symbols
+                parts.binance.rules.knows(symbol) for symbol in trade.symbols
             ):  # Else there is no price to judge its exit by.
                 parts.generator.adopt(self._pair_of(trade), held_of(trade))
-        for plan in parts.records.book.last_plans.values():
+        for plan in parts.book.last_plans.values():
             if plan.signal_ms is not None:
                 parts.generator.remember(plan.pair_id, SignalType(plan.side.value), plan.signal_ms)
-        self._background(tasks, parts.clock_watcher.run(), "clock")
+        self._background(tasks, parts.clock_monitor.run(), "clock")
         self._background(tasks, parts.user_stream.run(), "user-stream")
         await parts.watch_quotes()
         await parts.windows.warm_up()
         await parts.user_stream.connected.wait()
         # Before the engine asks anything: a clock found wrong from here on would never be set right, and it would wait for ever.
-        self._background(tasks, parts.watcher.run(), "account")
-        await parts.engine.connect()
+        self._background(tasks, parts.account.run(), "account")
+        await parts.execution.engine.connect()
         parts.contracts.judge()
-        parts.generator.register_signal_callback(parts.engine.submit)
+        parts.generator.register_signal_callback(parts.execution.engine.submit)
         self._background(tasks, parts.contracts.run(), "contracts")
         self._background(tasks, parts.contract_stream.run(), "contract-stream")
         self._background(tasks, self._watch.run(), "pairs-file")
@@ -236,7 +249,7 @@ class TradingBot:
             keep_sampling(parts.generator, self._clock, every_seconds=self.settings.signal.spread_sample_seconds),
             "samples",
         )
-        self._background(tasks, self._tell_status(), "status")
+        self._background(tasks, self._report_status(), "status")
         self._log.info("trading", pairs=len(self.pairs), symbols=len(parts.generator.symbols))
 
     def _pair_of(self, trade: TradeState) -> PairConfig:
@@ -249,9 +262,9 @@ class TradingBot:
     async def shutdown_gracefully(self, reason: str) -> Statistics:
         """No new entries, trades in flight to hedged or flat, the journal drained."""
         parts = self._parts
-        parts.switches.paused_because = "shutting down"
-        self._log.info("stopping", why=reason, in_flight=parts.engine.in_flight)
-        await parts.engine.disconnect(
+        parts.execution.gate.paused_because = "shutting down"
+        self._log.info("stopping", why=reason, in_flight=parts.execution.engine.in_flight)
+        await parts.execution.engine.disconnect(
             DISCONNECT_SECONDS, flatten=self.settings.execution.on_shutdown == "flatten" and not self._fatal
         )
         statistics = self._statistics(reason)
@@ -270,7 +283,7 @@ class TradingBot:
         statistics: Statistics | None = None
         failure: TandemError | None = None
         try:
-            async with ControlServer(self.settings, self, self), asyncio.TaskGroup() as tasks:
+            async with ControlServer(self.settings, self, self, self._log), asyncio.TaskGroup() as tasks:
                 starting = self._background(tasks, self.start_monitoring(tasks), "start")
                 await self._until_stopped(starting)
                 statistics = await self.shutdown_gracefully(self._fatal or "asked to stop")
@@ -290,8 +303,7 @@ class TradingBot:
     async def _until_stopped(self, starting: asyncio.Task[Any]) -> None:
         await self._stop.wait()
         if not starting.done():
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+            await cancel_all(starting)
 
     def _background(self, tasks: asyncio.TaskGroup, work: Any, name: str) -> asyncio.Task[Any]:
         task = tasks.create_task(work, name=name)
@@ -301,7 +313,7 @@ class TradingBot:
     async def _close(self, statistics: Statistics | None = None) -> None:
         parts = getattr(self, "_parts", None)
         if parts is not None:
-            await parts.engine.disconnect(DISCONNECT_SECONDS if statistics is None else 0.0)
+            await parts.execution.engine.disconnect(DISCONNECT_SECONDS if statistics is None else 0.0)
             await parts.close()
         journal = getattr(self, "_journal", None)
         if journal is None:
@@ -331,7 +343,7 @@ class TradingBot:
         self._stop.set()
 
     def _statistics(self, reason: str) -> Statistics:
-        counters = self._parts.engine.counters
+        counters = self._parts.execution.engine.counters
         sent = counters.executed + counters.rolled_back
         return Statistics(
             uptime_seconds=(self._clock.monotonic_ns() - self._started_ns) / 1e9,
@@ -340,18 +352,18 @@ class TradingBot:
             trades_closed=counters.closed,
             trades_rolled_back=counters.rolled_back,
             signals_denied=sum(counters.denied.values()),
-            open_trades=len(self._parts.records.book.open_by_pair),
+            open_trades=len(self._parts.book.open_by_pair),
             success_rate=counters.executed / sent if sent else 1.0,
             reason=reason,
         )
 
     # Beside the trading
 
-    async def _tell_status(self) -> None:
+    async def _report_status(self) -> None:
         while True:
             if self._on_status is not None:
                 self._on_status(self.status())
-            await asyncio.sleep(STATUS_SECONDS)
+            await self._clock.sleep(STATUS_SECONDS)
 
     def status(self) -> Mapping[str, Any]:
         """Everything a person asks first, as JSON-able values."""
@@ -364,29 +376,29 @@ class TradingBot:
     # The operator
 
     async def pause(self, reason: str) -> None:
-        self._parts.switches.paused_because = reason
+        self._parts.execution.gate.paused_because = reason
         self._log.warning("paused", why=reason)
 
     async def resume(self) -> None:
         """Let entries go on. Raises: ConfigError while orders under our prefix are at the exchange that we do not know."""
-        unexplained = await self._parts.engine.explain_orders()
+        unexplained = await self._parts.execution.engine.explain_orders()
         if unexplained:
             raise ConfigError(
                 f"orders of ours rest at the exchange that this journal does not know: {', '.join(sorted(unexplained))};"
                 " find out who sent them, cancel them, then resume again"
             )
-        self._parts.switches.paused_because = None
-        thawed = await thaw(self._parts.records)
+        self._parts.execution.gate.paused_because = None
+        thawed = await self._parts.execution.freezer.thaw()
         self._log.warning("resumed_by_operator", thawed=thawed)
 
     async def flatten(self, pair_id: str | None) -> Mapping[str, str]:
         """Close one pair's trade, or all of them. Entries go on; pause first to stay flat. Raises: ConfigError."""
-        book = self._parts.records.book
-        if pair_id is not None and PairId(pair_id) not in self.pairs | book.open_by_pair:
+        book = self._parts.book
+        if pair_id is not None and PairId(pair_id) not in self.pairs and PairId(pair_id) not in book.open_by_pair:
             raise ConfigError(f"no pair {pair_id} here; `tandem status` lists them")
         wanted = [PairId(pair_id)] if pair_id is not None else list(book.open_by_pair)
         self._log.warning("flatten_by_operator", pairs=len(wanted))
-        return await self._parts.engine.flatten(wanted, wait_seconds=FLATTEN_SECONDS)
+        return await self._parts.execution.engine.flatten(wanted, wait_seconds=FLATTEN_SECONDS)
 
     async def reload(self) -> Mapping[str, Any]:
         """Read the pairs file again now. Raises: ConfigError; then nothing has changed."""

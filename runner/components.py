@@ -1,5 +1,6 @@
 """The parts of a live runner and how they are joined: the one place that knows them all."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import msgspec
 
 from domain.entries import PairFrozen, SpreadSampled
-from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
 from runner.config import ExecutionSettings, Settings
@@ -19,21 +19,23 @@ from runner.exchange.binance.exchange import BinanceExchange
 from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
 from runner.exchange.binance.market_stream.settings import feed_settings
 from runner.exchange.binance.user_stream import UserStream
+from runner.execution.account.funding import FundingBooker
 from runner.execution.account.monitor import AccountMonitor
-from runner.execution.engine import ExecutionEngine
-from runner.execution.entry.gate import EntryGate
-from runner.execution.entry.pre_trade_check import PreTradeCheck
-from runner.execution.orders.store import TradeStore
+from runner.execution.account.sampler import EquitySampler, FeeReader
+from runner.execution.account.set_up import AccountSetUp
+from runner.execution.context import Context, Notices
+from runner.execution.entry.freezing import HALTED_MS
 from runner.execution.venue.clock import ClockMonitor
 from runner.execution.venue.contracts import ContractMonitor
+from runner.execution.wiring import Execution, Surroundings, wire
 from runner.logs import Log
+from runner.pairs.registry import PairsRegistry
 from runner.ports import Clock
 from runner.signals.generator import SignalGenerator
 from runner.signals.warmup import WindowMonitor
 from storage.journal import Journal
 
 QUIET_STREAM_EVENTS = frozenset({"user_stream_up", "user_stream_rolled_over"})
-PAIR_FAILED_FREEZE_MS = 86_400_000
 REPLY_MARGIN_SECONDS = 1.0
 
 
@@ -43,25 +45,33 @@ def reply_timeout_seconds(execution: ExecutionSettings) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Binance:
+    """The account's road to the exchange."""
+
+    budget: Budget
+    client: Client
+    rules: ContractRules
+    exchange: BinanceExchange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
     """Everything between the configuration and the sockets."""
 
-    client: Client
-    budget: Budget
-    rules: ContractRules
-    exchange: BinanceExchange
-    records: TradeStore
+    settings: Settings
+    clock: Clock
+    book: TradeBook
     journal: Journal
-    switches: EntryGate
-    engine: ExecutionEngine
+    binance: Binance
+    execution: Execution
     generator: SignalGenerator
+    windows: WindowMonitor
     provider: BinanceWebSocketProvider
     user_stream: UserStream
-    watcher: AccountMonitor
+    account: AccountMonitor
     contracts: ContractMonitor
     contract_stream: ContractStream
-    clock_watcher: ClockMonitor
-    windows: WindowMonitor
+    clock_monitor: ClockMonitor
 
     async def watch_quotes(self) -> None:
         """Subscribe what the generator wants, drop what it no longer wants."""
@@ -72,7 +82,7 @@ class Components:
     async def close(self) -> None:
         """Every socket; the journal is the bot's."""
         await self.provider.close()
-        await self.client.close()
+        await self.binance.client.close()
 
 
 def build(
@@ -82,16 +92,82 @@ def build(
     journal: Journal,
     book: TradeBook,
     log: Log,
-    pairs: dict[PairId, PairConfig],
+    pairs: PairsRegistry,
     halt: Callable[[str], None],
     alone_since_ns: int,
 ) -> Components:
     """Join the parts. Nothing connects yet. Since `alone_since_ns`, by the monotonic clock, nobody else sends for the account."""
+    context = Context(book=book, clock=clock, log=log, halt=halt)
+    binance = connect_binance(settings, clock, context.notices)
+    torn = asyncio.Event()
+    generator = _generator(settings, context, journal, pairs, on_torn=torn.set)
+    execution = wire(
+        context,
+        Surroundings(
+            exchange=binance.exchange,
+            rules=binance.rules,
+            journal=journal,
+            recall=journal.recall,
+            alone_since_ns=alone_since_ns,
+            pairs=pairs,
+            desk=generator,
+            quote_of=generator.quote_of,
+            execution=settings.execution,
+            risk=settings.risk,
+            quote_age_ms_max=settings.data.quote_age_ms_max,
+            dry_run=settings.dry_run,
+        ),
+    )
+    account = watch_account(settings, binance, execution, symbols=lambda: generator.symbols)
+    contracts = ContractMonitor(
+        context,
+        rules=binance.rules,
+        gate=execution.gate,
+        venue_clock=binance.budget.venue_clock,
+        symbols=lambda: generator.symbols,
+        close=execution.engine.abandon,
+        delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
+    )
+    stream_url, symbol_of = settings.exchange_stream_url, binance.rules.symbol_of
+    return Components(
+        settings=settings,
+        clock=clock,
+        book=book,
+        journal=journal,
+        binance=binance,
+        execution=execution,
+        generator=generator,
+        windows=WindowMonitor(
+            generator,
+            binance.exchange,
+            bar_seconds=settings.signal.bar_seconds,
+            clock=clock,
+            wanted=torn,
+            on_event=_logged(log),
+        ),
+        provider=_provider(settings, clock, log, generator, halt),
+        user_stream=_user_stream(settings, binance, execution, account, log),
+        account=account,
+        contracts=contracts,
+        contract_stream=ContractStream(clock, stream_url, symbol_of, contracts.hint),
+        clock_monitor=ClockMonitor(
+            context,
+            exchange=binance.exchange,
+            venue_clock=binance.budget.venue_clock,
+            gate=execution.gate,
+            skew_ms_max=settings.data.clock_skew_ms_max,
+        ),
+    )
+
+
+def connect_binance(settings: Settings, clock: Clock, notices: Notices) -> Binance:
+    """Client, request budget, contract rules and the private half of the exchange."""
     budget = Budget(clock)
     client = make_client(settings, budget)
     timeout_seconds = settings.data.request_timeout_seconds
     rules = ContractRules(
         client,
+        budget,
         timeout_seconds=timeout_seconds,
         taker_fee_bps=settings.risk.taker_fee_bps,
         maker_fee_bps=settings.risk.maker_fee_bps,
@@ -103,143 +179,115 @@ def build(
         request_timeout_seconds=timeout_seconds,
         reply_timeout_seconds=reply_timeout_seconds(settings.execution),
         batch=settings.execution.batch_orders,
+        on_rules_doubted=notices.rules_doubted,
     )
-    records = TradeStore(journal, book, clock, log, journal.recall, alone_since_ns=alone_since_ns)
-    switches = EntryGate()
+    return Binance(budget=budget, client=client, rules=rules, exchange=exchange)
 
-    def tell(level: str, event: str, facts: Mapping[str, Any]) -> None:
-        log.at(level, event, **facts)
 
+def watch_account(
+    settings: Settings, binance: Binance, execution: Execution, *, symbols: Callable[[], frozenset[Symbol]]
+) -> AccountMonitor:
+    """What keeps balance, fees, funding and set-up of these symbols fresh."""
+    context, budget, exchange, rules = execution.context, binance.budget, binance.exchange, binance.rules
+    return AccountMonitor(
+        context,
+        sampler=EquitySampler(context, exchange=exchange, budget=budget, store=execution.store, gate=execution.gate),
+        fees=FeeReader(context, rules=rules, budget=budget, symbols=symbols),
+        funding=FundingBooker(
+            context,
+            exchange=exchange,
+            rules=rules,
+            budget=budget,
+            store=execution.store,
+            since_ms=context.book.funding_owed_since_ms(context.clock.now_ms()),
+        ),
+        set_up=AccountSetUp(
+            context,
+            exchange=exchange,
+            budget=budget,
+            gate=execution.gate,
+            symbols=symbols,
+            leverage=settings.risk.leverage,
+            may_change=not settings.dry_run,
+        ),
+        gate=execution.gate,
+        look_for_lost_legs=execution.engine.look_for_lost_legs,
+    )
+
+
+def _generator(
+    settings: Settings, context: Context, journal: Journal, pairs: PairsRegistry, *, on_torn: Callable[[], None]
+) -> SignalGenerator:
     def pair_failed(pair_id: PairId, error: Exception) -> None:
-        log.error("pair_failed", pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
-        now_ms = clock.now_ms()
-        records.note(
-            PairFrozen(at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + PAIR_FAILED_FREEZE_MS, reason="signal failed")
-        )
-        engine.abandon(pair_id)
+        context.log.error("pair_failed", pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
+        now_ms = context.clock.now_ms()
+        journal.note(PairFrozen(at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + HALTED_MS, reason="signal failed"))
+        context.notices.pair_failed(pair_id)
 
     def sampled(sample: SpreadSampled) -> None:
         # The generator knows market time only, which a replay runs in another year: the ledger has one clock.
-        records.note(msgspec.structs.replace(sample, at_ms=clock.now_ms()))
+        journal.note(msgspec.structs.replace(sample, at_ms=context.clock.now_ms()))
 
-    generator = SignalGenerator(
-        pairs.values(),
+    return SignalGenerator(
+        pairs,
         settings.signal,
         position_usd=float(settings.risk.pair_notional_usd),
         on_sample=sampled,
         on_pair_failed=pair_failed,
-    )
-    assessor = PreTradeCheck(
-        book=book,
-        rules=rules,
-        exchange=exchange,
-        clock=clock,
-        quote_of=generator.quote_of,
-        switches=switches,
-        execution=settings.execution,
-        risk=settings.risk,
-        quote_age_ms_max=settings.data.quote_age_ms_max,
-        dry_run=settings.dry_run,
-    )
-    engine = ExecutionEngine(
-        exchange=exchange,
-        records=records,
-        rules=rules,
-        assessor=assessor,
-        switches=switches,
-        pairs=pairs,
-        desk=generator,
-        settings=settings.execution,
-        quote_of=generator.quote_of,
-        halt=halt,
-        dry_run=settings.dry_run,
-    )
-    watcher = AccountMonitor(
-        exchange=exchange,
-        rules=rules,
-        budget=budget,
-        records=records,
-        switches=switches,
-        symbols=lambda: generator.symbols,
-        look_for_lost_legs=engine.look_for_lost_legs,
-        leverage=settings.risk.leverage,
-        may_change=not settings.dry_run,
-        funding_since_ms=book.funding_owed_since_ms(clock.now_ms()),
-    )
-    contracts = ContractMonitor(
-        rules=rules,
-        records=records,
-        switches=switches,
-        venue_clock=budget.venue_clock,
-        symbols=lambda: generator.symbols,
-        close=engine.abandon,
-        delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
-    )
-    exchange.on_rules_doubted = contracts.doubt
-    rules.on_rate_limits = budget.limits_are
-    contract_stream = ContractStream(settings.exchange_stream_url, rules.symbol_of, contracts.hint)
-    clock_watcher = ClockMonitor(
-        exchange=exchange,
-        venue_clock=budget.venue_clock,
-        records=records,
-        switches=switches,
-        skew_ms_max=settings.data.clock_skew_ms_max,
+        on_torn=on_torn,
     )
 
-    def user_stream_event(event: str, facts: Mapping[str, Any]) -> None:
+
+def _user_stream(
+    settings: Settings, binance: Binance, execution: Execution, account: AccountMonitor, log: Log
+) -> UserStream:
+    gate = execution.gate
+
+    def changed(event: str, facts: Mapping[str, Any]) -> None:
         if event == "user_stream_up":
-            switches.user_stream_down = False
+            gate.user_stream_down = False
         elif event == "user_stream_down":
-            switches.user_stream_down = True
+            gate.user_stream_down = True
         log.at("info" if event in QUIET_STREAM_EVENTS else "warning", event, **facts)
 
-    user_stream = UserStream(
-        client,
+    stream = UserStream(
+        execution.context.clock,
+        binance.client,
         settings.exchange_stream_url,
-        rules.symbol_of,
-        on_news=engine.on_news,
-        on_gap=engine.on_gap,
-        on_funding=watcher.funding_settled,
-        on_settings=watcher.settings_changed,
-        on_event=user_stream_event,
-        request_timeout_seconds=timeout_seconds,
+        binance.rules.symbol_of,
+        on_news=execution.engine.on_news,
+        on_gap=execution.engine.on_gap,
+        on_funding=account.funding.settled,
+        on_settings=account.set_up.settings_changed,
+        on_event=changed,
+        request_timeout_seconds=settings.data.request_timeout_seconds,
     )
-    records.on_stream_silent = user_stream.mistrust
+    execution.context.notices.stream_silent.subscribe(stream.mistrust)
+    return stream
 
+
+def _provider(
+    settings: Settings, clock: Clock, log: Log, generator: SignalGenerator, halt: Callable[[str], None]
+) -> BinanceWebSocketProvider:
     def stale(symbol: Symbol, is_stale: bool, age_seconds: float | None) -> None:
         generator.mark_stale(symbol, stale=is_stale)
         age = None if age_seconds is None else round(age_seconds, 1)
-        log.at(
-            "warning" if is_stale else "info",
-            "quotes_stale" if is_stale else "quotes_fresh",
-            symbol=symbol,
-            age_seconds=age,
-        )
+        level, event = ("warning", "quotes_stale") if is_stale else ("info", "quotes_fresh")
+        log.at(level, event, symbol=symbol, age_seconds=age)
 
-    provider = BinanceWebSocketProvider(
+    return BinanceWebSocketProvider(
+        clock,
         feed_settings(settings),
         on_quote=generator.update,
         on_stale=stale,
         on_interrupted=generator.interrupt,
-        on_event=tell,
+        on_event=_logged(log),
         on_failed=lambda error: halt(f"quotes: {error!r}"),
     )
-    windows = WindowMonitor(generator, exchange, bar_seconds=settings.signal.bar_seconds, clock=clock, on_event=tell)
-    return Components(
-        client=client,
-        budget=budget,
-        rules=rules,
-        exchange=exchange,
-        records=records,
-        journal=journal,
-        switches=switches,
-        engine=engine,
-        generator=generator,
-        provider=provider,
-        user_stream=user_stream,
-        watcher=watcher,
-        contracts=contracts,
-        contract_stream=contract_stream,
-        clock_watcher=clock_watcher,
-        windows=windows,
-    )
+
+
+def _logged(log: Log) -> Callable[[str, str, Mapping[str, Any]], None]:
+    def event(level: str, event: str, facts: Mapping[str, Any]) -> None:
+        log.at(level, event, **facts)
+
+    return event

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from domain.errors import ConfigError
+from domain.web_requests import hostname, is_loopback
 from runner.keys import FIELDS, VARIABLES, Purpose, given
 
 ENV_PREFIX = "TANDEM_"
@@ -130,8 +132,9 @@ class StorageSettings(_Section):
 class ControlSettings(_Section):
     """The runner's control address."""
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8765  # 0: any free one.
+    host_names: tuple[str, ...] = ()  # Further names by which it is reached, for example behind a proxy.
 
 
 class Settings(_Section):
@@ -172,6 +175,12 @@ class Settings(_Section):
             rest_url = self.exchange_rest_url or PAPER_REST_URL
             return "ws" + rest_url.removeprefix("http")  # The paper exchange serves both on one port.
         return STREAM_URL_DEMO if self.data.use_testnet else STREAM_URL
+
+    @property
+    def unencrypted_urls(self) -> tuple[str, ...]:
+        """Addresses of the exchange at which keys and orders travel in plain text, for whoever can listen on the way."""
+        urls = (self.exchange_rest_url, self.exchange_stream_url)
+        return tuple(url for url in urls if url is not None and urlsplit(url).scheme in {"http", "ws"})
 
     @property
     def flows_journal(self) -> Path:
@@ -283,6 +292,12 @@ def _refuse_inconsistent(settings: Settings, path: Path) -> None:
         raise ConfigError(f'{path}: data.use_testnet needs trading_mode "live" (the demo account takes real requests)')
     if settings.trading_mode == "live" and (settings.data.rest_url is None) != (settings.data.stream_url is None):
         raise ConfigError(f"{path}: data.rest_url and data.stream_url name one exchange; set both, or neither")
+    for url in settings.unencrypted_urls if settings.trading_mode == "live" else ():
+        if not is_loopback(hostname(url)):
+            raise ConfigError(
+                f'{path}: trading_mode "live" sends keys to {hostname(url)}, and others can read them on the way;'
+                " use https:// in data.rest_url and wss:// in data.stream_url (plain text is for 127.0.0.1 alone)"
+            )
 
 
 def _with_keys(settings: Settings, path: Path, purpose: Purpose) -> Settings:

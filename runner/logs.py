@@ -32,9 +32,13 @@ LEVELS: Mapping[str, int] = logging.getLevelNamesMapping()
 Note = Callable[[EventLogged], None]
 
 _secrets: set[str] = set()
+# A parameter in a URL or in a fact (`name=value`), a field in JSON (`"name": "value"`), a header (`Name: value`).
 _SECRET_PARAMETER = re.compile(
-    r"(?i)(signature|listenkey|api_?key|api_?secret|x-mbx-apikey|authorization)(['\"]?\s*[=:]\s*['\"]?)(?:bearer\s+)?[\w+/%.=-]{6,}"
+    r"(?i)(signature|listenkey|api_?key|api_?secret|x-mbx-apikey|authorization|auth_string|password)"
+    r"(['\"]?\s*(?:=|:)\s*['\"]?)((?:bearer|basic)\s+)?([\w+/%.=-]{6,})"
 )
+_ORDINARY_WORD = re.compile(r"[A-Za-z][a-z]{5,14}")
+"""No key, token or signature looks like one: they are long, and mixed."""
 
 
 def keep_secret(*values: str | None) -> None:
@@ -44,9 +48,17 @@ def keep_secret(*values: str | None) -> None:
 
 def redacted(text: str) -> str:
     """The text without known secrets, and without values of parameters that are secret by name."""
-    for secret in _secrets:
+    for secret in sorted(_secrets, key=len, reverse=True):  # One may be the beginning of another.
         text = text.replace(secret, HIDDEN)
-    return _SECRET_PARAMETER.sub(rf"\1\2{HIDDEN}", text)
+    return _SECRET_PARAMETER.sub(_hidden, text)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    """The parameter without its value. A sentence such as `api_key: cannot be read` stays as it is."""
+    name, separator, scheme, value = found.groups()
+    if separator.strip() == ":" and scheme is None and _ORDINARY_WORD.fullmatch(value):
+        return found[0]
+    return f"{name}{separator}{HIDDEN}"
 
 
 def plain(fact: object) -> Any:

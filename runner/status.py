@@ -28,17 +28,17 @@ def trade_row(trade: TradeState, now_ms: int) -> Mapping[str, Any]:
 
 def status_of(parts: Components, settings: Settings, *, uptime_ns: int) -> Mapping[str, Any]:
     """The whole picture."""
-    now_ms = parts.records.clock.now_ms()
-    switches, counters = parts.switches, parts.engine.counters
-    balance = switches.balance
+    now_ms = parts.clock.now_ms()
+    gate, counters = parts.execution.gate, parts.execution.engine.counters
+    balance = gate.balance
     return {
         "mode": settings.trading_mode,
         "dry_run": settings.dry_run,
         "uptime_seconds": round(uptime_ns / 1e9, 1),
-        "paused_because": switches.paused_because,
-        "recovering": switches.recovering,
+        "paused_because": gate.paused_because,
+        "recovering": gate.recovering,
         "pairs": {str(pair_id): dict(row) for pair_id, row in parts.generator.status().items()},
-        "open_trades": [trade_row(trade, now_ms) for trade in parts.records.book.live_trades()],
+        "open_trades": [trade_row(trade, now_ms) for trade in parts.book.live_trades()],
         "signals": counters.signals,
         "executed": counters.executed,
         "closed": counters.closed,
@@ -46,14 +46,14 @@ def status_of(parts: Components, settings: Settings, *, uptime_ns: int) -> Mappi
         "denied": dict(counters.denied),
         "wallet_usd": None if balance is None else str(balance.wallet_usd),
         "unrealized_usd": None if balance is None else str(balance.unrealized_usd),
-        "exchange_blocked_ms": parts.exchange.blocked_ms(),
-        "used_weight": parts.budget.used_weight,
-        "user_stream_down": switches.user_stream_down,
-        "foreign_orders": switches.foreign_orders,
-        "clock_skew_ms": parts.budget.venue_clock.skew_ms(),
-        "clock_problem": switches.clock_problem,
-        "rules_doubted": sorted(switches.rules_doubted),
-        "unprepared": dict(switches.unprepared),
+        "exchange_blocked_ms": parts.binance.exchange.blocked_ms(),
+        "used_weight": parts.binance.budget.used_weight,
+        "user_stream_down": gate.user_stream_down,
+        "foreign_orders": gate.foreign_orders,
+        "clock_skew_ms": parts.binance.budget.venue_clock.skew_ms(),
+        "clock_problem": None if gate.clock_problem is None else str(gate.clock_problem),
+        "rules_doubted": sorted(gate.rules_doubted or ()),
+        "unprepared": {symbol: str(reason) for symbol, reason in gate.unprepared.items()},
         "feed": asdict(parts.provider.statistics),
         "journal": {
             "broken": parts.journal.broken,
@@ -65,19 +65,21 @@ def status_of(parts: Components, settings: Settings, *, uptime_ns: int) -> Mappi
 
 def health_of(parts: Components, *, fatal: str | None) -> tuple[bool, Mapping[str, Any]]:
     """Healthy, or every reason why not."""
-    feed = parts.provider.statistics
+    feed, gate = parts.provider.statistics, parts.execution.gate
     reasons = {
         "fatal": fatal,
         "journal": "broken" if parts.journal.broken else None,
-        "recovering": "waiting for the exchange" if parts.switches.recovering else None,
-        "user_stream": "down" if parts.switches.user_stream_down else None,
+        "recovering": "waiting for the exchange" if gate.recovering else None,
+        "user_stream": "down" if gate.user_stream_down else None,
         "quotes": f"{feed.symbols_stale} of {feed.symbols} symbols stale" if feed.symbols_stale else None,
         "feed": "no connection open" if feed.connections and not feed.connections_open else None,
-        "exchange": f"blocked for {parts.exchange.blocked_ms()} ms" if parts.exchange.blocked_ms() else None,
-        "clock": parts.switches.clock_problem,
-        "set_up": "; ".join(parts.switches.unprepared.values()) or None,
-        "foreign_orders": f"{parts.switches.foreign_orders} seen" if parts.switches.foreign_orders else None,
-        "attention": ", ".join(t.trade_id for t in parts.records.book.live_trades() if t.status == "attention") or None,
+        "exchange": f"blocked for {parts.binance.exchange.blocked_ms()} ms"
+        if parts.binance.exchange.blocked_ms()
+        else None,
+        "clock": None if gate.clock_problem is None else str(gate.clock_problem),
+        "set_up": "; ".join(str(reason) for reason in gate.unprepared.values()) or None,
+        "foreign_orders": f"{gate.foreign_orders} seen" if gate.foreign_orders else None,
+        "attention": ", ".join(t.trade_id for t in parts.book.live_trades() if t.status == "attention") or None,
     }
     bad = {name: reason for name, reason in reasons.items() if reason is not None}
     return (not bad, {"ok": not bad, "reasons": bad})

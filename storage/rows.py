@@ -107,7 +107,8 @@ def _order_intended(entry: e.OrderIntended) -> dict[str, Any]:
 
 def _order_advanced(entry: e.OrderAdvanced) -> dict[str, Any]:
     names = ("client_order_id", "trade_id", "change", "status", "exchange_order_id", "source", "reason")
-    return _same(entry, *names) | _moneys(entry, "filled", "average_price")
+    refusal = {"refusal_kind": entry.refusal_kind, "refusal_code": entry.refusal_code or None}
+    return _same(entry, *names) | _moneys(entry, "filled", "average_price") | refusal
 
 
 def _fill_seen(entry: e.FillSeen) -> dict[str, Any]:

@@ -23,7 +23,7 @@ trap 'exit 1' INT TERM
 # exchange_at TIME SPEED: the paper exchange, whose past ends at TIME, at a port of its own.
 exchange_at() {
     : >exchange.log  # Here and now: the address below must not be read from the last one's.
-    $TANDEM exchange --port 0 --market replay --data "$DATA?start=$1" --speed "$2" >>exchange.log 2>&1 &
+    $TANDEM exchange --port 0 --token-file exchange.token --market replay --data "$DATA?start=$1" --speed "$2" >>exchange.log 2>&1 &
     exchange=$!
     while ! url=$(sed -n 's/^exchange ready: \([^ ]*\) .*/\1/p' exchange.log) || test -z "$url"; do
         kill -0 "$exchange" 2>/dev/null || { cat exchange.log >&2; exchange=; exit 1; }
@@ -48,7 +48,7 @@ echo "== 2. $days day(s) from $START at $speed market seconds per second; log: $
 exchange_at "$START" "$speed"
 $TANDEM run >run.log 2>&1 &
 runner=$!
-"$python" "$step" wait "$url" "$START" "$days" "$runner" run.log
+"$python" "$step" wait "$url" exchange.token "$START" "$days" "$runner" run.log
 kill "$runner"
 wait "$runner"
 runner=

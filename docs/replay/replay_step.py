@@ -63,10 +63,12 @@ def end_of(start: str, days: float) -> datetime:
     return datetime.fromisoformat(start) + timedelta(days=days)
 
 
-def wait(url: str, until_ms: float, runner: int, log: Path) -> None:
+def wait(url: str, token_file: Path, until_ms: float, runner: int, log: Path) -> None:
     """Until the market's time is up, and not before the runner trades. Raises: OSError when one of the two is gone."""
+    headers = {"Authorization": f"Bearer {token_file.read_text()}"}
+    asked = urllib.request.Request(f"{url}/paper/state", headers=headers)  # noqa: S310 - a loopback http address.
     while True:
-        with urllib.request.urlopen(f"{url}/paper/state", timeout=30) as reply:  # noqa: S310 - a loopback http address.
+        with urllib.request.urlopen(asked, timeout=30) as reply:  # noqa: S310
             is_over = json.load(reply)["market_ms"] >= until_ms
         if is_over and " trading " in log.read_text():
             return
@@ -87,7 +89,8 @@ def main(step: str, *given: str) -> str:
     if step == "backtest-days":
         return f"{float(given[0]) + LOOKBACK_BARS / 1440:.6f}"
     if step == "wait":
-        wait(given[0], end_of(given[1], float(given[2])).timestamp() * 1000, int(given[3]), Path(given[4]))
+        until_ms = end_of(given[2], float(given[3])).timestamp() * 1000
+        wait(given[0], Path(given[1]), until_ms, int(given[4]), Path(given[5]))
         return ""
     raise SystemExit(f"replay_step: unknown step {step}")
 

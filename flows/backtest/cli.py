@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from domain.errors import ConfigError
 from flows.backtest.rules import BacktestRules
 from flows.common.commands import AS_JSON, DONE, ONLY, rules_of, say, show, speaking, with_config
+from flows.common.rule_options import Wording, option_of, rule_options
 from flows.recalibrate.rules import CalibrationRules
 
 # A rule of the calibration has another option here than `tandem recalibrate` has.
@@ -18,56 +19,54 @@ _SPELLED = {name: f"--calibrate {name}" for name in CalibrationRules.model_field
     "universe": "--universe",
     "timeframe": "--calibration-timeframe",
 }
-_FILE = click.Path(path_type=Path)  # What is wrong with it is told in one line of our own.
+_FILE: dict[str, Any] = {
+    "type": click.Path(path_type=Path),
+    "metavar": "FILE",
+}  # What is wrong with it is told in our own words.
+_WORDS: dict[str, Wording] = {
+    "timeframe": "The bar.  [default: signal.bar_seconds, or the file's own]",
+    "days": "How far back is traded.  [default: 3, or all of the file]",
+    "lookback_bars": "Bars behind mean and deviation.  [default: as configured]",
+    "half_spread_bps": "Half the spread, on every fill.",
+    "taker_fee_bps": "Fee on every fill.  [default: as configured]",
+    "slippage_bps": "Paid beyond the spread on every fill.",
+    "latency_bars": "Bars from a decision to its fill.",
+    "latency_ms": "… and at least so many milliseconds.",
+    "min_edge_ratio": "Reversion over costs.  [default: as configured]",
+    "cost_scales": [
+        option_of(BacktestRules, "cost_scales", "The same with so many times the fee.", type=str, metavar="A,B,…")
+    ],
+    "walk_forward": "Recalibrate on the way as the nightly flow would.",
+    # Of the rules of the calibration.
+    "window_days": [
+        option_of(CalibrationRules, "window_days", "What a recalibration looks at.", flag="--formation-days")
+    ],
+    "recalibrate_every_days": "From one to the next.",
+    "calibration": [
+        option_of(
+            CalibrationRules, "universe", "The pairs of the file, or every pair of all symbols, none to begin with."
+        ),
+        option_of(CalibrationRules, "timeframe", "The candle of the test.", flag="--calibration-timeframe"),
+        click.option(
+            "--calibrate",
+            multiple=True,
+            metavar="RULE=VALUE",
+            help="Any other rule of `tandem recalibrate`, as in q_max=0.1; several times.",
+        ),
+    ],
+    "prices": [
+        option_of(BacktestRules, "prices", "Klines or quotes (.parquet, .csv) instead of the exchange's.", **_FILE)
+    ],
+    "funding": [option_of(BacktestRules, "funding", "Funding rates (symbol, ts, rate), with --prices.", **_FILE)],
+    "fetch": "Bring the stored bars up to date first.",
+}
 
 
 @click.command()
 @with_config()
 @ONLY
-@click.option("--timeframe", default=None, help="The bar.  [default: signal.bar_seconds, or the file's own]")
-@click.option("--days", type=float, default=None, help="How far back is traded.  [default: 3, or all of the file]")
-@click.option(
-    "--lookback-bars", type=int, default=None, help="Bars behind mean and deviation.  [default: as configured]"
-)
-@click.option("--half-spread-bps", type=float, default=None, help="Half the spread, on every fill.  [default: 0.5]")
-@click.option("--taker-fee-bps", type=float, default=None, help="Fee on every fill.  [default: as configured]")
-@click.option("--slippage-bps", type=float, default=None, help="Paid beyond the spread on every fill.  [default: 0]")
-@click.option("--latency-bars", type=int, default=None, help="Bars from a decision to its fill.  [default: 1]")
-@click.option("--latency-ms", type=int, default=None, help="… and at least so many milliseconds.  [default: 0]")
-@click.option("--min-edge-ratio", type=float, default=None, help="Reversion over costs.  [default: as configured]")
-@click.option(
-    "--cost-scales", default=None, metavar="A,B,…", help="The same with so many times the fee.  [default: 0,1,2]"
-)
-@click.option("--walk-forward", is_flag=True, help="Recalibrate on the way as the nightly flow would.")
-@click.option("--formation-days", type=float, default=None, help="What a recalibration looks at.  [default: 60]")
-@click.option("--recalibrate-every-days", type=int, default=None, help="From one to the next.  [default: 1]")
-@click.option(
-    "--universe",
-    type=click.Choice(["configured", "listed"]),
-    default=None,
-    help="The pairs of the file, or every pair of all symbols, none to begin with.  [default: configured]",
-)
-@click.option("--calibration-timeframe", default=None, help="The candle of the test.  [default: 1h]")
-@click.option(
-    "--calibrate",
-    multiple=True,
-    metavar="RULE=VALUE",
-    help="Any other rule of `tandem recalibrate`, as in q_max=0.1; several times.",
-)
-@click.option(
-    "--prices",
-    type=_FILE,
-    default=None,
-    metavar="FILE",
-    help="Klines or quotes (.parquet, .csv) instead of the exchange's.",
-)
-@click.option(
-    "--funding", type=_FILE, default=None, metavar="FILE", help="Funding rates (symbol, ts, rate), with --prices."
-)
-@click.option("--fetch/--no-fetch", default=True, show_default=True, help="Bring the stored bars up to date first.")
-@click.option(
-    "--report", type=_FILE, default=None, metavar="FILE", help="A page with pictures (.html) to open in a browser."
-)
+@rule_options(BacktestRules, _WORDS)
+@click.option("--report", default=None, help="A page with pictures (.html) to open in a browser.", **_FILE)
 @AS_JSON
 @speaking
 def backtest(

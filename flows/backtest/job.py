@@ -9,6 +9,7 @@ from domain.errors import ConfigError
 from domain.pairs import PairConfig
 from domain.statistics.recalibration import Recalibration
 from domain.symbols import PairId
+from domain.units import DAY_MS
 from flows.backtest.engine.figures import curve_of, drawdown, sums_of
 from flows.backtest.engine.forward import ForwardRules, Question, Stretch, recalibration_times, walk_forward
 from flows.backtest.engine.market import Market
@@ -17,16 +18,20 @@ from flows.backtest.engine.trades import BacktestTrade
 from flows.backtest.engine.walk import Progress, Walk
 from flows.backtest.ledger_entries import entries_of
 from flows.backtest.load import Loaded, load, timeframe_of
+from flows.backtest.report import summary_of
 from flows.backtest.result import Backtest, PairSummary, Scaled
 from flows.backtest.rules import BacktestRules
 from flows.common import facts
 from flows.common.bars import Say
+from flows.common.steps import HOURS, Run, Step, plainly
 from flows.recalibrate.rows import limits_of as calibration_limits
 from runner.config import Settings
 from runner.pairs.file import load_pairs
 from storage import market as store
 
-_MS_PER_DAY = 86_400_000
+LOAD = Step(name="load", is_read=True, seconds_max=6 * HOURS)
+WALK = Step(name="walk", seconds_max=12 * HOURS)
+RECORD = Step(name="record")
 
 
 def backtest(
@@ -38,11 +43,44 @@ def backtest(
     run_id: str,
     say: Say,
     progress: Progress | None = None,
+    run: Run = plainly,
 ) -> Backtest:
     """Replay, add up, and tell the ledger. Raises: ConfigError, ExchangeError when bars must be fetched and cannot be."""
     started = time.monotonic()
     pairs = _pairs(settings, pairs_path, rules, only)
-    loaded = load(settings, rules, pairs, say=say)
+    loaded = run(LOAD, lambda: load(settings, rules, pairs, say=say), _loaded)
+    result = run(
+        WALK,
+        lambda: _walked(settings, rules, pairs, loaded, run_id=run_id, started=started, say=say, progress=progress),
+        summary_of,
+    )
+    run(RECORD, lambda: _recorded(settings, result), lambda count: f"{count} entries for the ledger")
+    return result
+
+
+def _loaded(loaded: Loaded) -> str:
+    bars = loaded.market.bars
+    return f"{bars.count} bars of {len(bars.symbols)} symbols from {facts.iso(bars.start_ms)}"
+
+
+def _recorded(settings: Settings, result: Backtest) -> int:
+    entries = entries_of(result)
+    facts.record(settings, entries)
+    return len(entries)
+
+
+def _walked(
+    settings: Settings,
+    rules: BacktestRules,
+    pairs: Sequence[PairConfig],
+    loaded: Loaded,
+    *,
+    run_id: str,
+    started: float,
+    say: Say,
+    progress: Progress | None,
+) -> Backtest:
+    """Every fee's walk, and what it adds up to. Raises: ConfigError when there is nothing to trade."""
     market = loaded.market
     terms = terms_of(settings, rules, loaded)
     if market.bars.count <= terms.lookback_bars:
@@ -65,7 +103,7 @@ def backtest(
         for scale, (walk, _) in runs.items()
     }
     walk, stretches = runs[1.0]
-    result = Backtest(
+    return Backtest(
         run_id=run_id,
         pairs=tuple(_of_pairs(walk, [pair.pair_id for pair in pairs])),
         total=_summary("total", walk.trades, sum(walk.denials.values(), Counter())),
@@ -86,8 +124,6 @@ def backtest(
         seconds=time.monotonic() - started,
         notes=loaded.notes,
     )
-    facts.record(settings, entries_of(result))
-    return result
 
 
 def _pairs(settings: Settings, path: Path, rules: BacktestRules, only: Sequence[str]) -> list[PairConfig]:
@@ -143,7 +179,7 @@ def _forward(settings: Settings, rules: BacktestRules, market: Market) -> Forwar
         raise ConfigError("calibration.quote_volume_usd_per_day_min: a backtest knows no volumes; leave it out")
     forward = ForwardRules(
         recalibration=calibration_limits(calibration, signal),
-        formation_ms=round(calibration.window_days * _MS_PER_DAY),
+        formation_ms=round(calibration.window_days * DAY_MS),
         every_days=rules.recalibrate_every_days,
         candle_ms=candle_ms,
         entry_z=signal.entry_threshold,
@@ -151,7 +187,7 @@ def _forward(settings: Settings, rules: BacktestRules, market: Market) -> Forwar
         stop_z=signal.stop_loss_threshold,
     )
     if not recalibration_times(bars, forward):
-        days = bars.count * bars.step_ms / _MS_PER_DAY
+        days = bars.count * bars.step_ms / DAY_MS
         raise ConfigError(
             f"--formation-days {calibration.window_days:g}: there are {days:.1f} days of bars, and nothing is left to trade"
         )

@@ -7,21 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.instruments import Instrument
 from domain.pairs import PairConfig
 from domain.symbols import Symbol, unified
+from domain.units import DAY_MS
 from flows.backtest.engine.files import read_funding, read_prices
 from flows.backtest.engine.market import Bars, Market, with_funding
 from flows.backtest.rules import BacktestRules
 from flows.common.bars import Say, bars_in, refresh, refresh_funding, store_of
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from storage import market as store
 
 _DAYS_DEFAULT = 3.0
-_FUNDING_BEFORE_MS = 2 * 86_400_000
-_MS_PER_DAY = 86_400_000
+_FUNDING_BEFORE_MS = 2 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from numpy.typing import NDArray
 
+from domain.units import DAY_MS
 from flows.backtest.engine.figures import Sums, net_by_day, turnover_by_day
 from flows.backtest.engine.forward import Stretch
 from flows.backtest.engine.market import Floats, Times
@@ -283,7 +284,7 @@ def thinned(at_ms: Times, values: Floats) -> tuple[Times, Floats]:
 
 def _dates(at_ms: Times) -> NDArray[np.float64]:
     """Days since 1970, matplotlib's dates."""
-    return at_ms / 86_400_000
+    return at_ms / DAY_MS
 
 
 def _date_axis(axes: Axes) -> None:

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
+from domain.units import DAY_MS
 from flows.backtest.engine.figures import Curve, Sums
 from flows.backtest.engine.forward import Stretch
 from flows.backtest.engine.terms import Terms
 from flows.backtest.engine.trades import BacktestTrade
 from flows.backtest.rules import BacktestRules
 from flows.common import facts
-
-_MS_PER_DAY = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ class Backtest:
 
     @property
     def days(self) -> float:
-        return (self.end_ms - self.start_ms) / _MS_PER_DAY
+        return (self.end_ms - self.start_ms) / DAY_MS
 
 
 def parameters_of(result: Backtest) -> dict[str, Any]:

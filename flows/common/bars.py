@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.symbols import Symbol
-from flows.common.exchange_reads import FUNDINGS_PER_REQUEST_MAX, KLINES_PER_REQUEST, ExchangeReads
+from domain.units import DAY_MS, HOUR_MS
 from flows.common.progress import Bar
+from flows.common.reads import FUNDINGS_PER_REQUEST_MAX, KLINES_PER_REQUEST, ExchangeReads
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from storage import market
 from storage.market import Kline
 from storage.market_holes import note_holes, read_holes, without
@@ -26,10 +28,9 @@ Say = Callable[[str], None]
 READS_AT_ONCE = 8
 """Symbols asked for at once: enough that round trips overlap; how fast it may go is the budget's business."""
 _NEWEST = 3  # The open bar and the two closed ones before it.
-_HOLE_BELIEVED_MS = 3_600_000  # A younger hole may be the exchange's own delay.
+_HOLE_BELIEVED_MS = HOUR_MS  # A younger hole may be the exchange's own delay.
 _FAILURES_SAID = 20
-_HOUR_MS = 3_600_000
-_FUNDING_APART_MS = 9 * _HOUR_MS  # Settlements are at most eight hours apart.
+_FUNDING_APART_MS = 9 * HOUR_MS  # Settlements are at most eight hours apart.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +220,7 @@ def _settlements(reads: ExchangeReads, root: Path, symbol: Symbol, start_ms: int
     times = [rate.at_ms for rate in held]
     gaps = _silences(times, start_ms, end_ms)
     newest = times[-1] + 1 if times else start_ms
-    if newest + _HOUR_MS <= end_ms and (newest, end_ms) not in gaps:
+    if newest + HOUR_MS <= end_ms and (newest, end_ms) not in gaps:
         gaps.append((newest, end_ms))
     count = 0
     for gap in without(gaps, read_holes(folder)):
@@ -245,6 +246,6 @@ def _silences(times: Sequence[int], start_ms: int, end_ms: int) -> list[tuple[in
 def bars_in(days: float, timeframe: str) -> int:
     """How many bars make up so many days. Raises: ConfigError for a timeframe that is none."""
     try:
-        return max(1, round(days * 86_400_000 / market.timeframe_ms(timeframe)))
+        return max(1, round(days * DAY_MS / market.timeframe_ms(timeframe)))
     except ValueError as problem:
         raise ConfigError(f"--timeframe: {problem}") from None

@@ -1,12 +1,11 @@
 """What flows ask the exchange: reads only, patient, and within the budget that leaves the live runner its share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
-from domain.errors import OutcomeUnknown
 from domain.instruments import Instrument
 from domain.symbols import Symbol, exchange_id
 from flows.common.request_loop import SILENCE_SECONDS_MAX, Pool, RequestLoop
@@ -15,6 +14,7 @@ from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.contract_rules import instrument_of
 from runner.exchange.binance.requests import reading
 from runner.exchange.binance.wire import Unreadable, decimal_of
+from runner.exchange.errors import OutcomeUnknown
 from storage.market import FundingRate, Kline
 
 KLINES_PER_REQUEST = 499
@@ -130,7 +130,7 @@ class ExchangeReads:
     def quote_volumes(self) -> dict[Symbol, float]:
         """What was traded of each contract in the last 24 hours, in USD (weight 40)."""
         self._know_symbols()
-        rows = self._road.ask("ticker/24hr", self._client.fapiPublicGetTicker24hr, weight=40)
+        rows = self._rows("ticker/24hr", self._client.fapiPublicGetTicker24hr, weight=40)
         with reading("ticker/24hr"):
             return {self._symbol(row): float(row["quoteVolume"]) for row in rows}
 
@@ -139,7 +139,7 @@ class ExchangeReads:
         parameters: dict[str, Any] = {"symbol": exchange_id(symbol), "interval": timeframe, "limit": limit}
         if end_ms is not None:
             parameters["endTime"] = end_ms
-        rows = self._road.ask(
+        rows = self._rows(
             f"klines {symbol}", lambda: self._client.fapiPublicGetKlines(parameters), weight=_klines_weight(limit)
         )
         try:
@@ -155,7 +155,7 @@ class ExchangeReads:
             "endTime": end_ms - 1,
             "limit": FUNDINGS_PER_REQUEST_MAX,
         }
-        rows = self._road.ask(
+        rows = self._rows(
             f"fundingRate {symbol}",
             lambda: self._client.fapiPublicGetFundingRate(parameters),
             weight=0,
@@ -169,7 +169,7 @@ class ExchangeReads:
     def positions(self) -> dict[Symbol, Decimal]:
         """Signed quantity of every position that is not zero, whoever made it."""
         self._know_symbols()
-        rows = self._road.ask("positionRisk", self._client.fapiPrivateV3GetPositionRisk, weight=5)
+        rows = self._rows("positionRisk", self._client.fapiPrivateV3GetPositionRisk, weight=5)
         held: dict[Symbol, Decimal] = {}
         try:
             for row in rows:
@@ -185,7 +185,7 @@ class ExchangeReads:
     def open_orders(self) -> list[RestingOrder]:
         """Every resting order of the account, whoever placed it (weight 40)."""
         self._know_symbols()
-        rows = self._road.ask("openOrders", self._client.fapiPrivateGetOpenOrders, weight=40)
+        rows = self._rows("openOrders", self._client.fapiPrivateGetOpenOrders, weight=40)
         try:
             return [
                 RestingOrder(
@@ -211,6 +211,15 @@ class ExchangeReads:
         except (TypeError, ValueError, LookupError):
             raise OutcomeUnknown("time: unreadable") from None
         return VenueTime(skew_ms=venue_ms - (before_ms + round_trip_ms / 2), round_trip_ms=round_trip_ms)
+
+    def _rows(
+        self, what: str, request: Callable[[], Awaitable[Any]], *, weight: int, pool: Pool | None = None
+    ) -> list[Any]:
+        """A reply that is a list by the exchange's documents. Anything else, `{}` above all, is no answer and never "nothing"."""
+        reply = self._road.ask(what, request, weight=weight, pool=pool)
+        if not isinstance(reply, list):
+            raise OutcomeUnknown(f"{what}: unreadable (a list was due, {type(reply).__name__} came)")
+        return reply
 
     def _know_symbols(self) -> None:
         if not self._symbols:

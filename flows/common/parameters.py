@@ -1,5 +1,7 @@
 """Parameters that several flows share, and what they all do at start: one description each, as the UI shows it."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -29,3 +31,12 @@ def sayer() -> Say:
 def files(config_file: str, pairs_file: str) -> tuple[Path, Path]:
     """Both as paths; relative ones start at the project folder, which is a flow run's working directory."""
     return Path(config_file), Path(pairs_file)
+
+
+TIME, DAY_AND_TIME = "%H%M", "%m%d-%H%M"
+"""Of a run's name, in UTC: what runs many times a day is told apart by the time."""
+
+
+def named(flow: str, pattern: str) -> Callable[[], str]:
+    """How a flow names its runs: after the flow and when it began, as in reconcile-2341."""
+    return lambda: f"{flow}-{datetime.fromtimestamp(facts.now_ms() / 1000, tz=UTC).strftime(pattern)}"

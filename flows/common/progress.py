@@ -1,7 +1,9 @@
 """Progress of long work: a bar on a terminal, a line now and then elsewhere, nothing for what is over within a second."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +13,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _PATIENCE_SECONDS = 1.0
 _LINE_EVERY_SECONDS = 5.0
 
+Listener = Callable[[str, int, int], None]
+"""Hears now and then what is going on, how much of it is done, and of how much."""
+_LISTENER: ContextVar[Listener | None] = ContextVar("_LISTENER", default=None)
+
+
+@contextlib.contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Every bar inside also speaks to `listener`, as often as it would write a line, and once when it is done."""
+    before = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(before)
+
 
 class Bar:
     """Called with (done, total); a context manager, so that the terminal is left as it was."""
@@ -18,6 +34,7 @@ class Bar:
     def __init__(self, what: str, say: Callable[[str], None]) -> None:
         self._what, self._say = what, say
         self._started = self._said = time.monotonic()
+        self._is_heard = False
         console = Console(stderr=True)
         self._bar = (
             Progress(
@@ -42,6 +59,15 @@ class Bar:
         elif now - self._said >= _LINE_EVERY_SECONDS:
             self._said = now
             self._say(f"{self._what}: {done} of {total}, {now - self._started:.0f} s")
+            self._is_heard = True
+            self._tell(done, total)
+        elif self._is_heard and done == total:
+            self._tell(done, total)
+
+    def _tell(self, done: int, total: int) -> None:
+        listener = _LISTENER.get()
+        if listener is not None:
+            listener(self._what, done, total)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

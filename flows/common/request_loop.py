@@ -10,15 +10,16 @@ from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from domain.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
+from domain.refusals import RefusalKind
 from runner.clock import SystemClock
 from runner.config import Settings
 from runner.exchange.binance.budget import Budget, Priority
 from runner.exchange.binance.client import make_client
-from runner.exchange.binance.requests import CLOCK_CODES, ask, reading
+from runner.exchange.binance.requests import ask, reading
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
 
-# 0: a limit told without a code. A wrong key, an unknown symbol or a bad parameter stays wrong however often it is asked.
-_PASSING_CODES = frozenset({None, -1000, -1001, -1003, -1006, -1007, -1008, -1015, -1016, -1021, 0})
+# None: no answer. A wrong key, an unknown symbol or a bad parameter stays wrong however often it is sent.
+_PASSING_KINDS = frozenset({None, RefusalKind.THROTTLED, RefusalKind.UNAVAILABLE, RefusalKind.CLOCK})
 _SAID_FROM_SECONDS = 5.0
 _STOP_SECONDS_MAX = 10.0
 SILENCE_SECONDS_MAX = 60.0
@@ -155,7 +156,7 @@ class RequestLoop:
             reply = await ask(what, request, timeout_seconds=self._timeout)
         except ExchangeError as problem:
             self._heard(asked_at, is_answer=isinstance(problem, Refused) or getattr(problem, "code", None) is not None)
-            if isinstance(problem, Refused) and problem.code in CLOCK_CODES:
+            if isinstance(problem, Refused) and problem.kind is RefusalKind.CLOCK:
                 await self._set_clock()
             raise
         else:
@@ -196,5 +197,5 @@ async def _made(settings: Settings, budget: Budget, before: Callable[[], None]) 
 
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, OutcomeUnknown | Refused):
-        return error.code in _PASSING_CODES
+        return error.kind in _PASSING_KINDS
     return isinstance(error, Unreachable) and not isinstance(error, Silent)

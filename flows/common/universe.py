@@ -6,17 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.statistics.panel import PricePanel
 from domain.statistics.prefilter import SymbolFacts
 from domain.symbols import Symbol, unified
+from domain.units import DAY_MS, MINUTE_MS
 from flows.common.bars import Say, bars_in, fetch_funding, refresh, store_of
-from flows.common.exchange_reads import ExchangeReads, Listing
+from flows.common.reads import ExchangeReads, Listing
 from flows.common.universe_rules import UniverseRules
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from storage import market
 
-_MS_PER_DAY = 86_400_000
 _BAN_SECONDS_MAX = 300.0
 """The longest ban that a universe waits for: the exchange's first one lasts two minutes."""
 
@@ -102,11 +103,11 @@ def facts_of(
     volume = None
     if rules.quote_volume_usd_per_day_min is not None:
         held = market.read_klines(root, symbol, timeframe, start_ms, end_ms)
-        volume = float(np.sum(held["volume"] * held["close"])) / ((end_ms - start_ms) / _MS_PER_DAY)
+        volume = float(np.sum(held["volume"] * held["close"])) / ((end_ms - start_ms) / DAY_MS)
     funding = None
     if rules.funding_bps_per_day_max is not None:
         funding = funding_extreme_bps(market.read_funding(root, symbol, start_ms, end_ms))
-    age = None if listing.onboard_ms is None else (end_ms - listing.onboard_ms) / _MS_PER_DAY
+    age = None if listing.onboard_ms is None else (end_ms - listing.onboard_ms) / DAY_MS
     return SymbolFacts(
         quote_volume_usd_per_day=volume,
         age_days=age,
@@ -120,6 +121,6 @@ def funding_extreme_bps(settled: Sequence[market.FundingRate]) -> float | None:
     days: dict[int, float] = {}
     for rate in settled:
         # Settlements carry a few milliseconds of jitter; the one at midnight pays for the day before.
-        day = (rate.at_ms - 60_000) // _MS_PER_DAY
+        day = (rate.at_ms - MINUTE_MS) // DAY_MS
         days[day] = days.get(day, 0.0) + rate.rate * 1e4
     return max(days.values(), key=abs, default=None)

@@ -18,12 +18,14 @@ from prefect.variables import Variable
 
 from flows.common import facts
 from flows.common.bars import Say
-from flows.common.parameters import ConfigFile, PairsFile, files, run_id, sayer
-from flows.health import job as work
-from flows.health import probes
-from flows.health.job import HealthRules
+from flows.common.parameters import TIME, ConfigFile, PairsFile, files, named, run_id, sayer
+from flows.common.steps import MINUTES, Step
+from flows.common.tasks import Tasks
+from flows.health import job, probes
 from flows.health.probes import Probe, ProbeStatus
+from flows.health.report import summary_of, table_of
 from flows.health.restart import LiveRun, Restart, judge
+from flows.health.rules import HealthRules
 from flows.stack import identity
 from runner.config import load_settings
 from runner.keys import Purpose
@@ -34,9 +36,11 @@ LIVE_ENABLED = "live_enabled"
 RUNS = Path("var/run")
 """Where the flow `live` leaves its pid, relative to the project folder."""
 RUNS_LOOKED_AT = 20
+LIVE_RUNS = Step(name="live runs", seconds_max=2 * MINUTES)
+LIVE_DEPLOYMENT = Step(name="live deployment")  # It may start a run: neither tried again nor cut off.
 
 
-@flow(name="health", retries=0, persist_result=False)
+@flow(name="health", flow_run_name=named("health", TIME), retries=0, persist_result=False)
 def health(
     rules: HealthRules = HealthRules(),  # noqa: B008 - frozen; the form's defaults.
     restart_live: bool = True,
@@ -56,13 +60,16 @@ def health(
     config, pairs_path = files(config_file, pairs_file)
     settings = load_settings(config, Purpose.READ)
     say = sayer()
-    restart = _judged(probes.runner_pid(settings), say)
-    probe = _acted(restart, restart_live=restart_live, say=say)
-    result = work.check(
-        settings, pairs_path, rules, run_id=run_id(), say=say, is_wanted=restart.is_wanted, extra=[probe]
+    run = Tasks()
+    restart = run(LIVE_RUNS, lambda: _judged(probes.runner_pid(settings), say), lambda found: found.reason)
+    probe = run(
+        LIVE_DEPLOYMENT, lambda: _acted(restart, restart_live=restart_live, say=say), lambda one: job.seen([one])
     )
-    summary = work.summary_of(result)
-    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(result), description=summary)
+    result = job.check(
+        settings, pairs_path, rules, run_id=run_id(), say=say, is_wanted=restart.is_wanted, extra=[probe], run=run
+    )
+    summary = summary_of(result)
+    create_table_artifact(key=ARTIFACT_KEY, table=table_of(result), description=summary)
     return Failed(message=summary) if result.has_failed else Completed(message=summary)
 
 

@@ -10,14 +10,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from domain.errors import ConfigError, ExchangeError
-from flows.common.exchange_reads import ExchangeReads
+from domain.errors import ConfigError
+from domain.web_requests import reachable
+from flows.common.reads import ExchangeReads
+from flows.health.rules import HealthRules
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from runner.pairs.file import load_pairs
 from storage import entries_file, ledger
 from storage.ledger import LedgerUnavailable
 from storage.locks import holder_of
 
+REPLY_BYTES_MAX = 16 * 2**20
 CONTROL_TIMEOUT_SECONDS = 3.0
 _GIB = 1024**3
 
@@ -37,17 +41,6 @@ class Probe:
     name: str
     status: ProbeStatus
     detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthLimits:
-    """When something is called bad."""
-
-    ledger_lag_rows_max: int
-    ledger_lag_seconds_max: float
-    journal_silence_seconds_max: float
-    clock_skew_ms_max: float
-    disk_free_gib_min: float
 
 
 def _ok(name: str, detail: str) -> Probe:
@@ -107,12 +100,13 @@ def runner(settings: Settings, *, pid: int | None, is_wanted: bool) -> list[Prob
 
 
 def _ask_control(settings: Settings, path: str) -> tuple[int, Any]:
-    host = "127.0.0.1" if settings.control.host in {"", "0.0.0.0", "::"} else settings.control.host  # noqa: S104
-    connection = http.client.HTTPConnection(host, settings.control.port, timeout=CONTROL_TIMEOUT_SECONDS)
+    connection = http.client.HTTPConnection(
+        reachable(settings.control.host), settings.control.port, timeout=CONTROL_TIMEOUT_SECONDS
+    )
     with contextlib.closing(connection):
         connection.request("GET", path)
         reply = connection.getresponse()
-        return reply.status, json.loads(reply.read())
+        return reply.status, json.loads(reply.read(REPLY_BYTES_MAX))
 
 
 def _quotes(status: Any) -> Probe:
@@ -141,7 +135,7 @@ def _shortly(body: Any) -> str:
     return ", ".join(f"{key} {value}" for key, value in plain.items())[:300]
 
 
-def records(settings: Settings, limits: HealthLimits, *, runs: bool, now_ms: int) -> list[Probe]:
+def records(settings: Settings, rules: HealthRules, *, runs: bool, now_ms: int) -> list[Probe]:
     """Journal, recorder and published ledger: does it grow, and does the ledger follow?"""
     journal = settings.storage.journal
     if not journal.exists():
@@ -151,7 +145,7 @@ def records(settings: Settings, limits: HealthLimits, *, runs: bool, now_ms: int
     except ConfigError as problem:
         return [_failed("journal", str(problem))]
     age = max(0.0, (now_ms - newest_ms) / 1000)
-    silent = runs and age > limits.journal_silence_seconds_max
+    silent = runs and age > rules.journal_silence_seconds_max
     detail = f"row {last_seq}, the newest {age:.0f} s old"
     probes = [
         _failed("journal", f"{detail}: the runner lives but writes nothing") if silent else _ok("journal", detail)
@@ -162,7 +156,7 @@ def records(settings: Settings, limits: HealthLimits, *, runs: bool, now_ms: int
         return [*probes, _failed("ledger", str(problem))]
     behind = last_seq - fresh.runner_seq
     drained_s = 0.0 if fresh.drained_at is None else now_ms / 1000 - fresh.drained_at.timestamp()
-    lags = behind > limits.ledger_lag_rows_max and drained_s > limits.ledger_lag_seconds_max
+    lags = behind > rules.ledger_lag_rows_max and drained_s > rules.ledger_lag_seconds_max
     detail = f"{behind} rows behind the journal, drained {drained_s:.0f} s ago"
     probes.append(_failed("ledger", detail) if lags else _ok("ledger", detail))
     if fresh.recorder_pid is not None:
@@ -180,7 +174,7 @@ def _newest(journal: Path) -> tuple[int, int]:
         return last_seq, rows[-1][1] if rows else 0
 
 
-def exchange(settings: Settings, limits: HealthLimits) -> Probe:
+def exchange(settings: Settings, rules: HealthRules) -> Probe:
     """Reachable, and does it have the same time as we do?"""
     try:
         with ExchangeReads(settings, attempts=2) as reads:
@@ -194,21 +188,21 @@ def exchange(settings: Settings, limits: HealthLimits) -> Probe:
         return _failed("exchange", f"{detail}: signed requests will be refused; set the clock (NTP)")
     return (
         _degraded("exchange", f"{detail}: set the clock (NTP)")
-        if skew > limits.clock_skew_ms_max
+        if skew > rules.clock_skew_ms_max
         else _ok("exchange", detail)
     )
 
 
-def disk(settings: Settings, limits: HealthLimits) -> Probe:
+def disk(settings: Settings, rules: HealthRules) -> Probe:
     """Room for the journal: a full disk stops entries."""
     folder = settings.storage.journal.parent
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / _GIB
     detail = f"{free:.1f} GiB free; {_sizes(settings)}"
-    if free < limits.disk_free_gib_min / 4:
+    if free < rules.disk_free_gib_min / 4:
         return _failed("disk", f"{detail}: make room, or entries will stop")
-    return _degraded("disk", f"{detail}: make room") if free < limits.disk_free_gib_min else _ok("disk", detail)
+    return _degraded("disk", f"{detail}: make room") if free < rules.disk_free_gib_min else _ok("disk", detail)
 
 
 def _sizes(settings: Settings) -> str:

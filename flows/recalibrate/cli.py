@@ -1,18 +1,14 @@
 """`tandem recalibrate`: the nightly recalibration by hand. Its options are the flow's own rules, one for one."""
 
-import types
-import typing
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import click
-from pydantic.fields import FieldInfo
 
 from flows.common.commands import AS_JSON, DONE, FAILED, ONLY, SECTORS, rules_of, say, show, speaking, with_config
+from flows.common.rule_options import rule_options
 from flows.recalibrate.rules import CalibrationRules
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 _NOT_OFFERED = {
     "space",  # There is one.
     "disable_unfit",  # --keep-unfit-open.
@@ -20,38 +16,11 @@ _NOT_OFFERED = {
 }
 
 
-def _with_rules(function: _Command) -> _Command:
-    """An option for each rule, with its own description and default."""
-    for option in reversed(list(_options())):
-        function = option(function)
-    return function
-
-
-def _options() -> Iterator[Callable[[_Command], _Command]]:
-    for name, field in CalibrationRules.model_fields.items():
-        if name in _NOT_OFFERED or typing.get_origin(field.annotation) in {list, dict}:
-            continue
-        flag = "--" + name.replace("_", "-")
-        text = field.description or ""
-        if field.annotation is bool:
-            yield click.option(flag, is_flag=True, default=None, help=text)
-        else:
-            shown = "off" if field.default is None else field.default
-            yield click.option(flag, type=_type_of(field), default=None, help=f"{text}  [default: {shown}]")
-
-
-def _type_of(field: FieldInfo) -> Any:
-    kind: Any = field.annotation
-    if isinstance(kind, types.UnionType):
-        kind = next(one for one in typing.get_args(kind) if one is not type(None))
-    return click.Choice(typing.get_args(kind)) if typing.get_origin(kind) is Literal else kind
-
-
 @click.command()
 @with_config()
 @ONLY
 @click.option("--symbol", "symbols", multiple=True, metavar="BASE/USDT", help="With --universe listed: only these.")
-@_with_rules
+@rule_options(CalibrationRules, leave_out=_NOT_OFFERED)
 @SECTORS
 @click.option("--keep-unfit-open", is_flag=True, help="Do not close unfit pairs for entries.")
 @click.option("--dry-run", is_flag=True, help="Decide and show, write nothing.")

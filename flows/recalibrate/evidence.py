@@ -5,17 +5,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from domain.errors import ExchangeError
 from domain.instruments import Instrument
 from domain.statistics.panel import PricePanel
 from domain.statistics.prefilter import SymbolFacts
 from domain.symbols import Symbol, unified
 from flows.common import facts
 from flows.common.bars import Say, bars_in, refresh, store_of
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from flows.common.universe import gather
 from flows.recalibrate.rules import CalibrationRules
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from storage import market
 
 

@@ -9,19 +9,23 @@ from prefect.states import Completed, Failed
 
 from flows.common.bars import Say
 from flows.common.fan_out import FanOut
-from flows.common.parameters import ConfigFile, PairNames, PairsFile, files, run_id, sayer
+from flows.common.parameters import DAY_AND_TIME, ConfigFile, PairNames, PairsFile, files, named, run_id, sayer
 from flows.common.progress import Bar
-from flows.recalibrate import job as work
+from flows.common.steps import Step
+from flows.common.tasks import Tasks
+from flows.recalibrate import job
 from flows.recalibrate.report import summary_of, table_of
+from flows.recalibrate.result import Recalibration
 from flows.recalibrate.rules import CalibrationRules
 from runner.config import SignalSettings, load_settings
 from runner.keys import Purpose
 
 ARTIFACT_KEY = "calibration"
 SHEET_KEY = "calibration-sheet"
+PUBLISH = Step(name="publish")
 
 
-@flow(name="recalibrate", retries=0, persist_result=False)
+@flow(name="recalibrate", flow_run_name=named("recalibrate", DAY_AND_TIME), retries=0, persist_result=False)
 def recalibrate(
     rules: CalibrationRules = CalibrationRules(),  # noqa: B008 - frozen; the form's defaults.
     pairs: PairNames = [],  # noqa: B006 - never changed; Prefect needs a plain default.
@@ -47,8 +51,9 @@ def recalibrate(
     config, pairs_path = files(config_file, pairs_file)
     settings = load_settings(config, Purpose.READ)
     say = sayer()
+    run = Tasks()
     with Bar("pairs", say) as bar:
-        result = work.recalibrate(
+        result = job.recalibrate(
             settings,
             pairs_path,
             rules,
@@ -58,16 +63,17 @@ def recalibrate(
             say=say,
             progress=bar,
             spread_over=fan_out.over,
+            run=run,
         )
     summary = summary_of(result)
-    _show(result, summary, settings.signal, say)
+    run(PUBLISH, lambda: _publish(result, summary, settings.signal, say))
     if result.is_refused:
         return Failed(message=summary)
     return Completed(message=summary)
 
 
-def _show(result: work.Recalibration, summary: str, signal: SignalSettings, say: Say) -> None:
-    """The file stands by now: what cannot be shown is no reason to call the run failed."""
+def _publish(result: Recalibration, summary: str, signal: SignalSettings, say: Say) -> str:
+    """Its artifacts. The file stands by now: what cannot be shown is no reason to call the run failed."""
     try:
         create_table_artifact(key=ARTIFACT_KEY, table=table_of(result), description=summary)
         # Only here: it takes a second to import.
@@ -75,4 +81,7 @@ def _show(result: work.Recalibration, summary: str, signal: SignalSettings, say:
 
         create_markdown_artifact(key=SHEET_KEY, markdown=sheet_of(result, signal), description=summary)
     except Exception as problem:  # noqa: BLE001 - whatever it is.
-        say(f"an artifact could not be made: {type(problem).__name__}: {problem}")
+        told = f"an artifact could not be made: {type(problem).__name__}: {problem}"
+        say(told)
+        return told
+    return f"artifacts {ARTIFACT_KEY} and {SHEET_KEY}"

@@ -1,20 +1,19 @@
 """Recalibration: bars into the store, every pair tested, one decision a pair, and the pairs file whole or not at all.
 
-fetch → test → confirm by statsmodels → decide → tell the ledger what will be done → write → tell it that it was. Whatever fails on
+fetch → test → confirm by statsmodels → decide → write, and tell the ledger before and after. Whatever fails on
 the way, the file stays as it was.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from domain.entries import CalibrationDecided, CalibrationRun, Entry
+from domain.entries import Entry
 from domain.errors import ConfigError, TandemError
 from domain.pairs import PairConfig
-from domain.statistics.decisions import Action, Decision
-from domain.statistics.engle_granger import Criterion, Method, Progress, Spread
+from domain.statistics.decisions import Action, Decision, Incumbent
+from domain.statistics.engle_granger import Criterion, Method, Progress
 from domain.statistics.panel import PricePanel
 from domain.statistics.recalibration import Recalibration as Verdict
 from domain.statistics.recalibration import recalibrate as decide
@@ -23,7 +22,12 @@ from domain.symbols import PairId, Symbol
 from flows.common import facts
 from flows.common.bars import Say
 from flows.common.cointegration import confirm_numbers
+from flows.common.spread_over import SpreadOver, nobody_else
+from flows.common.steps import HOURS, MINUTES, Run, Step, plainly
 from flows.recalibrate.evidence import Evidence, collect
+from flows.recalibrate.ledger_entries import decision_entry, run_entry
+from flows.recalibrate.report import decisions_of, end_of
+from flows.recalibrate.result import Recalibration
 from flows.recalibrate.rows import Stamp, incumbent_of, limits_of, row_of
 from flows.recalibrate.rules import CalibrationRules
 from runner.config import Settings
@@ -35,47 +39,11 @@ WRITING, WRITTEN, UNCHANGED, REFUSED, FAILED = "writing", "written", "unchanged"
 """What became of a run, as the ledger says it; `writing` is what a process leaves that dies at that very moment."""
 
 
-SpreadOver = Callable[[int], AbstractContextManager[Spread | None]]
-"""Who tests so many symbols instead of this process, as long as the context lasts; None: nobody else."""
-
-
-def _nobody_else(_: int) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recalibration:
-    """What was decided and why, and the version that was written; None when nothing changed or nothing was to be written."""
-
-    run_id: str
-    verdict: Verdict
-    evidence: Evidence
-    rules: CalibrationRules
-    rows_after: tuple[PairRow, ...]
-    written_version: int | None
-    dry_run: bool
-    seconds: float
-
-    @property
-    def decisions(self) -> tuple[Decision, ...]:
-        return self.verdict.decisions
-
-    @property
-    def bars_fetched(self) -> int:
-        return self.evidence.bars_fetched
-
-    @property
-    def window(self) -> str:
-        return self.evidence.window
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return {str(action): count for action, count in self.verdict.counts.items()}
-
-    @property
-    def is_refused(self) -> bool:
-        """A gate over the whole refused: nothing was written, and somebody should look."""
-        return bool(self.verdict.refusals)
+FETCH = Step(name="fetch", is_read=True, seconds_max=2 * HOURS)
+TEST = Step(name="test", seconds_max=2 * HOURS)
+CONFIRM = Step(name="confirm", seconds_max=30 * MINUTES)
+DECIDE = Step(name="decide")
+WRITE = Step(name="write")
 
 
 def recalibrate(
@@ -88,7 +56,8 @@ def recalibrate(
     run_id: str,
     say: Say,
     progress: Progress | None = None,
-    spread_over: SpreadOver = _nobody_else,
+    spread_over: SpreadOver = nobody_else,
+    run: Run = plainly,
 ) -> Recalibration:
     """Test the universe anew and rewrite the file when a row changes. Safe to run twice. `spread_over`: who does the testing.
 
@@ -96,49 +65,81 @@ def recalibrate(
     JournalBroken (open trades cannot be read, the ledger cannot be told); the file stays as it was then.
     """
     started = time.monotonic()
-    raw = _read(pairs_path)
-    document = parse_document(raw, where=str(pairs_path))
-    chosen = _chosen(pairs_of(document, settings.signal, where=str(pairs_path)), only, rules, pairs_path)
-    candle_seconds = market.timeframe_ms(rules.timeframe) // 1000
-    incumbents = [
-        incumbent_of(row, candle_seconds=candle_seconds) for row in document.pairs if PairId(row.pair_id) in chosen
-    ]
-    held = sorted({symbol for pair in chosen.values() for symbol in pair.symbols})
-    evidence = collect(settings, rules, held, say=say)
+    before = _incumbents(settings, pairs_path, rules, only)
+    evidence = run(FETCH, lambda: collect(settings, rules, before.held, say=say), _fetched)
     say(f"testing {len(evidence.panel.symbols)} symbols over {evidence.window}")
-    # The same bars by the same rules are no new evidence.
     decided_on = f"{hash_of(evidence.panel)}-{rules.sha256}"
-    with spread_over(len(evidence.panel.symbols)) as spread:
-        verdict = decide(
-            evidence.panel,
-            incumbents,
-            limits_of(rules, settings.signal),
-            open_trades=_open_pairs(settings),
-            facts=evidence.facts,
-            gone=evidence.gone,
-            unreached=evidence.unreached,
-            same_bars=document.decided_on == decided_on,
-            progress=progress,
-            spread=spread,
+
+    def test() -> Verdict:
+        with spread_over(len(evidence.panel.symbols)) as spread:
+            return decide(
+                evidence.panel,
+                before.incumbents,
+                limits_of(rules, settings.signal),
+                open_trades=_open_pairs(settings),
+                facts=evidence.facts,
+                gone=evidence.gone,
+                unreached=evidence.unreached,
+                # The same bars by the same rules are no new evidence.
+                same_bars=before.document.decided_on == decided_on,
+                progress=progress,
+                spread=spread,
+            )
+
+    def decided() -> Recalibration:
+        stamp = Stamp(
+            run_id=run_id,
+            calibrated_at=facts.iso(facts.now_ms()),
+            window=evidence.window,
+            candle_seconds=market.timeframe_ms(rules.timeframe) // 1000,
         )
-    _confirm(evidence.panel, verdict.decisions, rules, say)
-    at_ms = facts.now_ms()
-    stamp = Stamp(run_id=run_id, calibrated_at=facts.iso(at_ms), window=evidence.window, candle_seconds=candle_seconds)
-    rows = rows_after(document, verdict, stamp)
-    result = Recalibration(
-        run_id=run_id,
-        verdict=verdict,
-        evidence=evidence,
-        rules=rules,
-        rows_after=rows,
-        written_version=None,
-        dry_run=dry_run,
-        seconds=time.monotonic() - started,
+        return Recalibration(
+            run_id=run_id,
+            verdict=verdict,
+            evidence=evidence,
+            rules=rules,
+            rows_after=rows_after(before.document, verdict, stamp),
+            written_version=None,
+            dry_run=dry_run,
+            seconds=time.monotonic() - started,
+        )
+
+    verdict = run(TEST, test, lambda found: f"{found.scanned.family} directions tested")
+    run(CONFIRM, lambda: _confirm(evidence.panel, verdict.decisions, rules, say))
+    result = run(DECIDE, decided, decisions_of)
+    return run(WRITE, lambda: _written(settings, pairs_path, before, result, decided_on=decided_on, say=say), end_of)
+
+
+def _fetched(evidence: Evidence) -> str:
+    without = len(evidence.gone) + len(evidence.unreached)
+    missing = f", {without} symbols without bars" if without else ""
+    return f"{len(evidence.panel.symbols)} symbols over {evidence.window}{missing}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Before:
+    """The file as it stands, and those of its pairs that are asked for."""
+
+    raw: bytes
+    document: PairsDocument
+    incumbents: Sequence[Incumbent]
+    held: Sequence[Symbol]
+
+
+def _incumbents(settings: Settings, path: Path, rules: CalibrationRules, only: Sequence[str]) -> _Before:
+    """Raises: ConfigError."""
+    raw = _read(path)
+    document = parse_document(raw, where=str(path))
+    chosen = _chosen(pairs_of(document, settings.signal, where=str(path)), only, rules, path)
+    candle_seconds = market.timeframe_ms(rules.timeframe) // 1000
+    return _Before(
+        raw=raw,
+        document=document,
+        incumbents=[
+            incumbent_of(row, candle_seconds=candle_seconds) for row in document.pairs if PairId(row.pair_id) in chosen
+        ],
+        held=sorted({symbol for pair in chosen.values() for symbol in pair.symbols}),
     )
-    if dry_run:
-        return result
-    is_change = rows != document.pairs
-    return _commit(settings, pairs_path, result, raw=raw, is_change=is_change, decided_on=decided_on, say=say)
 
 
 def _read(path: Path) -> bytes:
@@ -169,8 +170,8 @@ def _open_pairs(settings: Settings) -> set[str]:
     return {str(trade.pair_id) for trade in journal_holdings(settings.storage.journal).trades.values()}
 
 
-def _confirm(panel: PricePanel, decisions: Sequence[Decision], rules: CalibrationRules, say: Say) -> None:
-    """statsmodels' own word on everything that is or would be written. Raises: InvariantBroken, naming the pair."""
+def _confirm(panel: PricePanel, decisions: Sequence[Decision], rules: CalibrationRules, say: Say) -> str:
+    """statsmodels' own word on everything that is or would be written; says so. Raises: InvariantBroken, naming the pair."""
     method = Method(criterion=Criterion(rules.criterion), lags_max=rules.lags_max)
     written = [decision for decision in decisions if decision.action in {Action.UPDATE, Action.ADD}]
     for decision in written:
@@ -179,8 +180,10 @@ def _confirm(panel: PricePanel, decisions: Sequence[Decision], rules: Calibratio
         assert fit.t_stat is not None
         b, a = (panel.prices[:, panel.symbols.index(leg)] for leg in (decision.leg_b, decision.leg_a))
         confirm_numbers(decision.pair_id, (fit.t_stat, fit.hedge_ratio), (b, a), method)
+    told = f"statsmodels confirms {len(written)} pairs"
     if written:
-        say(f"statsmodels confirms {len(written)} pairs")
+        say(told)
+    return told
 
 
 def rows_after(document: PairsDocument, verdict: Verdict, stamp: Stamp) -> tuple[PairRow, ...]:
@@ -193,16 +196,18 @@ def rows_after(document: PairsDocument, verdict: Verdict, stamp: Stamp) -> tuple
     return tuple(row for row in rows if row is not None)
 
 
-def _commit(
-    settings: Settings, path: Path, result: Recalibration, *, raw: bytes, is_change: bool, decided_on: str, say: Say
+def _written(
+    settings: Settings, path: Path, before: _Before, result: Recalibration, *, decided_on: str, say: Say
 ) -> Recalibration:
-    """Into the ledger, into the file, into the ledger: it never says of a file what is not so."""
-    entries: list[Entry] = [_decided(result.run_id, facts.now_ms(), decision) for decision in result.decisions]
-    if not is_change:
-        outcome = REFUSED if result.is_refused else UNCHANGED
-        facts.record(settings, [*entries, _run(result, outcome)])
+    """Into the ledger, into the file, into the ledger: it never says of a file what is not so. Nothing of it in a dry run."""
+    if result.dry_run:
         return result
-    facts.record(settings, [*entries, _run(result, WRITING)])
+    entries: list[Entry] = [decision_entry(result.run_id, facts.now_ms(), decision) for decision in result.decisions]
+    if result.rows_after == before.document.pairs:
+        outcome = REFUSED if result.is_refused else UNCHANGED
+        facts.record(settings, [*entries, run_entry(result, outcome)])
+        return result
+    facts.record(settings, [*entries, run_entry(result, WRITING)])
     try:
         version = write_document(
             path,
@@ -210,10 +215,10 @@ def _commit(
             generated_at=facts.iso(facts.now_ms()),
             run_id=result.run_id,
             decided_on=decided_on,
-            expected=raw,
+            expected=before.raw,
         ).version
     except (TandemError, OSError) as problem:
-        facts.record(settings, [_run(result, FAILED, refusals=str(problem))])
+        facts.record(settings, [run_entry(result, FAILED, refusals=str(problem))])
         if isinstance(problem, OSError):
             raise ConfigError(
                 f"{path}: cannot be written ({problem.strerror}); make room or mend permissions"
@@ -221,65 +226,8 @@ def _commit(
         raise
     result = replace(result, written_version=version)
     try:
-        facts.record(settings, [_run(result, WRITTEN)])
+        facts.record(settings, [run_entry(result, WRITTEN)])
     except TandemError as problem:
         # The file stands; that the ledger still says `writing` of it is no reason to call it undone.
         say(f"version {version} is written, but the ledger could not be told: {problem}")
     return result
-
-
-def _run(result: Recalibration, outcome: str, *, refusals: str = "") -> CalibrationRun:
-    evidence, scanned = result.evidence, result.verdict.scanned
-    counts = result.counts
-    return CalibrationRun(
-        at_ms=facts.now_ms(),
-        run_id=result.run_id,
-        universe=result.rules.universe,
-        symbols=len(evidence.panel.symbols),
-        tests=scanned.family,
-        correction=result.rules.correction,
-        level=result.rules.q_max,
-        kept=counts[Action.KEEP],
-        updated=counts[Action.UPDATE],
-        added=counts[Action.ADD],
-        retired=counts[Action.RETIRE],
-        rejected=counts[Action.REJECT],
-        data_hash=scanned.data_hash,
-        timeframe=evidence.timeframe,
-        bars_from_ms=evidence.start_ms,
-        bars_to_ms=evidence.end_ms,
-        parameters=result.rules.model_dump(mode="json"),
-        duration_seconds=result.seconds,
-        outcome=outcome,
-        refusals=refusals or "; ".join(map(str, result.verdict.refusals)),
-        written_version=result.written_version,
-    )
-
-
-def _decided(run_id: str, at_ms: int, decision: Decision) -> CalibrationDecided:
-    before, found = decision.before, decision.found
-    old = None if before is None else before.fit
-    return CalibrationDecided(
-        at_ms=at_ms,
-        run_id=run_id,
-        pair_id=PairId(decision.pair_id),
-        symbol_a=Symbol(decision.leg_a),
-        symbol_b=Symbol(decision.leg_b),
-        hedge_ratio=None if found is None else found.hedge_ratio,
-        intercept=None if found is None else found.intercept,
-        spread_std=None if found is None else found.residual_std,
-        t_stat=None if found is None else found.t_stat,
-        p_value=None if found is None else found.p_value,
-        q_value=None if found is None else found.q_value,
-        half_life=None if found is None else found.half_life_bars,
-        observations=0 if found is None else found.observations,
-        previous_hedge_ratio=None if before is None else before.hedge_ratio,
-        decision=str(decision.action),
-        reason=decision.reason,
-        codes=",".join(decision.codes),
-        edge_ratio=None if found is None else found.edge_ratio,
-        enabled=None if decision.after is None else decision.after.enabled,
-        previous_half_life=None if old is None else old.half_life_bars,
-        previous_t_stat=None if old is None else old.t_stat,
-        previous_p_value=None if old is None else old.p_value,
-    )

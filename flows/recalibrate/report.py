@@ -3,7 +3,7 @@
 from typing import Any
 
 from domain.statistics.decisions import Action, Code, Decision
-from flows.recalibrate.job import Recalibration
+from flows.recalibrate.result import Recalibration
 
 
 def table_of(result: Recalibration) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def _share(value: float | None) -> str:
 def summary_of(result: Recalibration) -> str:
     """One line for people: what was looked at, what was decided, what became of the file."""
     scanned = result.verdict.scanned
-    counts = ", ".join(f"{count} {word}" for word, count in result.counts.items() if count) or "nothing to decide"
+    counts = decisions_of(result)
     untested = sum(Code.NOT_TESTED in one.codes for one in result.verdict.decisions)
     if untested:
         counts += f", {untested} of them not tested"
@@ -60,6 +60,11 @@ def summary_of(result: Recalibration) -> str:
         f" ({gates.correction.upper()}, level {gates.q_max:g})"
     )
     return f"{result.window}: {family}: {counts}; {end_of(result)}"
+
+
+def decisions_of(result: Recalibration) -> str:
+    """How many pairs were decided on which way."""
+    return ", ".join(f"{count} {word}" for word, count in result.counts.items() if count) or "nothing to decide"
 
 
 def end_of(result: Recalibration) -> str:

@@ -6,9 +6,10 @@ import numpy as np
 
 from domain.statistics.adf import Floats
 from domain.statistics.decisions import Decision, Fit
+from domain.units import DAY_MS, SECOND_MS
 from flows.common.pictures import BAD, FAINT, GOOD, INK, LINE, Axes, figure, markdown_image, style
-from flows.recalibrate.job import Recalibration
 from flows.recalibrate.report import end_of
+from flows.recalibrate.result import Recalibration
 from runner.config import SignalSettings
 
 SHEET_BYTES_MAX = 900_000
@@ -87,7 +88,7 @@ def _pair_picture(result: Recalibration, decision: Decision, fit: Fit, signal: S
     panel = result.evidence.panel
     b, a = (panel.prices[:, panel.symbols.index(leg)] for leg in (decision.leg_b, decision.leg_a))
     spread = b - fit.hedge_ratio * a
-    days = np.arange(len(spread)) * (panel.bar_seconds or 0) / 86_400
+    days = np.arange(len(spread)) * (panel.bar_seconds or 0) * SECOND_MS / DAY_MS
     days -= days[-1]
     z = (spread - fit.intercept) / fit.residual_std
     row = next((row for row in result.rows_after if row.pair_id == decision.pair_id), None)

@@ -6,25 +6,32 @@ from typing import Any
 import click
 
 from flows.common.commands import AS_JSON, DONE, FAILED, rules_of, say, show, speaking, with_config
+from flows.common.rule_options import rule_options
+from flows.reconcile.rules import ReconciliationRules
+
+_WORDS = {
+    "tolerance": "Difference let pass, as a share.",
+    "settle_seconds": "Pause between the two looks.",
+}
 
 
 @click.command()
 @with_config()
-@click.option("--tolerance", type=float, default=None, help="Difference let pass, as a share.  [default: 0]")
-@click.option("--settle-seconds", type=float, default=None, help="Pause between the two looks.  [default: 3]")
+@rule_options(ReconciliationRules, _WORDS)
 @AS_JSON
 @speaking
 def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: Any) -> int:
     """Compare the exchange's positions and open orders with our books. Reads only. Exit code 1 unless all is explained."""
     from flows.common import facts  # noqa: PLC0415
     from flows.reconcile import job as work  # noqa: PLC0415
+    from flows.reconcile.report import summary_of, table_of  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
     from runner.keys import Purpose  # noqa: PLC0415
 
     settings = load_settings(config_path, Purpose.READ)
-    rules = rules_of(work.ReconciliationRules, **given)
+    rules = rules_of(ReconciliationRules, **given)
     facts.publish(settings)
     result = work.reconcile(settings, pairs_path, rules, run_id=facts.new_run_id(), say=say)
     facts.publish(settings)
-    show(work.table_of(result), title="Reconciliation", as_json=as_json, summary=work.summary_of(result))
+    show(table_of(result), title="Reconciliation", as_json=as_json, summary=summary_of(result))
     return DONE if result.is_good else FAILED

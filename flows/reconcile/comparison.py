@@ -8,7 +8,7 @@ from enum import StrEnum
 from domain.orders import TERMINAL, OrderStatus, is_ours
 from domain.pairs import TradeStatus
 from domain.symbols import PairId, Symbol
-from flows.common.exchange_reads import RestingOrder
+from flows.common.reads import RestingOrder
 from storage.holdings import TradeHolding
 
 ZERO = Decimal(0)

@@ -7,16 +7,18 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.common.parameters import ConfigFile, PairsFile, files, run_id, sayer
-from flows.reconcile import job as work
-from flows.reconcile.job import ReconciliationRules
+from flows.common.parameters import TIME, ConfigFile, PairsFile, files, named, run_id, sayer
+from flows.common.tasks import Tasks
+from flows.reconcile import job
+from flows.reconcile.report import summary_of, table_of
+from flows.reconcile.rules import ReconciliationRules
 from runner.config import load_settings
 from runner.keys import Purpose
 
 ARTIFACT_KEY = "reconciliation"
 
 
-@flow(name="reconcile", retries=0, persist_result=False)
+@flow(name="reconcile", flow_run_name=named("reconcile", TIME), retries=0, persist_result=False)
 def reconcile(
     rules: ReconciliationRules = ReconciliationRules(),  # noqa: B008 - frozen; the form's defaults.
     config_file: ConfigFile = "config.json",
@@ -32,7 +34,9 @@ def reconcile(
         pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
-    result = work.reconcile(load_settings(config, Purpose.READ), pairs_path, rules, run_id=run_id(), say=sayer())
-    summary = work.summary_of(result)
-    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(result), description=summary)
+    result = job.reconcile(
+        load_settings(config, Purpose.READ), pairs_path, rules, run_id=run_id(), say=sayer(), run=Tasks()
+    )
+    summary = summary_of(result)
+    create_table_artifact(key=ARTIFACT_KEY, table=table_of(result), description=summary)
     return Completed(message=summary) if result.is_good else Failed(message=summary)

@@ -7,6 +7,39 @@ import click
 
 from domain.errors import ConfigError
 from flows.common.commands import AS_JSON, DONE, FAILED, SECTORS, rules_of, say, show, speaking, with_config
+from flows.common.rule_options import rule_options
+from flows.scan.rules import ScanRules
+
+_WORDS = {
+    "symbols_max": "Cap on the universe.",
+    "timeframe": "The candle of the test.",
+    "window_days": "How far back the test looks.",
+    "space": "Prices or logs.",
+    "criterion": "How the number of lags is chosen.",
+    "lags_max": "Most lags.  [default: 12 · (n / 100)^¼]",
+    "observations_min": "Fewest common candles.",
+    "gap_share_max": "Largest share of missing candles.",
+    "leg_p_min": "ADF p up to which a leg is stationary.",
+    "q_max": "Largest q-value, the share of false pairs.",
+    "correction": "Of the q-values.",
+    "half_life_candles_min": "Shortest half-life believed.",
+    "half_life_candles_max": "Longest half-life accepted.",
+    "sub_windows": "Parts that must agree on the hedge ratio.",
+    "sub_window_drift_max": "… within this share.",
+    "holdout_share": "Newest share that no fit sees.  [default: {default}; of a FILE 0]",
+    "holdout_z_max": "Largest |z| out of sample.",
+    "taker_fee_bps": "Fee on each of four fills.",
+    "half_spread_bps": "Half the spread, on each of them.",
+    "funding_bps_per_day": "Funding of each leg, always paid.",
+    "min_edge_ratio": "Reversion over costs; 0: off.",
+    "pairs_per_symbol_max": "Most kept pairs of a symbol.",
+    "pairs_max": "Most kept pairs.",
+    "quote_volume_usd_per_day_min": "Only symbols that trade as much.",
+    "age_days_min": "Only symbols that were listed so long ago.",
+    "funding_bps_per_day_max": "Only symbols whose funding of no day was further from 0.",
+    "same_sector": "Only pairs within one sector, as the exchange names it.",
+}
+"""Shorter than in the form. A rule without words here is offered in its own."""
 
 
 @click.command()
@@ -18,45 +51,7 @@ from flows.common.commands import AS_JSON, DONE, FAILED, SECTORS, rules_of, say,
     metavar="BASE/USDT",
     help="A contract (of a FILE, its symbol) to pair up; several times.",
 )
-@click.option("--symbols-max", type=int, default=None, help="Cap on the universe.  [default: 200]")
-@click.option("--timeframe", default=None, help="The candle of the test.  [default: 1h]")
-@click.option("--window-days", type=float, default=None, help="How far back the test looks.  [default: 60]")
-@click.option("--space", type=click.Choice(["levels", "logs"]), default=None, help="Prices or logs.  [default: levels]")
-@click.option(
-    "--criterion",
-    type=click.Choice(["aic", "bic", "t-stat", "fixed"]),
-    default=None,
-    help="How the number of lags is chosen.  [default: aic]",
-)
-@click.option("--lags-max", type=int, default=None, help="Most lags.  [default: 12 · (n / 100)^¼]")
-@click.option("--observations-min", type=int, default=None, help="Fewest common candles.  [default: 200]")
-@click.option("--gap-share-max", type=float, default=None, help="Largest share of missing candles.  [default: 0.02]")
-@click.option("--leg-p-min", type=float, default=None, help="ADF p up to which a leg is stationary.  [default: 0.05]")
-@click.option("--q-max", type=float, default=None, help="Largest q-value, the share of false pairs.  [default: 0.05]")
-@click.option("--correction", type=click.Choice(["by", "bh"]), default=None, help="Of the q-values.  [default: by]")
-@click.option("--half-life-candles-min", type=float, default=None, help="Shortest half-life believed.  [default: 0.1]")
-@click.option("--half-life-candles-max", type=float, default=None, help="Longest half-life accepted.  [default: 120]")
-@click.option("--sub-windows", type=int, default=None, help="Parts that must agree on the hedge ratio.  [default: 3]")
-@click.option("--sub-window-drift-max", type=float, default=None, help="… within this share.  [default: 0.5]")
-@click.option(
-    "--holdout-share", type=float, default=None, help="Newest share that no fit sees.  [default: 0.25; of a FILE 0]"
-)
-@click.option("--holdout-z-max", type=float, default=None, help="Largest |z| out of sample.  [default: 4]")
-@click.option("--taker-fee-bps", type=float, default=None, help="Fee on each of four fills.  [default: 5]")
-@click.option("--half-spread-bps", type=float, default=None, help="Half the spread, on each of them.  [default: 0.5]")
-@click.option("--funding-bps-per-day", type=float, default=None, help="Funding of each leg, always paid.  [default: 3]")
-@click.option("--min-edge-ratio", type=float, default=None, help="Reversion over costs; 0: off.  [default: 1]")
-@click.option("--pairs-per-symbol-max", type=int, default=None, help="Most kept pairs of a symbol.  [default: 3]")
-@click.option("--pairs-max", type=int, default=None, help="Most kept pairs.  [default: 20]")
-@click.option("--quote-volume-usd-per-day-min", type=float, default=None, help="Only symbols that trade as much.")
-@click.option("--age-days-min", type=float, default=None, help="Only symbols that were listed so long ago.")
-@click.option(
-    "--funding-bps-per-day-max",
-    type=float,
-    default=None,
-    help="Only symbols whose funding of no day was further from 0.",
-)
-@click.option("--same-sector", is_flag=True, help="Only pairs within one sector, as the exchange names it.")
+@rule_options(ScanRules, _WORDS, leave_out={"must_be_current"})
 @SECTORS
 @click.option(
     "--prices",
@@ -96,7 +91,8 @@ def scan(
     from flows.common.progress import Bar  # noqa: PLC0415
     from flows.common.universe_rules import read_sectors  # noqa: PLC0415
     from flows.scan import job as work  # noqa: PLC0415
-    from flows.scan.rules import ScanRules  # noqa: PLC0415
+    from flows.scan.directions import OUTPUT_SUFFIXES, write_directions  # noqa: PLC0415
+    from flows.scan.report import excluded_lines, summary_of, table_of  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
     from runner.keys import Purpose  # noqa: PLC0415
 
@@ -112,7 +108,7 @@ def scan(
     rules = rules_of(ScanRules, symbols=list(symbols), **given)
     if output is not None:
         own = (config_path, config_path.parent / "pairs_config.json", prices, sectors_path)
-        check_output("--output", output, work.OUTPUT_SUFFIXES, inputs=[path for path in own if path is not None])
+        check_output("--output", output, OUTPUT_SUFFIXES, inputs=[path for path in own if path is not None])
     with Bar("pairs", say) as bar:
         if prices is not None:
             if rules.needs_the_exchange is not None:
@@ -121,13 +117,10 @@ def scan(
             panel = only_symbols(read_prices(prices), symbols, prices)
             found = work.scan(panel, work.options_of(rules), facts=facts, progress=bar)
         else:
-            from flows.common.universe import gather  # noqa: PLC0415
-
-            universe = gather(load_settings(config_path, Purpose.READ), rules, say=say)
-            found = work.scan(universe.panel, work.options_of(rules), facts=universe.facts, progress=bar)
+            found = work.scan_exchange(load_settings(config_path, Purpose.READ), rules, say=say, progress=bar)
     if output is not None:
-        work.write_directions(output, found.result)
-    for line in work.excluded_lines(found):
+        write_directions(output, found.result)
+    for line in excluded_lines(found):
         say(line)
-    show(work.table_of(found, rows_max=top), title="Best pairs", as_json=as_json, summary=work.summary_of(found))
+    show(table_of(found, rows_max=top), title="Best pairs", as_json=as_json, summary=summary_of(found))
     return DONE if found.tested else FAILED

@@ -8,19 +8,23 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from flows.common.bars import Say
 from flows.common.fan_out import FanOut
-from flows.common.parameters import ConfigFile, files, sayer
+from flows.common.parameters import DAY_AND_TIME, ConfigFile, files, named, sayer
 from flows.common.progress import Bar
-from flows.common.universe import gather
-from flows.scan import job as work
+from flows.common.steps import Step
+from flows.common.tasks import Tasks
+from flows.scan import job
+from flows.scan.report import excluded_lines, summary_of, table_of
 from flows.scan.rules import ScanRules
 from runner.config import load_settings
 from runner.keys import Purpose
 
 ARTIFACT_KEY = "scan"
+REPORT = Step(name="report")
 
 
-@flow(name="scan", retries=0, persist_result=False)
+@flow(name="scan", flow_run_name=named("scan", DAY_AND_TIME), retries=0, persist_result=False)
 def scan(
     rules: ScanRules = ScanRules(),  # noqa: B008 - frozen; the form's defaults.
     rows: Annotated[int, Field(ge=1, le=5000)] = 200,
@@ -37,15 +41,22 @@ def scan(
     """
     config, _ = files(config_file, "")
     say = sayer()
-    universe = gather(load_settings(config, Purpose.READ), rules, say=say)
-    with Bar("pairs", say) as bar, fan_out.over(len(universe.panel.symbols)) as spread:
-        found = work.scan(universe.panel, work.options_of(rules), facts=universe.facts, progress=bar, spread=spread)
-    summary = work.summary_of(found)
+    run = Tasks()
+    with Bar("pairs", say) as bar:
+        found = job.scan_exchange(
+            load_settings(config, Purpose.READ), rules, say=say, progress=bar, spread_over=fan_out.over, run=run
+        )
+    summary = summary_of(found)
     if not found.tested:
         return Failed(message=f"no pair could be tested: {summary}")
-    excluded = work.excluded_lines(found)
+    run(REPORT, lambda: _report(found, summary, rows, say))
+    return Completed(message=summary)
+
+
+def _report(found: job.Scan, summary: str, rows: int, say: Say) -> str:
+    excluded = excluded_lines(found)
     for line in excluded:
         say(line)
-    description = "\n\n".join([summary, *excluded])
-    create_table_artifact(key=ARTIFACT_KEY, table=work.table_of(found, rows_max=rows), description=description)
-    return Completed(message=summary)
+    table = table_of(found, rows_max=rows)
+    create_table_artifact(key=ARTIFACT_KEY, table=table, description="\n\n".join([summary, *excluded]))
+    return f"artifact {ARTIFACT_KEY}, {len(table)} rows"

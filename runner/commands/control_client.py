@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runner.config import Settings
 
 TIMEOUT_SECONDS = 60.0  # A flatten is answered when the legs are closed.
+ANSWER_BYTES_MAX = 16 * 2**20
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
 
@@ -81,6 +82,7 @@ def reload(config_path: Path) -> int:
 def _ask(config_path: Path, method: str, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
     """Raises: ConfigError, NoRunner with the remedy."""
     # urllib: these commands should answer at once, and a loopback address needs no proxy and no session.
+    import http.client  # noqa: PLC0415
     import urllib.error  # noqa: PLC0415
     import urllib.request  # noqa: PLC0415
 
@@ -95,15 +97,18 @@ def _ask(config_path: Path, method: str, path: str, body: Mapping[str, Any] | No
         data=None if body is None else json.dumps(body).encode(),
         headers={} if body is None else {"Authorization": f"Bearer {_token(settings)}"},
     )
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.OpenerDirector()  # No proxy, and nothing that follows a redirect with the token.
+    for handler in (urllib.request.HTTPHandler(), urllib.request.HTTPDefaultErrorHandler()):
+        opener.add_handler(handler)
+    opener.add_handler(urllib.request.HTTPErrorProcessor())
     try:
         with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-            report: Mapping[str, Any] = json.load(answer)
+            report: Mapping[str, Any] = json.loads(answer.read(ANSWER_BYTES_MAX))
             return report
     except urllib.error.HTTPError as error:
         with error:
-            raise NoRunner(f"{address}: {_reason(error.read(), error.code)}") from None
-    except (OSError, ValueError) as error:
+            raise NoRunner(f"{address}: {_reason(error.read(ANSWER_BYTES_MAX), error.code)}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
         raise NoRunner(f"no runner answers at {address} ({why}); start one with 'tandem run' or 'make up'") from None
 
@@ -116,7 +121,7 @@ def _reason(body: bytes, status_code: int) -> str:
 
 
 def _address(settings: "Settings") -> str:
-    from runner.control import address_file  # noqa: PLC0415
+    from runner.control import address_file, url_of  # noqa: PLC0415
 
     control = settings.control
     if control.port == 0:
@@ -126,8 +131,7 @@ def _address(settings: "Settings") -> str:
             raise NoRunner(
                 f"no runner says where it listens ({address_file(settings)}); start one with 'tandem run' or 'make up'"
             ) from None
-    host = "127.0.0.1" if control.host in {"0.0.0.0", "::", ""} else control.host  # noqa: S104  (Compared, not bound.)
-    return f"http://[{host}]:{control.port}" if ":" in host else f"http://{host}:{control.port}"
+    return url_of(control.host, control.port)
 
 
 def _token(settings: "Settings") -> str:

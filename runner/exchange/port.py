@@ -6,10 +6,11 @@ from decimal import Decimal
 from typing import Protocol
 
 from domain.edge import FundingTerms
-from domain.errors import OutcomeUnknown, Refused, Unreachable
 from domain.instruments import Instrument
 from domain.orders import Fill, OrderIntent, OrderReport, Purpose
+from domain.refusals import Refusal
 from domain.symbols import ClientOrderId, Symbol
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 
 Answer = OrderReport | Refused | OutcomeUnknown | Unreachable
 """What became of one order of a request. Refused and Unreachable: it did not happen. OutcomeUnknown: look it up."""
@@ -23,6 +24,14 @@ class Position:
     quantity: Decimal
     entry_price: Decimal
     mark_price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class SetupProblem:
+    """Why a symbol may not be entered: its margin or leverage is not what we count with."""
+
+    why: str
+    refusal: Refusal | None = None  # The last one, if one explains it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,15 +51,18 @@ class Exchange(Protocol):
         ...
 
     async def look_up(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
-        """None only if the venue said −2013. Raises: OutcomeUnknown, Unreachable: a failed look-up is not an absence."""
+        """None only if the exchange said that there is no such order; a failed look-up is not an absence.
+
+        Raises: OutcomeUnknown, Unreachable.
+        """
         ...
 
     async def owner_of(self, symbol: Symbol, exchange_order_id: str) -> ClientOrderId | None:
-        """The client id that an order of this account carries; None if the venue said −2013. Raises like `look_up`."""
+        """The client id that an order of this account carries; None and errors as in `look_up`."""
         ...
 
     async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
-        """None when the venue knows no such working order (−2011). Raises: OutcomeUnknown, Unreachable."""
+        """None when the exchange knows no such working order. Raises: OutcomeUnknown, Unreachable."""
         ...
 
     async def arm_dead_man(self, symbol: Symbol, countdown_ms: int) -> None:

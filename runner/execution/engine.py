@@ -5,32 +5,28 @@ exits before background checks; entries never wait: an entry that would have to 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from domain.errors import DuplicateEntry, JournalBroken
 from domain.guards import DenialCode, Denied, review, still_stands
 from domain.orders import LegName
 from domain.pairs import EXIT_REASON_OF, ExitReason, PairConfig, SignalOutcome, SignalType, TradeStatus, TradingSignal
-from domain.symbols import ClientOrderId, PairId, Symbol
+from domain.symbols import ClientOrderId, PairId
 from domain.trades import OrderState, TradeState
 from runner import metrics
-from runner.config import ExecutionSettings
 from runner.exchange.binance.user_stream import UserNews
-from runner.exchange.port import Exchange, Rules
-from runner.execution.account.orphans import Recovery
-from runner.execution.account.positions import AccountPositions
+from runner.execution.account.orphans import Orphans
+from runner.execution.context import Context
 from runner.execution.entry.dead_man_switch import DeadManSwitchNotArmed
 from runner.execution.entry.gate import EntryGate
-from runner.execution.entry.post_only_entry import Objection, Tools
+from runner.execution.entry.post_only_entry import Objection
 from runner.execution.entry.post_only_saga import NoLongerWanted, PostOnlyEntrySaga
 from runner.execution.entry.pre_trade_check import PreTradeCheck, RestingLeg
 from runner.execution.entry.saga import EntrySaga, Opened
-from runner.execution.exit.saga import ExitSaga
 from runner.execution.lifecycle import FORGET_AFTER_MS, TAKE_UP_SECONDS, Lifecycle
 from runner.execution.orders.inbox import Inbox
 from runner.execution.orders.store import TradeStore
-from runner.execution.orders.tracker import OrderTracker
 from runner.execution.signal_outcomes import Outcomes
 from runner.execution.signal_port import Outcome, Pairs, SignalDesk, held_of
 from runner.execution.symbol_locks import SymbolLocks
@@ -49,89 +45,43 @@ class ExecutionEngine:
 
     def __init__(
         self,
+        context: Context,
         *,
-        exchange: Exchange,
-        records: TradeStore,
-        rules: Rules,
-        assessor: PreTradeCheck,
-        switches: EntryGate,
+        store: TradeStore,
+        gate: EntryGate,
         pairs: Pairs,
         desk: SignalDesk,
-        settings: ExecutionSettings,
-        quote_of: Callable[[Symbol], Any],
-        halt: Callable[[str], None],
-        dry_run: bool = False,
+        pre_trade_check: PreTradeCheck,
+        entry_saga: EntrySaga,
+        post_only_saga: PostOnlyEntrySaga,
+        lifecycle: Lifecycle,
+        inbox: Inbox,
+        orphans: Orphans,
+        outcomes: Outcomes,
+        locks: SymbolLocks,
+        tasks: Tasks,
+        recv_window_ms: int,
+        dry_run: bool,
     ) -> None:
-        self._dry_run = dry_run
-        self._records = records
-        self._assessor = assessor
-        self._switches = switches
+        self._book, self._clock, self._log, self._halt = context.book, context.clock, context.log, context.halt
+        self._store = store
+        self._gate = gate
         self._pairs = pairs
         self._desk = desk
-        self._halt = halt
+        self._pre_trade_check = pre_trade_check
+        self._entry_saga = entry_saga
+        self._post_only_saga = post_only_saga
+        self._lifecycle = lifecycle
+        self._inbox = inbox
+        self._orphans = orphans
+        self._outcomes = outcomes
+        self.counters = outcomes.counters
+        self._locks = locks
+        self._tasks = tasks
+        self._recovery_seconds = recv_window_ms / 1000 + RECOVERY_SECONDS
+        self._dry_run = dry_run
+        context.notices.pair_failed.subscribe(self.abandon)
         self._not_judged: set[PairId] = set()  # Pairs whose entries came while nothing could be entered yet.
-        self._recovery_seconds = settings.recv_window_ms / 1000 + RECOVERY_SECONDS
-        self._locks = SymbolLocks()
-        self._tasks = Tasks(halt)
-        view = AccountPositions(exchange, records)
-        assessor.foreign_source = view.foreign
-        driver = OrderTracker(
-            exchange,
-            records,
-            view,
-            recv_window_ms=settings.recv_window_ms,
-            order_timeout_seconds=settings.order_timeout_seconds,
-        )
-        closer = ExitSaga(
-            exchange=exchange,
-            records=records,
-            driver=driver,
-            view=view,
-            rules=rules,
-            quote_of=quote_of,
-            settings=settings,
-        )
-        self._opener = EntrySaga(
-            exchange=exchange,
-            records=records,
-            driver=driver,
-            closer=closer,
-            rules=rules,
-            settings=settings,
-            quote_of=quote_of,
-            quote_age_ms_max=assessor.limits.quote_age_ms_max,
-            foreign_of=assessor.foreign_of,
-        )
-        self._passive = PostOnlyEntrySaga(
-            self._opener,
-            Tools(
-                exchange=exchange,
-                records=records,
-                driver=driver,
-                rules=rules,
-                quote_of=quote_of,
-                locks=self._locks,
-                settings=settings,
-            ),
-        )
-        self._outcomes = Outcomes(records)
-        self.counters = self._outcomes.counters
-        self._recovery = Recovery(exchange, records)
-        self._lifecycle = Lifecycle(
-            records=records,
-            desk=desk,
-            driver=driver,
-            settle=self._passive.settle,
-            closer=closer,
-            view=view,
-            recovery=self._recovery,
-            locks=self._locks,
-            tasks=self._tasks,
-            counters=self.counters,
-            halt=halt,
-        )
-        self._inbox = Inbox(records, switches, on_foreign_fill=self._lifecycle.foreign_fill, halt=halt)
-        records.on_late_news = self._lifecycle.late_news
 
     # Life
 
@@ -142,26 +92,26 @@ class ExecutionEngine:
         signals: their symbols are locked until then, exits of other pairs go on, entries wait (`RECOVERING`).
         """
         self._tasks.spawn(self._inbox.run(), "inbox")
-        book = self._records.book
-        tell = self._lifecycle.tell
+        book = self._book
+        report = self._lifecycle.report
         for trade in list(book.live_trades()):
-            tell(self._desk.trade_opening, trade.pair_id)
-        orphans = await self._recovery.survey(may_cancel=not self._dry_run)
+            report(self._desk.trade_opening, trade.pair_id)
+        orphans = await self._orphans.survey(may_cancel=not self._dry_run)
         for trade in list(book.live_trades()):
             if trade.status is TradeStatus.OPEN and not trade.unsettled() and trade.is_hedged:
-                tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
+                report(self._desk.trade_opened, trade.pair_id, held_of(trade))
             else:
                 self._lifecycle.take_up(trade)
         for trade in list(book.late_trades()):
             self._lifecycle.late_news(trade.trade_id)
-        self._switches.unexplained_orders |= orphans
+        self._gate.unexplained_orders |= orphans
         self._tasks.spawn(self._lifecycle.watch(), "watch")
         self._lifecycle.check_soon()
         unresolved = [order for trade in book.live_trades() for order in trade.unsettled()]
         if unresolved:
             self._tasks.spawn(self._let_entries_in(unresolved), "recovering")
         else:
-            self._switches.recovering = False
+            self._gate.recovering = False
 
     async def _let_entries_in(self, unresolved: Sequence[OrderState]) -> None:
         """Entries of all pairs wait until every order without an end has one, or for as long as a proof of death takes.
@@ -170,14 +120,14 @@ class ExecutionEngine:
         """
         seconds = self._recovery_seconds
         while seconds > 0 and not all(order.is_settled for order in unresolved):
-            await self._records.clock.sleep(RECOVERY_LOOK_SECONDS)
+            await self._clock.sleep(RECOVERY_LOOK_SECONDS)
             seconds -= RECOVERY_LOOK_SECONDS
         left = sorted({order.intent.pair_id for order in unresolved if not order.is_settled})
         if left:
-            self._records.log.warning("recovery_goes_on", pairs=left)
-        self._switches.recovering = False
-        for pair_id in sorted(self._not_judged - self._records.book.open_by_pair.keys()):
-            self._lifecycle.tell(self._desk.not_judged, pair_id)
+            self._log.warning("recovery_goes_on", pairs=left)
+        self._gate.recovering = False
+        for pair_id in sorted(self._not_judged - self._book.open_by_pair.keys()):
+            self._lifecycle.report(self._desk.not_judged, pair_id)
         self._not_judged.clear()
 
     async def disconnect(self, grace_seconds: float, *, flatten: bool = False) -> None:
@@ -185,20 +135,21 @@ class ExecutionEngine:
 
         With `flatten` open trades are closed too, those included that only became open while we waited.
         """
-        self._switches.paused_because = "shutting down"
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace_seconds
+        self._gate.paused_because = "shutting down"
+        deadline_ns = self._clock.monotonic_ns() + int(grace_seconds * 1e9)
         while True:
-            if flatten and not self._records.broken:
-                open_pairs = [t.pair_id for t in self._records.book.live_trades() if t.status is TradeStatus.OPEN]
+            if flatten and not self._store.broken:
+                open_pairs = [t.pair_id for t in self._book.live_trades() if t.status is TradeStatus.OPEN]
                 await self.flatten(open_pairs, wait_seconds=0.0)
-            driving = self._tasks.in_flight
-            if not driving:
+            in_flight = self._tasks.in_flight
+            if not in_flight:
                 break
-            _, unfinished = await asyncio.wait(driving, timeout=max(0.0, deadline - loop.time()))
+            _, unfinished = await asyncio.wait(
+                in_flight, timeout=max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9)
+            )
             if unfinished:
                 for task in unfinished:
-                    self._records.log.warning("left_in_flight", task=task.get_name())
+                    self._log.warning("left_in_flight", task=task.get_name())
                 break
         await self._tasks.cancel()
 
@@ -219,7 +170,7 @@ class ExecutionEngine:
 
     def on_gap(self, why: str) -> None:
         """Events may have been missed: whoever is being driven looks for itself; resting trades are checked here."""
-        self._records.log.info("user_stream_gap", why=why)
+        self._log.info("user_stream_gap", why=why)
         self._lifecycle.check_soon()
 
     async def explain_orders(self) -> frozenset[ClientOrderId]:
@@ -227,11 +178,11 @@ class ExecutionEngine:
 
         Nothing is cancelled. Raises: OutcomeUnknown, Unreachable; then entries stay stopped.
         """
-        if self._switches.unexplained_orders:
-            left = {report.client_order_id for report in await self._recovery.orphans()}
-            self._switches.unexplained_orders.clear()
-            self._switches.unexplained_orders |= left
-        return frozenset(self._switches.unexplained_orders)
+        if self._gate.unexplained_orders:
+            left = {report.client_order_id for report in await self._orphans.resting()}
+            self._gate.unexplained_orders.clear()
+            self._gate.unexplained_orders |= left
+        return frozenset(self._gate.unexplained_orders)
 
     def look_for_lost_legs(self) -> None:
         """Compare what our trades hold with the account, unless that is being done."""
@@ -256,8 +207,8 @@ class ExecutionEngine:
         except Exception as error:  # noqa: BLE001  (Top of a task: journal, halt the pair, let the others go on.)
             await self._lifecycle.halt_pair(signal.pair_id, error)
             self._outcomes.resolve(signal, SignalOutcome.FAILED, DenialCode.INTERNAL, {"why": type(error).__name__})
-            trade = self._records.book.open_by_pair.get(signal.pair_id)
-            if trade is not None and trade.status is TradeStatus.OPENING:  # Its driver is what failed.
+            trade = self._book.open_by_pair.get(signal.pair_id)
+            if trade is not None and trade.status is TradeStatus.OPENING:  # Its tracker is what failed.
                 self._lifecycle.take_up(trade, after_seconds=TAKE_UP_SECONDS[0])
             return Outcome(executed=False, denial=DenialCode.INTERNAL)
 
@@ -265,36 +216,36 @@ class ExecutionEngine:
         pair = self._pairs.get(signal.pair_id)
         if pair is None:
             return self._deny(signal, Denied(DenialCode.PAIR_CLOSE_ONLY, {"why": "no longer configured"}))
-        present = self._records.book.open_by_pair.get(signal.pair_id)
+        present = self._book.open_by_pair.get(signal.pair_id)
         if present is not None:
             return self._deny(signal, Denied(DenialCode.PAIR_BUSY, {"why": f"its trade is {present.status}"}))
         with self._locks.hold_now(pair.symbols) as held:
             if not held:
                 return self._deny(signal, Denied(DenialCode.SYMBOL_BUSY, {}))
-            situation = self._assessor.situation(signal, pair, journal_broken=self._records.broken)
-            verdict = review(situation, self._assessor.limits)
+            snapshot = self._pre_trade_check.snapshot(signal, pair, journal_broken=self._store.broken)
+            verdict = review(snapshot, self._pre_trade_check.limits)
             if isinstance(verdict, Denied):
                 return self._deny(signal, verdict)
-            plan, intents = self._assessor.plan(verdict, pair)
-            with self._switches.capital.reserve(pair.pair_id, situation.order_notional_usd):
-                self._lifecycle.tell(self._desk.trade_opening, pair.pair_id)
+            plan, intents = self._pre_trade_check.plan(verdict, pair)
+            with self._gate.capital.reserve(pair.pair_id, snapshot.order_notional_usd):
+                self._lifecycle.report(self._desk.trade_opening, pair.pair_id)
                 try:
                     if verdict.edge.resting_leg is None:
-                        opened = await self._opener.open(plan, intents)
+                        opened = await self._entry_saga.open(plan, intents)
                     else:
-                        opened = await self._passive.open(plan, intents, self._objection_to(signal, pair))
+                        opened = await self._post_only_saga.open(plan, intents, self._objection_to(signal, pair))
                 except NoLongerWanted as why:
                     return self._deny(signal, Denied(why.code, {"why": "changed before anything was placed"}))
                 except DeadManSwitchNotArmed as why:
                     return self._deny(signal, Denied(DenialCode.DEAD_MAN, {"why": str(why)}))
                 except DuplicateEntry:
                     return self._deny(signal, Denied(DenialCode.DUPLICATE, {"trade_id": plan.trade_id}))
-        trade = self._records.book.trades[plan.trade_id]
+        trade = self._book.trades[plan.trade_id]
         if not opened.hedged:
             return self._rolled_back(signal, trade, opened)
         self.counters.executed += 1
         self._outcomes.resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
-        self._records.log.info(
+        self._log.info(
             "trade_opened",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
@@ -305,15 +256,15 @@ class ExecutionEngine:
             expected_edge_usd=str(round(plan.expected_edge_usd, 4)),
             naked_seconds=trade.naked_seconds(),
         )
-        self._lifecycle.tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
+        self._lifecycle.report(self._desk.trade_opened, trade.pair_id, held_of(trade))
         return Outcome(executed=True)
 
     def _objection_to(self, signal: TradingSignal, pair: PairConfig) -> Objection:
         """What the guards say of an approved entry, asked again and again while a leg of it rests."""
 
         def objection(rests: RestingLeg) -> DenialCode | None:
-            now = self._assessor.situation(signal, pair, journal_broken=self._records.broken, rests=rests)
-            denied = still_stands(now, self._assessor.limits)
+            now = self._pre_trade_check.snapshot(signal, pair, journal_broken=self._store.broken, rests=rests)
+            denied = still_stands(now, self._pre_trade_check.limits)
             if denied is None and now.edge is not None and now.edge.resting_leg is None:
                 return (
                     DenialCode.SIZE_TOO_SMALL
@@ -324,9 +275,9 @@ class ExecutionEngine:
 
     def _rolled_back(self, signal: TradingSignal, trade: TradeState, opened: Opened) -> Outcome:
         if opened.unfilled:
-            facts = {"ended": opened.unfilled}
+            facts: dict[str, Any] = {"ended": opened.unfilled.value}
             self._outcomes.resolve(signal, SignalOutcome.FAILED, DenialCode.NOT_FILLED, facts, trade.trade_id)
-            self._lifecycle.tell(self._desk.trade_failed, trade.pair_id)
+            self._lifecycle.report(self._desk.trade_failed, trade.pair_id)
             self._lifecycle.finish_later(trade)
             return Outcome(executed=False, denial=DenialCode.NOT_FILLED)
         self.counters.rolled_back += 1
@@ -335,20 +286,20 @@ class ExecutionEngine:
         code = DenialCode.EXCHANGE_REFUSED if opened.refusal else DenialCode.ROLLED_BACK
         facts = {"refusal": opened.refusal, "cost_usd": str(-trade.net_pnl_usd)}
         self._outcomes.resolve(signal, SignalOutcome.FAILED, code, facts, trade.trade_id)
-        self._records.log.warning(
+        self._log.warning(
             "trade_rolled_back",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
             naked_seconds=trade.naked_seconds(),
             **facts,
         )
-        self._lifecycle.tell(self._desk.trade_failed, trade.pair_id)
+        self._lifecycle.report(self._desk.trade_failed, trade.pair_id)
         self._lifecycle.finish_later(trade)
         return Outcome(executed=False, denial=code)
 
     def _deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
-        if signal.pair_id not in self._records.book.open_by_pair:
-            self._lifecycle.tell(self._desk.denied, signal.pair_id)
+        if signal.pair_id not in self._book.open_by_pair:
+            self._lifecycle.report(self._desk.denied, signal.pair_id)
         if denied.code is DenialCode.RECOVERING:
             self._not_judged.add(signal.pair_id)
         return self._outcomes.deny(signal, denied)
@@ -357,7 +308,7 @@ class ExecutionEngine:
 
     async def _exit(self, signal: TradingSignal) -> Outcome:
         """Close the pair's trade. While it is still opening the exit waits for the locks and acts on what comes of it."""
-        trade = self._records.book.open_by_pair.get(signal.pair_id)
+        trade = self._book.open_by_pair.get(signal.pair_id)
         if trade is None:
             return self._deny(signal, Denied(DenialCode.PAIR_BUSY, {"why": "no open trade to close"}))
         if trade.status not in CLOSABLE:
@@ -370,28 +321,28 @@ class ExecutionEngine:
     async def flatten(self, pair_ids: Sequence[PairId], *, wait_seconds: float) -> dict[str, str]:
         """Close trades on the operator's word, those that are opening as soon as they are open; says what became of each
         pair within the time given."""
-        told: dict[str, str] = {}
+        results: dict[str, str] = {}
         closing: dict[PairId, asyncio.Task[bool]] = {}
         for pair_id in pair_ids:
-            trade = self._records.book.open_by_pair.get(pair_id)
+            trade = self._book.open_by_pair.get(pair_id)
             if trade is None:
-                told[pair_id] = "nothing open"
+                results[pair_id] = "nothing open"
                 continue
             if trade.status not in CLOSABLE:
-                told[pair_id] = f"already {trade.status}"
+                results[pair_id] = f"already {trade.status}"
                 continue
-            told[pair_id] = "closing"
+            results[pair_id] = "closing"
             work = self._lifecycle.close(trade, ExitReason.FLATTENED, None)
             closing[pair_id] = self._tasks.spawn(work, f"{SignalType.FLATTEN}-{pair_id}")
         if closing and wait_seconds > 0:
             done, _ = await asyncio.wait(closing.values(), timeout=wait_seconds)
-            open_still = self._records.book.open_by_pair
-            told |= {pair: "closed" for pair, task in closing.items() if task in done and pair not in open_still}
-        return told
+            open_still = self._book.open_by_pair
+            results |= {pair: "closed" for pair, task in closing.items() if task in done and pair not in open_still}
+        return results
 
     def abandon(self, pair_id: PairId, reason: ExitReason = ExitReason.FLATTENED) -> None:
         """Close an open trade whatever its signals say: its pair cannot judge its own exits, or its contract ends."""
-        trade = self._records.book.open_by_pair.get(pair_id)
+        trade = self._book.open_by_pair.get(pair_id)
         if trade is not None and trade.status in CLOSABLE:
             work = self._lifecycle.close(trade, reason, None)
             self._tasks.spawn(work, f"abandon-{pair_id}")

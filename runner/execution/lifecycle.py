@@ -1,27 +1,29 @@
 """What happens to a trade besides being opened: closed, resumed after a restart, re-opened by a late execution, robbed of a leg.
 
-Whatever fails here in a way nobody foresaw freezes the pair, pages, and is tried again: a trade is never left without a driver.
+Whatever fails here in a way nobody foresaw freezes the pair, pages, and is tried again: a trade is never left without a tracker.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from domain.errors import InvariantBroken, JournalBroken
+from domain.ladder import step_of
 from domain.orders import Fill
 from domain.pairs import ExitReason, PairSide, TradeStatus
 from domain.symbols import PairId, Symbol, TradeId
 from domain.trades import TradeState
 from runner import metrics
-from runner.execution.account.orphans import Recovery
+from runner.exchange.port import Exchange
 from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions
-from runner.execution.entry.freezing import HALTED_MS, freeze
-from runner.execution.entry.saga import Opened
+from runner.execution.asking import answered
+from runner.execution.context import Context
+from runner.execution.entry.freezing import HALTED_MS, Freezer
+from runner.execution.entry.post_only_saga import PostOnlyEntrySaga
 from runner.execution.exit.saga import ExitSaga
 from runner.execution.orders.store import TradeStore
-from runner.execution.orders.tracker import OrderTracker
 from runner.execution.signal_outcomes import Counters
 from runner.execution.signal_port import SignalDesk, held_of
 from runner.execution.symbol_locks import SymbolLocks, Urgency
@@ -29,7 +31,7 @@ from runner.execution.tasks import Tasks
 
 FORGET_AFTER_MS = 6 * 3600 * 1000
 TAKE_UP_SECONDS = (5.0, 15.0, 60.0, 300.0)
-"""Pauses before a trade is taken up again whose driver failed; the last one repeats for ever."""
+"""Pauses before a trade is taken up again whose tracker failed; the last one repeats for ever."""
 CHECK_SECONDS = 60.0
 """Between looks at the account's positions that nobody asked for."""
 LOOK_AGAIN_SECONDS = PERSISTS_SECONDS + 1.0
@@ -41,31 +43,33 @@ class Lifecycle:
 
     def __init__(
         self,
+        context: Context,
         *,
-        records: TradeStore,
+        exchange: Exchange,
+        store: TradeStore,
         desk: SignalDesk,
-        driver: OrderTracker,
-        settle: Callable[[TradeState], Awaitable[Opened]],
-        closer: ExitSaga,
-        view: AccountPositions,
-        recovery: Recovery,
+        post_only_saga: PostOnlyEntrySaga,
+        exit_saga: ExitSaga,
+        positions: AccountPositions,
+        freezer: Freezer,
         locks: SymbolLocks,
         tasks: Tasks,
         counters: Counters,
-        halt: Callable[[str], None],
     ) -> None:
-        self._records = records
+        self._context = context
+        self._book, self._clock, self._log, self._halt = context.book, context.clock, context.log, context.halt
+        self._exchange = exchange
+        self._store = store
         self._desk = desk
-        self._driver = driver
-        self._settle_opening = settle
-        self._closer = closer
-        self._view = view
-        self._recovery = recovery
-        view.on_lost_leg = self.leg_lost
+        self._post_only_saga = post_only_saga
+        self._exit_saga = exit_saga
+        self._positions = positions
+        self._freezer = freezer
         self._locks = locks
         self._tasks = tasks
         self._counters = counters
-        self._halt = halt
+        context.notices.trade_changed.subscribe(self.late_news)
+        context.notices.leg_lost.subscribe(self.leg_lost)
         self._resuming: set[TradeId] = set()
         self._check_wanted = asyncio.Event()
         self._surveying = False
@@ -87,39 +91,39 @@ class Lifecycle:
                 await self.halt_pair(trade.pair_id, error)
             else:
                 break
-            if self._records.broken:
+            if self._store.broken:
                 return False
-            await self._records.clock.sleep(_take_up_seconds(failures))
+            await self._clock.sleep(_take_up_seconds(failures))
             failures += 1
         if closed:
-            self._tell_closed(trade, reason)
+            self._report_closed(trade, reason)
         return closed
 
     async def _close(self, trade: TradeState, reason: ExitReason, exit_z: float | None) -> bool:
         was_opening = trade.status is TradeStatus.OPENING
         if not was_opening:
-            self.tell(self._desk.trade_closing, trade.pair_id)
+            self.report(self._desk.trade_closing, trade.pair_id)
         rounds = 0
         while True:
             urgency = Urgency.UNWIND if reason in LONE_LEG or not trade.is_hedged else Urgency.EXIT
             async with self._locks.hold(trade.symbols, urgency):
                 if trade.status.is_over and trade.is_flat:
-                    self.tell(self._desk.trade_failed, trade.pair_id)  # Closed by whoever held the locks before.
+                    self.report(self._desk.trade_failed, trade.pair_id)  # Closed by whoever held the locks before.
                     return False
                 if was_opening:  # It came to be open, and the desk was told so, while we waited.
-                    self.tell(self._desk.trade_closing, trade.pair_id)
-                await self._closer.close(trade, reason=reason, exit_z=exit_z)
+                    self.report(self._desk.trade_closing, trade.pair_id)
+                await self._exit_saga.close(trade, reason=reason, exit_z=exit_z)
                 status = TradeStatus.ROLLED_BACK if reason is ExitReason.ROLLED_BACK else TradeStatus.CLOSED
-                if await self._closer.finish(trade, status=status, reason=reason, exit_z=exit_z):
+                if await self._exit_saga.finish(trade, status=status, reason=reason, exit_z=exit_z):
                     return True
             # Not flat, or not verified: others may use the symbols until the next round.
             rounds += 1
-            await self._records.clock.sleep(self._closer.round_pause_seconds(rounds))
+            await self._clock.sleep(self._exit_saga.round_pause_seconds(rounds))
 
-    def _tell_closed(self, trade: TradeState, reason: ExitReason) -> None:
+    def _report_closed(self, trade: TradeState, reason: ExitReason) -> None:
         self._counters.closed += 1
         metrics.observe_naked(trade)
-        self._records.log.info(
+        self._log.info(
             "trade_closed",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
@@ -129,14 +133,14 @@ class Lifecycle:
             naked_seconds=trade.naked_seconds(),
         )
         stopped = (-1 if trade.plan.side is PairSide.SELL else 1) if reason is ExitReason.STOPPED else 0
-        present = self._records.book.open_by_pair.get(trade.pair_id)
+        present = self._book.open_by_pair.get(trade.pair_id)
         if present is not None and present.status is TradeStatus.OPEN:
             # What closed was an older trade that a late fill had re-opened; the signals are about the present one.
-            self.tell(self._desk.trade_opened, trade.pair_id, held_of(present))
+            self.report(self._desk.trade_opened, trade.pair_id, held_of(present))
         else:
-            self.tell(self._desk.trade_closed, trade.pair_id, stopped)
-        now_ms = self._records.clock.now_ms()
-        self._records.book.forget_ended_before(now_ms - FORGET_AFTER_MS)
+            self.report(self._desk.trade_closed, trade.pair_id, stopped)
+        now_ms = self._clock.now_ms()
+        self._book.forget_ended_before(now_ms - FORGET_AFTER_MS)
 
     def finish_later(self, trade: TradeState) -> None:
         """A rollback that could not be verified flat within its bound goes on by itself, the symbols free meanwhile."""
@@ -146,7 +150,7 @@ class Lifecycle:
     # Resuming
 
     def take_up(self, trade: TradeState, *, after_seconds: float = 0.0) -> None:
-        """Somebody must drive it: the last process left it in the middle, or its driver failed."""
+        """Somebody must drive it: the last process left it in the middle, or its tracker failed."""
         if trade.trade_id in self._resuming:
             return
         self._resuming.add(trade.trade_id)
@@ -154,7 +158,7 @@ class Lifecycle:
 
     async def _resume(self, trade: TradeState, after_seconds: float) -> None:
         try:
-            await self._records.clock.sleep(after_seconds)
+            await self._clock.sleep(after_seconds)
             if await self._settled(trade):
                 await self.close(trade, trade.exit_reason or ExitReason.ROLLED_BACK, trade.exit_z)
         finally:
@@ -164,7 +168,7 @@ class Lifecycle:
     async def _settled(self, trade: TradeState) -> bool:
         """True when it still has to be closed. Never raises but for cancellation."""
         failures = 0
-        while not self._records.broken:
+        while not self._store.broken:
             try:
                 return await self._settle(trade)
             except JournalBroken as error:
@@ -172,7 +176,7 @@ class Lifecycle:
                 return False
             except Exception as error:  # noqa: BLE001  (Top of a task: journal, freeze the pair, try again.)
                 await self.halt_pair(trade.pair_id, error)
-            await self._records.clock.sleep(_take_up_seconds(failures))
+            await self._clock.sleep(_take_up_seconds(failures))
             failures += 1
         return False
 
@@ -180,40 +184,40 @@ class Lifecycle:
         """True when it still has to be closed."""
         async with self._locks.hold(trade.symbols, Urgency.UNWIND):
             if trade.status is TradeStatus.OPENING:
-                opened = await self._settle_opening(trade)
-                self._records.log.info("resumed", pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged)
+                opened = await self._post_only_saga.settle(trade)
+                self._log.info("resumed", pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged)
                 if not opened.hedged:
-                    self.tell(self._desk.trade_closed, trade.pair_id, 0)  # The signals had taken it for an open one.
+                    self.report(self._desk.trade_closed, trade.pair_id, 0)  # The signals had taken it for an open one.
                     return not trade.status.is_over
             else:
-                self._records.drive(trade.trade_id)
-                await self._closer.conclude(trade)
-                self._records.release(trade.trade_id)
+                self._store.drive(trade.trade_id)
+                await self._exit_saga.conclude(trade)
+                self._store.release(trade.trade_id)
         if trade.status.is_over:
             return not trade.is_flat
         if trade.status is not TradeStatus.OPEN or not trade.is_hedged:
             return True
-        self.tell(self._desk.trade_opened, trade.pair_id, held_of(trade))
+        self.report(self._desk.trade_opened, trade.pair_id, held_of(trade))
         return False
 
     # News that nobody waited for
 
     def late_news(self, trade_id: TradeId) -> None:
         """An order changed that nobody was driving: a late fill re-opens what we believed was over, or hedged."""
-        trade = self._records.book.trades.get(trade_id)
-        if trade is None or trade_id in self._resuming or self._records.is_driven(trade_id):
+        trade = self._book.trades.get(trade_id)
+        if trade is None or trade_id in self._resuming or self._store.is_driven(trade_id):
             return
         is_told = bool(trade.unsettled())
         unhedged = trade.status is TradeStatus.OPEN and not trade.is_hedged
         if not (is_told or unhedged or (trade.status.is_over and not trade.is_flat)):
             return
-        self._records.log.error("late_fill", pair_id=trade.pair_id, trade_id=trade_id)
+        self._log.error("late_fill", pair_id=trade.pair_id, trade_id=trade_id)
         if trade.status.is_over or trade.status is TradeStatus.OPEN:
             self.take_up(trade)
 
     def leg_lost(self, trade: TradeState) -> None:
         """The exchange closed one leg (ADL, liquidation, delisting): close its sibling."""
-        self._records.log.error("sibling_lost", pair_id=trade.pair_id, trade_id=trade.trade_id)
+        self._log.error("sibling_lost", pair_id=trade.pair_id, trade_id=trade.trade_id)
         self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")
 
     async def watch(self) -> None:
@@ -226,9 +230,9 @@ class Lifecycle:
             seconds = LOOK_AGAIN_SECONDS if self._check_wanted.is_set() else CHECK_SECONDS
             self._check_wanted.clear()
             self._surveying = True
-            doubtful = await self._recovery.answered(self._view.survey)
+            doubtful = await answered(self._context, self._exchange, self._positions.survey)
             self._surveying = False
-            if self._view.has_to_learn:
+            if self._positions.has_to_learn:
                 seconds = LOOK_AGAIN_SECONDS
             for symbol in sorted(doubtful):
                 if symbol not in self._checking:  # Else it waits for a trade, and will look when that lets go.
@@ -249,29 +253,29 @@ class Lifecycle:
         try:
             async with self._locks.hold([symbol], Urgency.CHECK):
                 self._checking.discard(symbol)
-                finding = await self._view.check([symbol])
-            self._say_unexplained(finding.differences)
+                finding = await self._positions.check([symbol])
+            self._log_unexplained(finding.differences)
         except JournalBroken as error:
             self._halt(f"journal broken: {error}")
         finally:
             self._checking.discard(symbol)
 
-    def _say_unexplained(self, differences: Mapping[Symbol, Decimal]) -> None:
+    def _log_unexplained(self, differences: Mapping[Symbol, Decimal]) -> None:
         """Of trades that rest; once for each difference."""
         for symbol, difference in differences.items():
             if self._unexplained.get(symbol) != difference:
                 self._unexplained[symbol] = difference
-                self._records.log.error("position_unexplained", differences={symbol: str(difference)})
+                self._log.error("position_unexplained", differences={symbol: str(difference)})
 
-    def foreign_fill(self, fill: Fill) -> None:
-        """An execution of the exchange's own order, or of a stranger's: it may have closed what one of our trades holds."""
-        if self._view.concerns_us(fill):
+    def external_fill(self, fill: Fill) -> None:
+        """An execution of the exchange's own order, or of a execution's: it may have closed what one of our trades holds."""
+        if self._positions.concerns_us(fill):
             self._tasks.spawn(self._absorb(fill), f"absorb-{fill.symbol}-{fill.exchange_trade_id}")
 
     async def _absorb(self, fill: Fill) -> None:
         try:
             async with self._locks.hold([fill.symbol], Urgency.CHECK):
-                await self._view.absorb(fill)
+                await self._positions.absorb(fill)
         except JournalBroken as error:
             self._halt(f"journal broken: {error}")
 
@@ -280,20 +284,20 @@ class Lifecycle:
     async def halt_pair(self, pair_id: PairId, error: Exception) -> None:
         """A bug or a world we do not model: this pair stops, a human is paged, everything it holds stays known."""
         kind = "invariant_broken" if isinstance(error, InvariantBroken) else "pair_failed"
-        self._records.log.error(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
-        self.tell(self._desk.trade_failed, pair_id)
+        self._log.error(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
+        self.report(self._desk.trade_failed, pair_id)
         try:
-            await freeze(self._records, pair_id, for_ms=HALTED_MS, reason=type(error).__name__)
+            await self._freezer.freeze(pair_id, for_ms=HALTED_MS, reason=type(error).__name__)
         except JournalBroken as broken:
             self._halt(f"journal broken: {broken}")
 
-    def tell(self, what: Callable[..., None], *facts: Any) -> None:
+    def report(self, what: Callable[..., None], *facts: Any) -> None:
         """A pair that the desk has dropped must not keep a leg of it from being closed."""
         try:
             what(*facts)
         except InvariantBroken as error:
-            self._records.log.warning("not_on_the_desk", why=str(error))
+            self._log.warning("not_on_the_desk", why=str(error))
 
 
 def _take_up_seconds(failures: int) -> float:
-    return TAKE_UP_SECONDS[min(failures, len(TAKE_UP_SECONDS) - 1)]
+    return step_of(TAKE_UP_SECONDS, failures)

@@ -7,6 +7,7 @@ from domain.entries import SignalReceived, SignalResolved
 from domain.guards import DenialCode, Denied
 from domain.pairs import SignalOutcome, TradingSignal
 from domain.symbols import TradeId
+from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 from runner.execution.signal_port import Outcome
 
@@ -25,15 +26,16 @@ class Counters:
 class Outcomes:
     """Counts, logs and notes; no decision rests on these rows."""
 
-    def __init__(self, records: TradeStore) -> None:
-        self._records = records
+    def __init__(self, context: Context, store: TradeStore) -> None:
+        self._clock, self._log = context.clock, context.log
+        self._store = store
         self.counters = Counters()
 
     def received(self, signal: TradingSignal) -> None:
         self.counters.signals += 1
-        self._records.note(
+        self._store.note(
             SignalReceived(
-                at_ms=self._records.clock.now_ms(),
+                at_ms=self._clock.now_ms(),
                 signal_id=signal.signal_id,
                 pair_id=signal.pair_id,
                 signal_type=signal.signal_type,
@@ -43,14 +45,12 @@ class Outcomes:
                 price_b=signal.price_b,
             )
         )
-        self._records.log.info(
-            "signal", pair_id=signal.pair_id, type=str(signal.signal_type), z=round(signal.z_score, 3)
-        )
+        self._log.info("signal", pair_id=signal.pair_id, type=str(signal.signal_type), z=round(signal.z_score, 3))
 
     def deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
         self.counters.denied[denied.code] = self.counters.denied.get(denied.code, 0) + 1
         self.resolve(signal, SignalOutcome.DENIED, denied.code, denied.facts)
-        self._records.log.info("denied", pair_id=signal.pair_id, code=str(denied.code), **denied.facts)
+        self._log.info("denied", pair_id=signal.pair_id, code=str(denied.code), **denied.facts)
         return Outcome(executed=False, denial=denied.code)
 
     def resolve(
@@ -62,9 +62,9 @@ class Outcomes:
         trade_id: TradeId | None = None,
     ) -> None:
         """`code` is None only for an executed signal."""
-        self._records.note(
+        self._store.note(
             SignalResolved(
-                at_ms=self._records.clock.now_ms(),
+                at_ms=self._clock.now_ms(),
                 signal_id=signal.signal_id,
                 pair_id=signal.pair_id,
                 outcome=outcome,

@@ -1,8 +1,10 @@
-"""The engine's tasks: known by name, awaited at the end, and never mourned in silence."""
+"""The engine's tasks: known by name, awaited at the end, and never lost in silence."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from runner.tasks import cancel_all
 
 STANDING = frozenset({"inbox", "watch"})
 """Tasks that run for as long as the engine does; all others end by themselves."""
@@ -28,9 +30,7 @@ class Tasks:
 
     async def cancel(self) -> None:
         """End all of them now."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_all(*self._tasks)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

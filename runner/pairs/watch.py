@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from domain.errors import ConfigError, ExchangeError
-from domain.pairs import PairConfig
-from domain.symbols import PairId, Symbol
+from domain.errors import ConfigError
+from domain.symbols import Symbol
 from runner.components import Components
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from runner.logs import Log
 from runner.pairs.file import load_pairs
+from runner.pairs.registry import PairsRegistry
 
 LOOK_SECONDS = 1.0
 FileSignature = tuple[int, int, int]
@@ -34,7 +35,7 @@ class PairsWatch:
         path: Path,
         settings: Settings,
         parts: Components,
-        pairs: dict[PairId, PairConfig],
+        pairs: PairsRegistry,
         log: Log,
         *,
         seen: FileSignature | None,
@@ -43,7 +44,7 @@ class PairsWatch:
         self._path = path
         self._settings = settings
         self._parts = parts
-        self._pairs = pairs  # The engine looks pairs up in this very dict.
+        self._pairs = pairs
         self._log = log
         self._seen = seen
         self._gate = asyncio.Lock()
@@ -51,7 +52,7 @@ class PairsWatch:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await self._parts.clock.sleep(LOOK_SECONDS)
             signature = signature_of(self._path)
             if signature is None or signature == self._seen:
                 continue
@@ -69,28 +70,26 @@ class PairsWatch:
         """Raises: ConfigError, ExchangeError; then nothing has changed."""
         async with self._gate:
             fresh = {pair.pair_id: pair for pair in load_pairs(self._path, self._settings.signal)}
-            before = dict(self._pairs)
             new_symbols = {s for pair in fresh.values() for s in pair.symbols} - self._parts.generator.symbols
             if new_symbols:
-                await self._parts.rules.load(sorted(new_symbols))
+                await self._parts.binance.rules.load(sorted(new_symbols))
                 await self._prepare(sorted(new_symbols))
-            self._pairs.clear()
-            self._pairs.update(fresh)
+            before = self._pairs.replace(fresh.values())
             self._parts.generator.reconfigure(fresh.values())
             await self._parts.watch_quotes()
-            told = {
+            changes = {
                 "added": sorted(fresh.keys() - before.keys()),
                 "removed": sorted(before.keys() - fresh.keys()),
                 "changed": sorted(
                     pair_id for pair_id in fresh.keys() & before.keys() if fresh[pair_id] != before[pair_id]
                 ),
             }
-            self._log.info("pairs_reloaded", **told)
-            return told
+            self._log.info("pairs_reloaded", **changes)
+            return changes
 
     async def _prepare(self, symbols: Sequence[Symbol]) -> None:
         """A symbol that cannot be set up keeps its own pairs from entering, not the file from being taken."""
         try:
-            await self._parts.watcher.prepare(symbols)
+            await self._parts.account.set_up.prepare(symbols)
         except (ConfigError, ExchangeError) as error:
             self._log.warning("setup_waits", symbols=list(symbols), why=str(error))

@@ -34,6 +34,7 @@ class SignalGenerator:
         position_usd: float,
         on_sample: SampleCallback = ignore,
         on_pair_failed: PairFailedCallback = ignore,
+        on_torn: Callable[[], None] = ignore,
     ) -> None:
         self._settings = settings
         self._position_usd = position_usd
@@ -44,7 +45,7 @@ class SignalGenerator:
         self._wanted: dict[PairId, PairConfig] = {}
         self.signals_given = 0
         self.calculator = PairsSpreadCalculator(
-            bar_seconds=settings.bar_seconds, lookback_bars=settings.lookback_bars, on_left=self._look
+            bar_seconds=settings.bar_seconds, lookback_bars=settings.lookback_bars, on_left=self._look, on_torn=on_torn
         )
         self.update = self.calculator.update
         """Take the newest quote of one symbol: the calculator's own method, so that a tick pays for one call."""

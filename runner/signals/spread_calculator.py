@@ -26,11 +26,11 @@ def ignore(*_: object) -> None:
 class PairsSpreadCalculator:
     """Keeps every pair's spread against its band, and tells when one is left."""
 
-    def __init__(self, *, bar_seconds: int, lookback_bars: int, on_left: LeftBand) -> None:
+    def __init__(self, *, bar_seconds: int, lookback_bars: int, on_left: LeftBand, on_torn: Callable[[], None]) -> None:
+        """`on_torn` is called when a window misses a bar and wants klines."""
         self.grid = BarGrid(bar_seconds=bar_seconds, size=lookback_bars)
         self.slots: dict[PairId, PairSlot] = {}
-        self.on_torn: Callable[[], None] = ignore
-        """Called when a window misses a bar and wants klines."""
+        self._on_torn = on_torn
         self._on_left = on_left
         self._legs = self.grid.legs
         self.market_ms = 0
@@ -120,7 +120,7 @@ class PairsSpreadCalculator:
         slot.recompute()
         slot.refresh(self.market_ms)
         if slot.statistics is None:
-            self.on_torn()
+            self._on_torn()
 
     def load(self, symbol: Symbol, rows: Sequence[tuple[int, float]]) -> bool:
         """Fill in one symbol's closes from klines (closed bars only). Return whether its window is whole now."""
@@ -148,5 +148,5 @@ class PairsSpreadCalculator:
                     slot.refresh(event_ms)
                     torn = torn or slot.statistics is None
         if torn:
-            self.on_torn()
+            self._on_torn()
         return True

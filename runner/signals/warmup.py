@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from domain.errors import ExchangeError
 from domain.symbols import Symbol
+from runner.exchange.errors import ExchangeError
 from runner.ports import Clock
 from runner.signals.generator import SignalGenerator
 
@@ -85,17 +85,18 @@ class WindowMonitor:
         *,
         bar_seconds: int,
         clock: Clock,
+        wanted: asyncio.Event,
         on_event: EventCallback,
     ) -> None:
+        """`wanted` is set by the generator (its `on_torn`) whenever a window is torn."""
         self._calculator = generator.calculator
         self._source = source
         self._bar_seconds = bar_seconds
         self._clock = clock
         self._on_event = on_event
         self._missing: list[Symbol] = []
-        self._wanted = asyncio.Event()
+        self._wanted = wanted
         self._gate = asyncio.Semaphore(REQUESTS_AT_ONCE_MAX)
-        self._calculator.on_torn = self._wanted.set
         self._wanted.set()
 
     async def warm_up(self) -> int:

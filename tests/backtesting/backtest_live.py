@@ -1,12 +1,14 @@
-"""The live half, fed by hand: the real signal generator, assessor, guards and book. Orders are filled at the quotes."""
+"""The live half, fed by hand: the real signal generator, pre_trade_check, guards and book. Orders are filled at the quotes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from trade_story import Story
 
 from domain.edge import FundingTerms
+from domain.entries import Entry
 from domain.guards import Denied, review
 from domain.instruments import Instrument
 from domain.orders import LegName, OrderStatus, Purpose
@@ -17,9 +19,11 @@ from domain.trades import TradeState
 from flows.backtest.engine.market import Quotes
 from flows.backtest.engine.terms import Terms
 from runner.config import ExecutionSettings, RiskSettings, SignalSettings
+from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
-from runner.execution.entry.pre_trade_check import PreTradeCheck
 from runner.execution.signal_port import held_of
+from runner.execution.wiring import Surroundings, wire
+from runner.pairs.registry import PairsRegistry
 from runner.signals.generator import SignalGenerator
 
 Found = tuple[str, str, int, float, str]
@@ -65,6 +69,32 @@ class Venue:
         return 0
 
 
+class NoJournal:
+    """Nothing is written down."""
+
+    broken = False
+
+    async def append(self, *_entries: Entry) -> None:
+        raise AssertionError("nobody writes here")
+
+    def note(self, _entry: Entry) -> None: ...
+
+
+class Silence:
+    """Nothing is said."""
+
+    def info(self, event: str, **facts: Any) -> None: ...
+
+    warning = error = info
+
+
+def open_all(gate: EntryGate, pairs: Sequence[PairConfig]) -> None:
+    """As on a healthy exchange."""
+    gate.recovering = gate.user_stream_down = False
+    gate.clock_problem, gate.rules_doubted = None, frozenset()
+    gate.set_up = {symbol: None for pair in pairs for symbol in pair.symbols}
+
+
 class Live:
     """One run over a stream of quotes; `signals` is what was decided."""
 
@@ -80,23 +110,29 @@ class Live:
         self.generator = SignalGenerator(pairs, settings, position_usd=float(terms.notional_usd))
         self.generator.register_signal_callback(self._on_signal)
         venue = Venue(terms, funding)
-        self._assessor = PreTradeCheck(
-            book=self._story.book,
-            rules=venue,
-            exchange=venue,  # type: ignore[arg-type]  # As much of it as is asked.
-            clock=self._clock,
-            quote_of=self.generator.quote_of,
-            switches=EntryGate(recovering=False, user_stream_down=False),
-            execution=ExecutionSettings(hedge_error_max=terms.hedge_error_max),
-            risk=RiskSettings(
-                pair_notional_usd=terms.notional_usd,
-                gross_notional_usd_max=terms.limits.gross_notional_usd_max,
-                daily_loss_usd_max=terms.limits.daily_loss_usd_max,
-                min_edge_ratio=terms.limits.min_edge_ratio,
+        context = Context(book=self._story.book, clock=self._clock, log=Silence(), halt=lambda _why: None)
+        execution = wire(
+            context,
+            Surroundings(
+                exchange=venue,  # type: ignore[arg-type]  # As much of it as is asked.
+                rules=venue,
+                journal=NoJournal(),
+                pairs=PairsRegistry(pairs),
+                desk=self.generator,
+                quote_of=self.generator.quote_of,
+                execution=ExecutionSettings(hedge_error_max=terms.hedge_error_max),
+                risk=RiskSettings(
+                    pair_notional_usd=terms.notional_usd,
+                    gross_notional_usd_max=terms.limits.gross_notional_usd_max,
+                    daily_loss_usd_max=terms.limits.daily_loss_usd_max,
+                    min_edge_ratio=terms.limits.min_edge_ratio,
+                ),
+                quote_age_ms_max=10**9,
+                dry_run=False,
             ),
-            quote_age_ms_max=10**9,
-            dry_run=False,
         )
+        self._pre_trade_check = execution.pre_trade_check
+        open_all(execution.gate, pairs)
 
     def run(self, quotes: Quotes) -> "Live":
         """Fills first, then the quote is heard: an order that is due meets the quotes there are."""
@@ -127,13 +163,16 @@ class Live:
         if busy & set(pair.symbols):
             self.generator.denied(pair.pair_id)
             return "SYMBOL_BUSY"  # What the engine's locks would say.
-        situation = self._assessor.situation(signal, pair, journal_broken=False)
+        snapshot = self._pre_trade_check.snapshot(signal, pair, journal_broken=False)
         # No account is asked for its margin here.
-        verdict = review(replace(situation, margin_free_usd=situation.margin_needed_usd), self._assessor.limits)
+        verdict = review(
+            replace(snapshot, margin_free_usd=snapshot.margin_needed_usd, balance_age_ms=0),
+            self._pre_trade_check.limits,
+        )
         if isinstance(verdict, Denied):
             self.generator.denied(pair.pair_id)
             return verdict.code.value
-        plan, _ = self._assessor.plan(verdict, pair)
+        plan, _ = self._pre_trade_check.plan(verdict, pair)
         self._story.apply(plan)
         self.generator.trade_opening(pair.pair_id)
         return ""

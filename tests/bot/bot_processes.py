@@ -16,6 +16,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from paper_control import address_and_token, order
+
 from domain.symbols import exchange_id, unified
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,8 +74,7 @@ class Exchange:
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line.startswith("exchange ready: "), line
-        self.rest_url = line.split()[2]
+        self.rest_url, self._token = address_and_token(line)
 
     def close(self) -> None:
         self._process.terminate()
@@ -83,10 +84,7 @@ class Exchange:
 
     def ask(self, path: str, body: Any = None, *, method: str | None = None) -> Any:
         """One request to `/paper/<path>`; a body makes it a POST."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.rest_url}/paper/{path}", data=data, method=method)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=60) as reply:  # noqa: S310
-            return json.load(reply)
+        return order(self.rest_url, self._token, path, body, method=method)
 
     def received(self) -> list[str]:
         """The client ids of all orders that ever arrived, in their order."""

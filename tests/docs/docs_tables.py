@@ -10,8 +10,9 @@ from domain.escalation import REMEDIES, Remedy
 from domain.legs import CLOSING, OPENING, OVERDUE, Remainder, Standing
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
 from domain.pairs import TRADE_STEPS, TradeStatus
+from domain.refusals import RefusalKind
 from domain.resting import STEPS, Wish
-from runner.exchange.binance.codes import TABLE, Refusal
+from runner.exchange.binance.codes import TABLE, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "execution.md"
@@ -60,15 +61,18 @@ def denials() -> str:
 
 
 def refusals() -> str:
-    """Every (HTTP status, code) that proves an order was not executed."""
-    rows: dict[int | None, list[Refusal]] = {}
+    """All that is known of the exchange's codes; in bold the HTTP statuses that prove the order was not executed."""
+    rows: dict[int | None, list[Row]] = {}
     for row in sorted(TABLE, key=lambda row: (row.code is None, -(row.code or 0), row.http_status)):
         rows.setdefault(row.code, []).append(row)
-    lines = [_row(["code", "with HTTP status", "says", "source"]), _row(["---"] * 4)]
+    head = ["code", "HTTP status", "says", "kind", "what to do", "source"]
+    lines = [_row(head), _row(["---"] * len(head))]
     for code, listed in rows.items():
         name = "none" if code is None else f"−{-code}"
-        statuses = ", ".join(str(row.http_status) for row in listed)
-        lines.append(_row([name, statuses, listed[0].meaning, listed[0].source]))
+        statuses = ", ".join(f"**{row.http_status}**" if row.is_definite else f"{row.http_status}" for row in listed)
+        first = listed[0]
+        says = f"{first.meaning} †" if first.doubts_rules else first.meaning
+        lines.append(_row([name, statuses, says, f"`{first.kind}`", first.advice, first.source]))
     return "\n".join(lines)
 
 
@@ -82,19 +86,24 @@ REMEDY_MEANS = {
     Remedy.REDUCE: "only what reduces the account's net position",
     Remedy.ROUND: "with rules read anew; refused again, rounded ten times coarser",
     Remedy.ENLARGE: "with rules read anew and twice the minimum notional: a small addition first",
-    Remedy.HALTED: "a person is called; the sibling is closed, this leg tried with long pauses",
+    Remedy.HALTED: "a person is called; the other leg is closed, this leg tried with long pauses",
     Remedy.PERSON: "a person is called; tried with long pauses",
 }
 
 
 def remedies() -> str:
     """What the next closing order is, by what refused the last one."""
-    lines = [_row(["remedy", "the next order", "codes"]), _row(["---"] * 3)]
+    lines = [_row(["remedy", "the next order", "after a refusal of this kind"]), _row(["---"] * 3)]
     for remedy in Remedy:
-        codes = sorted((code for code, listed in REMEDIES.items() if listed is remedy), reverse=True)
-        others = {Remedy.PRESS: "every code not listed, an order cancelled", Remedy.LADDER: "an order that met nobody"}
+        kinds = sorted(
+            kind for kind, listed in REMEDIES.items() if listed is remedy and kind is not RefusalKind.UNLISTED
+        )
+        others = {
+            Remedy.PRESS: "every code not listed, an order cancelled",
+            Remedy.LADDER: "an order that expired unfilled",
+        }
         others |= {Remedy.WAIT: "a request that never arrived"}
-        told = ", ".join([*(f"−{-code}" for code in codes), *([others[remedy]] if remedy in others else [])])
+        told = ", ".join([*(f"`{kind}`" for kind in kinds), *([others[remedy]] if remedy in others else [])])
         lines.append(_row([f"{remedy}", REMEDY_MEANS[remedy], told]))
     return "\n".join(lines)
 

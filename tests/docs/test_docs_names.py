@@ -16,10 +16,10 @@ from pydantic import BaseModel
 from domain.guards import GUARDS, DenialCode
 from domain.orders import OrderStatus
 from domain.pairs import ExitReason, TradeStatus
-from flows.backtest.job import BacktestRules
-from flows.health.job import HealthRules
+from flows.backtest.rules import BacktestRules
+from flows.health.rules import HealthRules
 from flows.recalibrate.rules import CalibrationRules
-from flows.reconcile.job import ReconciliationRules
+from flows.reconcile.rules import ReconciliationRules
 from flows.scan.rules import ScanRules
 from runner.config import Settings
 

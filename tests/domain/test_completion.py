@@ -26,6 +26,7 @@ from domain.legs import hedge_gap
 from domain.orders import LegName, OrderType, Side, TimeInForce
 from domain.pairs import PairSide
 from domain.quotes import Quote
+from domain.refusals import Refusal, RefusalKind
 from domain.symbols import Symbol
 
 D = Decimal
@@ -74,12 +75,19 @@ def option(now: OpeningNow, action: Action) -> Option:
     return next(each for each in choose(now).options if each.action is action)
 
 
-REFUSED_MARGIN = {"refusals": {COMPLETE: -2019}}
+def refused(kind: RefusalKind) -> dict[str, Any]:
+    return {"refusals": {COMPLETE: Refusal(kind=kind, code="-1")}}
+
+
+REFUSED_MARGIN = refused(RefusalKind.INSUFFICIENT_MARGIN)
 # story | what both legs hold and how the world is | what is chosen, its leg and quantity | why completing or trimming is not, if so
 STORIES: list[tuple[str, OpeningNow, Action, LegName | None, str, Obstacle | None]] = [
     ("leg b refused for margin: at once", opening("50", "0", b=REFUSED_MARGIN), UNWIND, None, "0", Obstacle.REFUSED),
-    ("leg b refused for leverage", opening("50", "0", b={"refusals": {COMPLETE: -2027}}), UNWIND, None, "0", Obstacle.REFUSED),
-    ("leg b refused by our clock", opening("50", "0", b={"refusals": {COMPLETE: -1021}}), COMPLETE, B, "100", None),
+    ("leg b refused for leverage", opening("50", "0", b=refused(RefusalKind.POSITION_LIMIT)), UNWIND, None, "0", Obstacle.REFUSED),
+    ("leg b refused by our clock", opening("50", "0", b=refused(RefusalKind.CLOCK)), COMPLETE, B, "100", None),
+    ("leg b met nobody", opening("50", "0", b=refused(RefusalKind.NOT_FILLABLE)), COMPLETE, B, "100", None),
+    ("leg b would have taken", opening("50", "0", b=refused(RefusalKind.WOULD_TAKE)), COMPLETE, B, "100", None),
+    ("leg b refused for a reason nobody listed", opening("50", "0", b=refused(RefusalKind.UNLISTED)), UNWIND, None, "0", Obstacle.REFUSED),
     ("leg b expired: it moved three ticks away, and is still cheap", opening("50", "0", b={"quote": quote(4.993, 5.003)}), COMPLETE, B, "100", None),
     ("leg b expired: it moved thirty ticks away, beyond the bound", opening("50", "0", b={"quote": quote(5.02, 5.03)}), UNWIND, None, "0", Obstacle.SLIPPAGE),
     ("leg a expired", opening("0", "100"), COMPLETE, A, "50.0", None),

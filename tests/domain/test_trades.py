@@ -11,8 +11,11 @@ from trade_story import CAT, DOGE, A, B, D, Story, replay, state_of
 from domain.entries import FillSeen, FundingPaid, PairFrozen
 from domain.orders import LegName, OrderStatus, Purpose, Side
 from domain.pairs import ExitReason, PairSide, TradeStatus
+from domain.refusals import Refusal, RefusalKind
 from domain.symbols import PairId, Symbol
+from domain.trade_book import TradeBook
 from domain.trades import ZERO
+from runner.exchange.binance.codes import kind_of_code
 
 # One trade
 
@@ -126,14 +129,44 @@ def test_an_order_is_settled_only_with_all_its_executions() -> None:
     assert order.filled == 30
 
 
-def test_a_refusal_is_remembered_by_its_own_words() -> None:
+def test_a_refusal_is_remembered_and_what_was_no_proof_is_kept_apart() -> None:
     story = Story()
     story.begin()
     name = story.order(A)
+    order = story.book.orders[name]
     story.advance(name, OrderStatus.UNKNOWN, reason="no answer")
-    assert story.book.orders[name].last_refusal == ""
-    story.advance(name, OrderStatus.REFUSED, reason="-2019 margin")
-    assert story.book.orders[name].last_refusal == "-2019 margin"
+    assert order.refusal is None
+    maybe: dict[str, Any] = {"reason": "HTTP 400", "refusal_kind": RefusalKind.FILTER, "refusal_code": "-1013"}
+    story.advance(name, OrderStatus.UNKNOWN, **maybe)
+    assert order.refused_for is order.failed_for is None
+    story.advance(name, OrderStatus.DEAD, reason="proven absent")
+    assert order.refused_for is None
+    assert order.failed_for is not None
+    assert order.failed_for.kind is RefusalKind.FILTER
+    known: dict[str, Any] = {
+        "reason": "-2019 no margin",
+        "refusal_kind": RefusalKind.INSUFFICIENT_MARGIN,
+        "refusal_code": "-2019",
+    }
+    story.advance(name, OrderStatus.REFUSED, **known)
+    assert order.refused_for == Refusal(kind=RefusalKind.INSUFFICIENT_MARGIN, code="-2019", message="no margin")
+
+
+def test_a_row_of_an_older_release_is_read_by_its_text() -> None:
+    """It held "<code> <message>" and no kind; the exchange's table says what the code stands for."""
+    story = Story()
+    story.book = TradeBook(0.02, kind_of_code)
+    story.begin()
+    for text, kind in (
+        ("-2019 Margin is insufficient.", RefusalKind.INSUFFICIENT_MARGIN),
+        ("-98765 ?", RefusalKind.UNLISTED),
+        ("0 Too many requests", RefusalKind.UNLISTED),
+    ):
+        name = story.order(A)
+        story.advance(name, OrderStatus.REFUSED, reason=text)
+        refusal = story.book.orders[name].refused_for
+        assert refusal is not None
+        assert (refusal.kind, str(refusal)) == (kind, text)
 
 
 def test_attempts_count_by_leg_and_purpose() -> None:

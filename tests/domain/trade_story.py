@@ -76,13 +76,15 @@ class Story:
         self.apply(OrderIntended(at_ms=1_000, intent=intent))
         return name
 
-    def advance(self, name: ClientOrderId, status: OrderStatus, filled: str = "0", reason: str = "") -> None:
+    def advance(
+        self, name: ClientOrderId, status: OrderStatus, filled: str = "0", reason: str = "", **other: Any
+    ) -> None:
         trade_id = self.book.orders[name].intent.trade_id
         self.apply(
             OrderAdvanced(
                 at_ms=1_000, client_order_id=name, trade_id=trade_id, change=OrderChange.ACCEPTED, status=status,
                 exchange_order_id=None if status is OrderStatus.REFUSED else f"x{name}", filled=D(filled),
-                average_price=None, source="reply", reason=reason,
+                average_price=None, source="reply", reason=reason, **other,
             )
         )  # fmt: skip
 
@@ -141,7 +143,7 @@ def state_of(book: TradeBook) -> dict[str, Any]:
         "rollbacks": book.rollbacks,
         "realized": book.realized_since(0),
         "executed": book.executed,
-        "orders": {name: (o.status, o.reported, o.seen, o.last_refusal, o.exchange_order_id) for name, o in book.orders.items()},
+        "orders": {name: (o.status, o.reported, o.seen, o.refusal, o.exchange_order_id) for name, o in book.orders.items()},
         "trades": {
             t.trade_id: (t.status, t.held, t.entered, t.cash_usd, t.fees_usd, t.funding_usd, t.naked_seconds(9_999),
                          t.exit_reason, t.exit_z, t.ended_ms, t.leg_skew_ms, t.hedge_error)

@@ -9,7 +9,6 @@ import msgspec
 from aiohttp import web
 from scripted_market import ScriptedMarket
 
-from domain.errors import ExchangeError
 from domain.orders import LegName, OrderIntent, OrderType, Purpose, Side, TimeInForce
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from paper.faults import FaultSpec, Kind, Match, Parameters
@@ -21,6 +20,7 @@ from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import make_client
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.errors import ExchangeError
 from runner.ports import Clock
 
 D = Decimal
@@ -46,9 +46,10 @@ class Adapter:
             data=DataSettings(rest_url=rest_url, request_timeout_seconds=1.5),
             execution=ExecutionSettings(recv_window_ms=5000),
         )
-        self.budget = Budget(clock or SystemClock())
+        self.clock = clock or SystemClock()
+        self.budget = Budget(self.clock)
         self.client = make_client(settings, self.budget)
-        self.rules = ContractRules(self.client, timeout_seconds=10, taker_fee_bps=5)
+        self.rules = ContractRules(self.client, self.budget, timeout_seconds=10, taker_fee_bps=5)
         self.venue = BinanceExchange(
             self.client,
             self.rules,
@@ -56,6 +57,7 @@ class Adapter:
             request_timeout_seconds=1.5,
             reply_timeout_seconds=ORDER_SECONDS,
             batch=batch,
+            on_rules_doubted=lambda _symbol, _code: None,
         )
 
 

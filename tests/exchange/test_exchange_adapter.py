@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from exchange_rig import ETH, ORDER_SECONDS, XRP, Adapter, D, adapted, answering, fault, order, trading
 
-from domain.errors import ConfigError, ExchangeError, OutcomeUnknown, Refused, Unreachable
+from domain.errors import ConfigError
 from domain.orders import LegName, OrderChange, OrderReport, OrderType, Side, TimeInForce
 from domain.symbols import ClientOrderId
 from paper.options import ExchangeOptions, VenueOptions
 from runner.exchange.binance.budget import BAN_MARGIN_MS, Priority
 from runner.exchange.binance.client import _point_at
 from runner.exchange.binance.contract_rules import ContractRules
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
 
 REPORT, REFUSED, UNKNOWN = OrderReport, Refused, OutcomeUnknown
 # fault -> our word, and whether the exchange executed it
@@ -209,7 +210,8 @@ async def test_leverage_beyond_the_bracket_names_the_key_to_lower() -> None:
         assert await adapter.venue.prepare([XRP], 3) == {}
         problems = await adapter.venue.prepare([XRP], 126)
         assert "risk.leverage" in problems[XRP].why
-        assert problems[XRP].code == -4028
+        assert (refusal := problems[XRP].refusal) is not None
+        assert refusal.code == "-4028"
 
 
 @pytest.mark.parametrize(("key", "secret"), [("wrong-key", "paper-secret"), ("paper-key", "wrong-secret")])
@@ -283,7 +285,7 @@ async def test_a_contract_without_its_filters_is_left_out_alone() -> None:
         for row in info["symbols"]:
             if row["symbol"] == "ETHUSDT":
                 row["filters"] = []
-        fresh = ContractRules(adapter.client, timeout_seconds=1.5, taker_fee_bps=5)
+        fresh = ContractRules(adapter.client, adapter.budget, timeout_seconds=1.5, taker_fee_bps=5)
         fresh._read(info)
         assert fresh.instrument(XRP).step == D("0.1")
         with pytest.raises(KeyError):

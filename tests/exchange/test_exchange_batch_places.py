@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import pytest
 
-from domain.errors import OutcomeUnknown, Refused
 from domain.orders import LegName, OrderIntent, OrderReport, OrderType, Purpose, Side
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from runner.clock import SystemClock
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.errors import OutcomeUnknown, Refused
 
 SYMBOLS = {"XRPUSDT": Symbol("XRP/USDT:USDT"), "SOLUSDT": Symbol("SOL/USDT:USDT")}
 
@@ -73,6 +73,7 @@ async def test_what_a_batch_reply_says_of_each_leg(rows: list[Any], believed: tu
         request_timeout_seconds=1,
         reply_timeout_seconds=1,
         batch=True,
+        on_rules_doubted=lambda _symbol, _code: None,
     )
     answers = await venue.place([exit_of(LegName.A, "XRPUSDT"), exit_of(LegName.B, "SOLUSDT")])
     for answer, kind in zip(answers, believed, strict=True):

@@ -9,13 +9,13 @@ from aiohttp import web
 from exchange_rig import XRP, Adapter, adapted, order, trading
 from test_exchange_budget import COSTS
 
-from domain.errors import Refused, Unreachable
 from domain.orders import LegName, OrderIntent, OrderReport, Purpose, client_order_id_of
 from domain.symbols import TradeId
 from paper.options import ExchangeOptions, LimitOptions
 from paper.server import PaperExchange
 from runner.exchange.binance.budget import ROLL_MARGIN_MS
 from runner.exchange.binance.user_stream import UserStream
+from runner.exchange.errors import Refused, Unreachable
 
 
 class Knocks:
@@ -70,7 +70,7 @@ async def test_during_a_ban_nothing_is_sent_and_after_it_the_unwind_is_first() -
     """Everybody wants to ask all the time; the exchange hears nobody for two seconds, then first of all the exit."""
     async with trading() as (exchange, adapter):
         stream = UserStream(
-            adapter.client, exchange.stream_url, adapter.rules.symbol_of, on_news=lambda _: None, on_gap=lambda _: None,
+            adapter.clock, adapter.client, exchange.stream_url, adapter.rules.symbol_of, on_news=lambda _: None, on_gap=lambda _: None,
             on_funding=lambda: None, on_event=lambda *_: None, request_timeout_seconds=1.5,
         )  # fmt: skip
         loop = asyncio.get_running_loop()

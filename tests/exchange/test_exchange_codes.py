@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 from exchange_rig import ETH, adapted, answering, order, trading
 
-from domain.errors import OutcomeUnknown
 from domain.orders import LegName
+from domain.refusals import RefusalKind
 from runner.exchange.binance.client import ExchangeReply
-from runner.exchange.binance.codes import REFUSALS, TABLE, is_refusal
+from runner.exchange.binance.codes import REFUSALS, RULES_DOUBTED, TABLE, is_refusal, kind_of, kind_of_code
 from runner.exchange.binance.requests import ask
+from runner.exchange.errors import OutcomeUnknown
 
 # HTTP status, code: whatever says "unknown", or is said by something that cannot know.
 PROVES_NOTHING: list[tuple[int, int | None]] = [
@@ -34,9 +35,10 @@ PROVES_NOTHING: list[tuple[int, int | None]] = [
     (400, -2011),
     (400, -2012),
     (400, -2013),  # An answer to a query, never to an order.
-    (400, -2020),
     (400, -4116),  # A duplicate id: an order of that name exists!
-    (400, -1013),
+    (400, -1013),  # Explained for spot alone.
+    (400, -2008),
+    (400, -4028),
     (400, -5029),
     (400, -99999),  # Nobody has listed it.
     (503, -2019),  # The right code under a status that proves nothing.
@@ -48,16 +50,16 @@ PROVES_NOTHING: list[tuple[int, int | None]] = [
 # Written down a second time: a row that comes or goes must be a decision, for a wrong one loses an order or looks one up for ever.
 REFUSED_400 = {
     -1003, -1014, -1015, -1020, -1021, -1022, -1100, -1101, -1102, -1103, -1104, -1105, -1106, -1111, -1114, -1115,
-    -1116, -1117, -1121, -1122, -1128, -1130, -1131, -1136, -2010, -2014, -2015, -2018, -2019, -2022, -2023, -2024,
-    -2025, -2026, -2027, -2028, -4001, -4002, -4003, -4004, -4005, -4013, -4014, -4015, -4016, -4023, -4024, -4055,
-    -4060, -4061, -4062, -4087, -4088, -4109, -4118, -4120, -4131, -4140, -4141, -4164, -4192, -4400, -4401, -5021,
+    -1116, -1117, -1121, -1122, -1128, -1130, -1131, -1136, -2010, -2014, -2015, -2017, -2018, -2019, -2020, -2022, -2023, -2024,
+    -2025, -2026, -2027, -2028, -4001, -4002, -4003, -4004, -4005, -4013, -4014, -4015, -4016, -4023, -4024, -4050, -4055,
+    -4060, -4061, -4062, -4087, -4088, -4109, -4118, -4120, -4131, -4140, -4141, -4164, -4192, -4400, -4401, -4402, -4411, -5021,
     -5022, -5028,
 }  # fmt: skip
 PROVES_ABSENCE: list[tuple[int, int | None]] = [
     (400, -1021), (400, -5028), (400, -1022), (401, -2015), (401, -2014), (400, -1111), (400, -1121), (400, -2010), (400, -2018),
     (400, -2019), (400, -2022), (400, -2027), (400, -4003), (400, -4014), (400, -4023), (400, -4131), (400, -4164), (400, -4400),
     (400, -5021), (400, -5022), (400, -1003), (400, -1015), (429, None), (429, -1003), (429, -1015), (418, None), (418, -1003),
-    (503, -1008),
+    (503, -1008), (400, -2020), (400, -2017), (401, -2017), (400, -4050), (400, -4402), (400, -4411),
 ]  # fmt: skip
 
 
@@ -66,6 +68,7 @@ def test_every_row_is_meant() -> None:
         (401, -1002),
         (401, -2014),
         (401, -2015),
+        (401, -2017),
         (429, None),
         (429, -1003),
         (429, -1015),
@@ -94,8 +97,81 @@ def test_the_statuses_of_the_list() -> None:
 
 
 def test_every_row_has_a_source_and_is_there_once() -> None:
-    assert all(row.meaning and row.source for row in TABLE)
+    assert all(row.meaning and row.source and row.advice for row in TABLE)
     assert len({(row.http_status, row.code) for row in TABLE}) == len(TABLE)
+
+
+def test_a_code_means_the_same_under_every_status() -> None:
+    for row in TABLE:
+        if row.code is not None:
+            assert kind_of_code(row.code) is kind_of_code(str(row.code)) is row.kind
+
+
+# What each code is about, written down a second time; the remedy of a close hangs on it.
+K = RefusalKind
+CODES_OF: dict[RefusalKind, set[int | None]] = {
+    K.THROTTLED: {None, -1003, -1008, -1015},
+    K.UNAVAILABLE: {-1000, -1001, -1006, -1007, -1016},
+    K.CLOCK: {-1021, -5028},
+    K.LIQUIDATION: {-2023},
+    K.KEY: {-1002, -1022, -2008, -2014, -2015, -2017},
+    K.ACCOUNT_MODE: {-4061},
+    K.NOT_PERMITTED: {-4088, -4109, -4192, -4402, -4411},
+    K.UNSUPPORTED_TYPE: {-1014, -1116},
+    K.NO_PRICE_IN_BAND: {-4131},
+    K.NOT_FILLABLE: {-2020, -5021},
+    K.WOULD_TAKE: {-5022},
+    K.OFF_STEP: {-1111, -4003, -4023},
+    K.OFF_TICK: {-4014},
+    K.FILTER: {-1013},
+    K.NOT_TRADING: {-1121, -1122, -4141},
+    K.INSUFFICIENT_MARGIN: {-2018, -2019, -2028, -4050},
+    K.POSITION_LIMIT: {-2027},
+    K.TOO_LARGE: {-4005},
+    K.TOO_SMALL: {-4004, -4164},
+    K.PRICE_BAND: {-4001, -4002, -4013, -4016, -4024},
+    K.REDUCE_ONLY_REJECTED: {-2022, -2024, -2026, -4062, -4118},
+    K.REDUCE_ONLY_REQUIRED: {-4087, -4140, -4400, -4401},
+    K.TOO_MANY_OPEN_ORDERS: {-2025},
+    K.REJECTED: {-2010},
+    K.MALFORMED: {
+        -1020, -1100, -1101, -1102, -1103, -1104, -1105, -1106, -1114, -1115, -1117, -1128, -1130, -1131, -1136, -4015,
+        -4055, -4060, -4120,
+    },
+    K.NO_SUCH_ORDER: {-2011, -2013},
+    K.DUPLICATE_ID: {-4116},
+    K.LEVERAGE_INVALID: {-4028},
+    K.NO_CHANGE: {-4046, -4059},
+    K.HAS_ORDERS: {-4047},
+    K.HAS_POSITION: {-4048},
+    K.SESSION_EXPIRED: {-1125},
+}  # fmt: skip
+DOUBTS = {-1013, -1111, -1121, -1122, -2027, -4003, -4004, -4005, -4014, -4023, -4028, -4140, -4141, -4164}
+
+
+def test_every_code_is_about_what_was_decided() -> None:
+    believed = {row.code: kind_of(row.http_status, row.code) for row in TABLE}
+    assert believed == {code: kind for kind, codes in CODES_OF.items() for code in codes}
+    assert believed == {row.code: row.kind for row in TABLE}
+    assert DOUBTS == RULES_DOUBTED
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, -2019, K.INSUFFICIENT_MARGIN),  # No proof under this status, and no secret what it is about.
+        (200, -1125, K.SESSION_EXPIRED),
+        (400, -99999, K.UNLISTED),
+        (500, -2019, None),  # Not believed.
+        (503, -2013, None),
+        (403, None, None),
+        (503, None, None),
+    ],
+)
+def test_what_an_answer_is_about_though_no_row_lists_it(
+    status: int, code: int | None, kind: RefusalKind | None
+) -> None:
+    assert kind_of(status, code) is kind
 
 
 # What the wire brings for two orders, tdm-1 (XRP) and tdm-2 (ETH) -> what we believe of each: filled, refused or unknown.

@@ -3,10 +3,10 @@
 import pytest
 from exchange_rig import ETH, XRP, D, fault, order, trading
 
-from domain.errors import OutcomeUnknown, Refused
 from domain.orders import OrderReport, TimeInForce
 from domain.symbols import Symbol
 from runner.exchange.binance.contract_rules import ContractRules
+from runner.exchange.errors import OutcomeUnknown, Refused
 
 COUNTDOWN = "/fapi/v1/countdownCancelAll"
 
@@ -49,7 +49,7 @@ async def test_what_is_not_confirmed_is_not_armed() -> None:
 
 async def test_both_fees_are_the_accounts_own_once_they_are_read() -> None:
     async with trading() as (_, adapter):
-        rules = ContractRules(adapter.client, timeout_seconds=1.5, taker_fee_bps=9, maker_fee_bps=-1)
+        rules = ContractRules(adapter.client, adapter.budget, timeout_seconds=1.5, taker_fee_bps=9, maker_fee_bps=-1)
         assert (rules.taker_fee_rate(XRP), rules.maker_fee_rate(XRP)) == (0.0009, -0.0001)
         await rules.load_fees(XRP)
         assert (rules.taker_fee_rate(XRP), rules.maker_fee_rate(XRP)) == (0.0005, 0.0002)

@@ -3,8 +3,9 @@
 import pytest
 from exchange_rig import ETH, XRP, D, fault, order, trading
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.orders import OrderReport, TimeInForce
+from runner.exchange.errors import ExchangeError
 
 LEVERAGE, MARGIN = "/fapi/v1/leverage", "/fapi/v1/marginType"
 
@@ -50,7 +51,8 @@ async def test_isolated_margin_with_a_position_keeps_that_symbol_out() -> None:
         await adapter.venue.place([order("web-1")])
         problems = await adapter.venue.prepare([XRP, ETH], 3)
         assert set(problems) == {XRP}
-        assert problems[XRP].code == -4048
+        assert (refusal := problems[XRP].refusal) is not None
+        assert refusal.code == "-4048"
         assert "isolated margin and a position" in problems[XRP].why
 
 
@@ -61,7 +63,8 @@ async def test_isolated_margin_with_a_resting_order_keeps_that_symbol_out_until_
         (answer,) = await adapter.venue.place([resting])
         assert isinstance(answer, OrderReport)
         problems = await adapter.venue.prepare([XRP], 3)
-        assert problems[XRP].code == -4047
+        assert (refusal := problems[XRP].refusal) is not None
+        assert refusal.code == "-4047"
         assert "an open order" in problems[XRP].why
         await adapter.venue.cancel(XRP, resting.client_order_id)
         assert await adapter.venue.prepare([XRP], 3) == {}

@@ -27,6 +27,7 @@ class Listener:
         self.settings: list[tuple[Symbol | None, int | None]] = []
         self.fundings = 0
         self.stream = UserStream(
+            adapter.clock,
             adapter.client,
             stream_url,
             adapter.rules.symbol_of,

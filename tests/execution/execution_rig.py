@@ -12,7 +12,6 @@ import msgspec
 from scripted_market import ScriptedMarket
 
 from domain.decide import HeldTrade
-from domain.errors import ExchangeError
 from domain.pairs import PairConfig, SignalType, TradingSignal
 from domain.quotes import Quote
 from domain.symbols import PairId, Symbol, exchange_id
@@ -20,18 +19,16 @@ from domain.trade_book import TradeBook
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.server import PaperExchange
 from runner.clock import SystemClock
-from runner.components import reply_timeout_seconds
+from runner.components import connect_binance, watch_account
 from runner.config import DataSettings, ExecutionSettings, RiskSettings, Settings
-from runner.exchange.binance.budget import Budget, Priority
-from runner.exchange.binance.client import make_client
-from runner.exchange.binance.contract_rules import ContractRules
-from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.requests import hurried
 from runner.exchange.binance.user_stream import UserStream
-from runner.execution.engine import ExecutionEngine
+from runner.exchange.errors import ExchangeError
+from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
-from runner.execution.entry.pre_trade_check import PreTradeCheck
-from runner.execution.orders.store import TradeStore
+from runner.execution.wiring import Surroundings, wire
+from runner.pairs.registry import PairsRegistry
 from storage.journal import Journal
 
 CAT, DOGE = Symbol("1000CAT/USDT:USDT"), Symbol("1MBABYDOGE/USDT:USDT")
@@ -111,7 +108,7 @@ class Rig:
         self.clock = SystemClock()
         self.log = QuietLog()
         self.desk = RecordingDesk()
-        self.pairs = {PAIR.pair_id: PAIR}
+        self.pairs = PairsRegistry([PAIR])
         self.halted: list[str] = []
         self.serial = 0
 
@@ -121,52 +118,44 @@ class Rig:
         self.book = TradeBook(settings.execution.hedge_error_max)
         for _, entry in self.journal.replay():
             self.book.apply(entry)
-        self.budget = Budget(self.clock)
-        self.client = make_client(settings, self.budget)
-        self.rules = ContractRules(self.client, timeout_seconds=2, taker_fee_bps=5)
-        self.venue = BinanceExchange(
-            self.client,
-            self.rules,
-            self.budget,
-            request_timeout_seconds=2,
-            reply_timeout_seconds=reply_timeout_seconds(settings.execution),
-            batch=settings.execution.batch_orders,
+        self.context = Context(book=self.book, clock=self.clock, log=self.log, halt=self.halted.append)
+        binance = connect_binance(settings, self.clock, self.context.notices)
+        self.budget, self.client, self.rules, self.venue = (
+            binance.budget,
+            binance.client,
+            binance.rules,
+            binance.exchange,
         )
-        self.records = TradeStore(self.journal, self.book, self.clock, self.log, self.journal.recall)
-        self.switches = EntryGate(user_stream_down=False)
-        assessor = PreTradeCheck(
-            book=self.book,
-            rules=self.rules,
-            exchange=self.venue,
-            clock=self.clock,
-            quote_of=self.quote,
-            switches=self.switches,
-            execution=settings.execution,
-            risk=settings.risk,
-            quote_age_ms_max=2000,
-            dry_run=False,
+        self.execution = wire(
+            self.context,
+            Surroundings(
+                exchange=self.venue,
+                rules=self.rules,
+                journal=self.journal,
+                recall=self.journal.recall,
+                pairs=self.pairs,
+                desk=self.desk,
+                quote_of=self.quote,
+                execution=settings.execution,
+                risk=settings.risk,
+                quote_age_ms_max=2000,
+                dry_run=False,
+            ),
         )
-        self.engine = ExecutionEngine(
-            exchange=self.venue,
-            records=self.records,
-            rules=self.rules,
-            assessor=assessor,
-            switches=self.switches,
-            pairs=self.pairs,
-            desk=self.desk,
-            settings=settings.execution,
-            quote_of=self.quote,
-            halt=self.halted.append,
-        )
+        self.store, self.gate, self.engine = self.execution.store, self.execution.gate, self.execution.engine
+        self.gate.user_stream_down = False
+        self.account = watch_account(settings, binance, self.execution, symbols=lambda: frozenset(PAIR.symbols))
         with hurried(Priority.UNWIND):  # Restarts many times a minute from one address.
             await self._prepare()
+        open_what_nobody_watches(self.gate)
         self.stream = UserStream(
+            self.clock,
             self.client,
             self.paper.stream_url,
             self.rules.symbol_of,
             on_news=self.engine.on_news,
             on_gap=self.engine.on_gap,
-            on_funding=lambda: None,
+            on_funding=self.account.funding.settled,
             on_event=lambda event, facts: self.log.info(event, **facts),
             request_timeout_seconds=2,
         )
@@ -179,8 +168,8 @@ class Rig:
         for attempt in range(10):
             try:
                 await self.rules.load([PAIR.leg_a, PAIR.leg_b])
-                await self.venue.prepare([PAIR.leg_a, PAIR.leg_b], self.settings.risk.leverage)
-                self.switches.balance = await self.venue.balance()
+                await self.account.set_up.prepare(PAIR.symbols)
+                await self.account.sampler.sample()
             except ExchangeError:
                 if attempt == 9:
                     raise
@@ -245,6 +234,12 @@ class Rig:
 
     def believed(self) -> dict[str, Decimal]:
         return {exchange_id(symbol): quantity for symbol, quantity in self.book.positions().items()}
+
+
+def open_what_nobody_watches(gate: EntryGate) -> None:
+    """What the bot's clock and contract monitors say of a healthy exchange."""
+    gate.clock_problem = None
+    gate.rules_doubted = frozenset()
 
 
 def book_ms(rig: Rig) -> int:

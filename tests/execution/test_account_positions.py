@@ -14,7 +14,9 @@ from domain.orders import Fill, OrderStatus, Side
 from domain.pairs import PairSide, TradeStatus
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from runner.exchange.port import Position
+from runner.execution.account.external_fills import AccountExecutions
 from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions, Verdict
+from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 from storage.journal import Journal
 
@@ -69,9 +71,9 @@ class Desk:
     def __init__(self, journal: Journal) -> None:
         self.clock, self.venue, self.log = Hand(), Venue(), QuietLog()
         self.story = Story()
-        self.records = TradeStore(journal, self.story.book, self.clock, self.log)
-        exchange: Any = self.venue
-        self.view = AccountPositions(exchange, self.records)
+        self.context = Context(book=self.story.book, clock=self.clock, log=self.log, halt=lambda _why: None)
+        self.store = TradeStore(self.context, journal)
+        self.positions = self.looking_anew()
         self.story.begin("t1", PairId("P"), PairSide.SELL, at_ms=NOW_MS - 60_000)
         for leg, quantity in ((A, "50"), (B, "100")):
             name = self.story.order(leg)
@@ -80,6 +82,11 @@ class Desk:
         self.story.trade(TradeStatus.OPEN)
         self.trade = self.story.book.trades[TradeId("t1")]
         self.venue.net = {CAT: -HELD, DOGE: Decimal(100)}
+
+    def looking_anew(self) -> AccountPositions:
+        """What a process that has just started knows."""
+        exchange: Any = self.venue
+        return AccountPositions(self.context, exchange, AccountExecutions(self.context, exchange, self.store))
 
     def trades(
         self, side: Side, quantity: str, *, owner: str, is_listed: bool = True, moves: bool = True, ago_ms: int = 300
@@ -98,14 +105,14 @@ class Desk:
         return fill
 
     async def check(self, *, suspicious: bool = False) -> Verdict:
-        return (await self.view.check([CAT], suspicious=suspicious)).verdict
+        return (await self.positions.check([CAT], suspicious=suspicious)).verdict
 
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     journal = Journal.open(tmp_path / "journal.sqlite")
     made = Desk(journal)
-    assert await made.view.survey() == frozenset()
+    assert await made.positions.survey() == frozenset()
     made.clock.ms += 20_000
     yield made
     await journal.close()
@@ -142,14 +149,14 @@ async def test_news_that_closes_nobody_of_ours_makes_old_positions_unreadable(de
     assert await desk.check(suspicious=True) is Verdict.UNREADABLE
     desk.venue.net[CAT] -= 20
     assert await desk.check() is Verdict.AGREED
-    assert desk.view.foreign(CAT) == -20
+    assert desk.positions.external(CAT) == -20
 
 
 async def test_what_the_stream_tells_needs_no_list(desk: Desk) -> None:
     """No query knows of the liquidation yet; the exchange's own word must do."""
     fill = desk.trades(Side.BUY, "50", owner="autoclose-1", is_listed=False, moves=False)
-    assert desk.view.concerns_us(fill)
-    await desk.view.absorb(fill)
+    assert desk.positions.concerns_us(fill)
+    await desk.positions.absorb(fill)
     assert desk.trade.held[A] == 0
     assert desk.clock.ms < NOW_MS + 20_000 + 100, "at once: its sibling stands alone"
 
@@ -159,7 +166,7 @@ async def test_a_person_closes_their_own_before_ours(desk: Desk) -> None:
     assert await desk.check() is Verdict.AGREED
     desk.trades(Side.BUY, "30", owner="web_2", ago_ms=200)
     assert await desk.check() is Verdict.AGREED
-    assert (desk.view.foreign(CAT), desk.trade.held[A]) == (0, HELD)
+    assert (desk.positions.external(CAT), desk.trade.held[A]) == (0, HELD)
 
 
 async def test_a_person_is_not_believed_while_something_is_missing(desk: Desk) -> None:
@@ -186,12 +193,11 @@ async def test_a_restart_knows_what_its_predecessor_knew(desk: Desk, foreign: st
     )
     desk.story.apply(intent)
     desk.story.advance(ClientOrderId("tdm-t1-ae9"), OrderStatus.REFUSED, reason="-1 no")
-    exchange: Any = desk.venue
-    restarted = AccountPositions(exchange, desk.records)
+    restarted = desk.looking_anew()
     desk.venue.net[CAT] += Decimal(foreign)
     assert await restarted.survey() == frozenset()
-    assert restarted.foreign(CAT) == Decimal(foreign)
+    assert restarted.external(CAT) == Decimal(foreign)
     desk.trades(Side.BUY, "50", owner="adl_autoclose")
     assert (await restarted.check([CAT])).verdict is Verdict.CHANGED
     assert desk.trade.held[A] == 0
-    assert restarted.foreign(CAT) == Decimal(foreign)
+    assert restarted.external(CAT) == Decimal(foreign)

@@ -36,7 +36,7 @@ def closing_orders(trade: TradeState, leg: LegName) -> list[OrderState]:
 
 
 async def opened(rig: Rig, signal_type: SignalType = SignalType.SELL, pair: PairConfig = PAIR) -> TradeState:
-    rig.pairs[pair.pair_id] = pair
+    rig.pairs.replace([pair])
     if pair is OTHER:
         rig.market.set_book("XRPUSDT", [("0.4999", 10_000_000)], [("0.5001", 10_000_000)])
     await eventually(lambda: not rig.engine._locks.busy(pair.symbols))
@@ -49,8 +49,8 @@ async def test_what_still_holds_something_does_not_end(tmp_path: Path) -> None:
     """Whoever asks, and though nothing has gone wrong: a trade that ended with its legs open would be nobody's."""
     async with running(tmp_path) as rig:
         trade = await opened(rig)
-        closer = rig.engine._lifecycle._closer
-        assert not await closer.finish(trade, status=TradeStatus.CLOSED, reason=ExitReason.REVERTED, exit_z=0.0)
+        exit_saga = rig.engine._lifecycle._exit_saga
+        assert not await exit_saga.finish(trade, status=TradeStatus.CLOSED, reason=ExitReason.REVERTED, exit_z=0.0)
         assert trade.status is TradeStatus.OPEN
         assert rig.at_venue() == rig.believed() != {}
 
@@ -61,6 +61,9 @@ REFUSALS: list[tuple[int, str]] = [
     (-2027, "half"),
     (-2019, "half"),
     (-4005, "half"),
+    (-4050, "half"),
+    (-2020, "limit"),
+    (-1013, "same"),  # No proof of anything: looked up first.
     (-1111, "same"),
     (-4023, "same"),
     (-4400, "same"),
@@ -80,7 +83,8 @@ async def test_an_exit_is_refused(tmp_path: Path, code: int, then: str) -> None:
         assert rig.at_venue() == rig.believed() == {}
         assert trade.status is TradeStatus.CLOSED
         first, second = closing_orders(trade, LegName.A)[:2]
-        assert first.refusal_code == code
+        assert first.failed_for is not None
+        assert first.failed_for.code == str(code)
         assert (second.intent.order_type is OrderType.LIMIT) == (then == "limit")
         assert second.intent.quantity == (first.intent.quantity // 2 if then == "half" else first.intent.quantity)
         assert second.intent.reduce_only
@@ -231,7 +235,8 @@ async def test_a_person_closes_a_leg_and_the_stream_says_nothing(tmp_path: Path)
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         assert rig.at_venue() == rig.believed() == {}
         (refused,) = closing_orders(trade, LegName.A)
-        assert refused.refusal_code == -2022
+        assert refused.refused_for is not None
+        assert refused.refused_for.code == "-2022"
 
 
 async def test_a_position_that_cannot_be_read_is_not_taken_for_ours(

@@ -98,7 +98,7 @@ async def test_the_last_request_of_a_dead_process_may_still_be_on_its_way(tmp_pa
         first = Rig(market, exchange, tmp_path / "journal.sqlite")
         await first.start()
         signal = first.signal(SignalType.SELL)
-        first.switches.recovering = False
+        first.gate.recovering = False
         plan, intents = planned(first, signal)
         old_ms = first.clock.now_ms() - 60_000
         await first.journal.append(plan, *(OrderIntended(at_ms=old_ms, intent=intent) for intent in intents))
@@ -116,10 +116,10 @@ async def test_the_last_request_of_a_dead_process_may_still_be_on_its_way(tmp_pa
 
 def planned(rig: Rig, signal: Any) -> tuple[Any, Any]:
     """What an approved signal would journal, without sending it."""
-    assessor = rig.engine._assessor
-    verdict = review(assessor.situation(signal, PAIR, journal_broken=False), assessor.limits)
+    pre_trade_check = rig.engine._pre_trade_check
+    verdict = review(pre_trade_check.snapshot(signal, PAIR, journal_broken=False), pre_trade_check.limits)
     assert isinstance(verdict, Approved)
-    return assessor.plan(verdict, PAIR)
+    return pre_trade_check.plan(verdict, PAIR)
 
 
 async def by_hand_order(rig: Rig, symbol: str, side: str, quantity: str) -> None:

@@ -15,7 +15,8 @@ from domain.pairs import TradeStatus
 from domain.symbols import PairId, TradeId
 from domain.trade_book import EVERY_PAIR, TradeBook
 from runner.config import ExecutionSettings
-from runner.execution.entry.freezing import after_rollback, thaw
+from runner.execution.context import Context
+from runner.execution.entry.freezing import Freezer
 from runner.execution.orders.store import TradeStore
 from storage.journal import Journal
 
@@ -46,7 +47,9 @@ class Bench:
         self.book = TradeBook(0.02)
         for _, entry in self.journal.replay():
             self.book.apply(entry)
-        self.records = TradeStore(self.journal, self.book, self.clock, self.log)
+        context = Context(book=self.book, clock=self.clock, log=self.log, halt=lambda _why: None)
+        self.store = TradeStore(context, self.journal)
+        self.freezer = Freezer(context, self.store, self.settings)
         self.trades = len(self.book.trades)
 
     async def rolls_back(self, pair: str = PAIR, *, filled: bool = True) -> None:
@@ -63,10 +66,10 @@ class Bench:
         for entry in story.tape:
             if isinstance(entry, FillSeen):
                 named = msgspec.structs.replace(entry.fill, exchange_trade_id=trade)
-                await self.records.establish(msgspec.structs.replace(entry, fill=named))
+                await self.store.establish(msgspec.structs.replace(entry, fill=named))
             else:
-                await self.records.establish(entry)
-        await after_rollback(self.records, self.settings, self.book.trades[TradeId(trade)])
+                await self.store.establish(entry)
+        await self.freezer.after_rollback(self.book.trades[TradeId(trade)])
 
     def frozen_ms(self, pair: str) -> int:
         return max(0, self.book.frozen_until_ms.get(PairId(pair), 0) - self.clock.ms)
@@ -137,7 +140,7 @@ async def test_resume_thaws_everything_and_forgets_why(tmp_path: Path) -> None:
             await it.rolls_back(pair)
         assert it.frozen_ms("A") > 0
         assert it.frozen_ms(EVERY_PAIR) > 0
-        assert sorted(await thaw(it.records)) == sorted([PairId("A"), EVERY_PAIR])
+        assert sorted(await it.freezer.thaw()) == sorted([PairId("A"), EVERY_PAIR])
         assert it.frozen_ms("A") == it.frozen_ms(EVERY_PAIR) == 0
         await it.rolls_back("A")
         assert it.frozen_ms("A") == it.frozen_ms(EVERY_PAIR) == 0, "counted from the thaw on"
@@ -145,7 +148,7 @@ async def test_resume_thaws_everything_and_forgets_why(tmp_path: Path) -> None:
     async with bench(tmp_path / "j.sqlite") as again:
         again.clock.ms = at_ms
         assert again.frozen_ms("A") == again.frozen_ms(EVERY_PAIR) == 0
-        assert await thaw(again.records) == []
+        assert await again.freezer.thaw() == []
 
 
 async def test_a_halt_that_is_turned_off(tmp_path: Path) -> None:

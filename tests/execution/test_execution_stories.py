@@ -6,6 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 from execution_rig import PAIR, Rig, deep_market, eventually, running
+from paper_control import bearer
 
 from domain.guards import DenialCode
 from domain.orders import is_ours
@@ -190,7 +191,11 @@ async def by_hand(rig: Rig, symbol: str, quantity: str) -> None:
 
 
 async def post(rig: Rig, path: str, **body: Any) -> None:
-    async with aiohttp.ClientSession() as session, session.post(rig.paper.rest_url + path, json=body) as reply:
+    headers = bearer(rig.paper.control_token)
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.post(rig.paper.rest_url + path, json=body) as reply,
+    ):
         assert reply.status == 200, await reply.text()
 
 

@@ -97,7 +97,7 @@ async def test_a_leg_refused_for_good_is_answered_at_once(tmp_path: Path, code: 
     """Margin, leverage, or rules that are not ours any more: no second try, and whoever keeps the rules is told."""
     async with running(tmp_path) as rig:
         doubted: list[tuple[Symbol, int]] = []
-        rig.venue.on_rules_doubted = lambda symbol, refusal: doubted.append((symbol, refusal))
+        rig.context.notices.rules_doubted.subscribe(lambda symbol, code: doubted.append((symbol, code)))
         rig.fault("rejected", element=1, parameters={"code": code})
         assert not (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         trade = the_trade(rig)
@@ -293,13 +293,13 @@ async def write_down(rig: Rig, tape: list[AnyEntry]) -> None:
 async def test_where_somebody_holds_the_other_way_a_leg_is_all_or_nothing(tmp_path: Path) -> None:
     """A person is long what we sell: a part of it could not be bought back reduce-only, so there are no parts."""
     async with running(tmp_path) as rig:
-        rig.engine._assessor.foreign_source = lambda symbol: D(3000) if symbol == CAT else D(0)
+        rig.engine._pre_trade_check.foreign_source = lambda symbol: D(3000) if symbol == CAT else D(0)
         rig.fault("partial", element=0, parameters={"fraction": "0.4"})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed, rig.log.said
         trade = the_trade(rig)
         of_a = [order for order in trade.orders.values() if order.intent.leg is A]
         assert [order.intent.time_in_force for order in of_a] == [TimeInForce.FOK, TimeInForce.FOK]
-        assert [order.refusal_code for order in of_a] == [-5021, None]
+        assert [order.refused_for and order.refused_for.code for order in of_a] == ["-5021", None]
         assert trade.held[A] == trade.plan.quantity_a
         plan = next(entry for _, entry in rig.journal.replay() if isinstance(entry, TradeIntended))
         assert plan.pair_id == PAIR.pair_id

@@ -63,7 +63,7 @@ async def bot_of(rig: Rig, folder: Path, pairs: list[PairConfig]) -> AsyncIterat
 
 def _trades(bot: TradingBot) -> bool:
     parts = getattr(bot, "_parts", None)
-    return parts is not None and bool(parts.generator._callbacks) and not parts.switches.recovering
+    return parts is not None and bool(parts.generator._callbacks) and not parts.execution.gate.recovering
 
 
 def said(path: Path) -> list[str]:
@@ -82,12 +82,12 @@ async def test_the_other_trades_are_managed(tmp_path: Path) -> None:
         _delist(rig)
         async with bot_of(rig, tmp_path, [PAIR, OTHER]) as bot:
             parts = bot._parts
-            trade = next(iter(parts.records.book.live_trades()))
+            trade = next(iter(parts.book.live_trades()))
             await eventually(lambda: trade.status is TradeStatus.ATTENTION and trade.held[LegName.B] == 0, 30)
             assert trade.held[LegName.A] > 0, "nobody has said what became of it"
             assert rig.at_venue() == {}
             assert set(bot.pairs) == {OTHER.pair_id}
-            await eventually(lambda: not parts.switches.unprepared and _quoted(rig, bot), 30)
+            await eventually(lambda: not parts.execution.gate.unprepared and _quoted(rig, bot), 30)
             assert (await parts.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed
             assert set(rig.at_venue()) == {"ETHUSDT", "BTCUSDT"}
         told = said(rig.journal_path)
@@ -132,11 +132,11 @@ async def test_an_order_of_the_last_run_in_it_holds_up_nothing(tmp_path: Path) -
         _delist(rig)
         async with bot_of(rig, tmp_path, [PAIR, OTHER]) as bot:
             parts = bot._parts
-            (trade,) = parts.records.book.live_trades()
+            (trade,) = parts.book.live_trades()
             await eventually(lambda: trade.status is TradeStatus.ATTENTION and trade.held[LegName.B] == 0, 30)
             assert rig.at_venue() == {}
             await eventually(lambda: not parts.engine._locks._held, 30)
-            await eventually(lambda: not parts.switches.unprepared and _quoted(rig, bot), 30)
+            await eventually(lambda: not parts.execution.gate.unprepared and _quoted(rig, bot), 30)
             assert (await parts.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed
         told = said(rig.journal_path)
         assert told.count("leg_will_not_close") == 1

@@ -1,7 +1,6 @@
 """What watches the world beside the trades, with the real engine over real sockets: contracts, clock, set-up, account, silence."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,10 +13,11 @@ from execution_rig import CAT, DOGE, PAIR, Rig, eventually, running
 from domain.guards import DenialCode
 from domain.orders import LegName
 from domain.pairs import ExitReason, SignalType, TradeStatus
+from domain.reasons import SetUpCode
+from domain.refusals import RefusalKind
 from domain.trades import TradeState
 from paper.control import Delisting
 from runner.exchange.binance.contract_stream import ContractStream
-from runner.execution.account.monitor import AccountMonitor
 from runner.execution.venue.clock import ClockMonitor
 from runner.execution.venue.contracts import ContractMonitor
 
@@ -31,36 +31,20 @@ class Watched:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self.contracts = ContractMonitor(
+            rig.context,
             rules=rig.rules,
-            records=rig.records,
-            switches=rig.switches,
+            gate=rig.gate,
             venue_clock=rig.budget.venue_clock,
             symbols=lambda: BOTH,
             close=rig.engine.abandon,
             delivery_lead_ms=24 * HOUR_MS,
         )
-        rig.venue.on_rules_doubted = self.contracts.doubt
-        self.hints = ContractStream(rig.paper.stream_url, rig.rules.symbol_of, self.contracts.hint)
+        self.hints = ContractStream(rig.clock, rig.paper.stream_url, rig.rules.symbol_of, self.contracts.hint)
         self.clock = ClockMonitor(
-            exchange=rig.venue,
-            venue_clock=rig.budget.venue_clock,
-            records=rig.records,
-            switches=rig.switches,
-            skew_ms_max=5_000,
+            rig.context, exchange=rig.venue, venue_clock=rig.budget.venue_clock, gate=rig.gate, skew_ms_max=5_000
         )
-        self.account = AccountMonitor(
-            exchange=rig.venue,
-            rules=rig.rules,
-            budget=rig.budget,
-            records=rig.records,
-            switches=rig.switches,
-            symbols=lambda: BOTH,
-            look_for_lost_legs=rig.engine.look_for_lost_legs,
-            leverage=rig.settings.risk.leverage,
-            may_change=True,
-            funding_since_ms=rig.clock.now_ms(),
-        )
-        self.account.setup_retry_seconds = 0.05
+        self.account = rig.account
+        self.account.set_up._retry_seconds = 0.05
 
     async def denied(self) -> DenialCode | None:
         await eventually(
@@ -141,9 +125,9 @@ async def test_a_refusal_that_contradicts_the_rules_makes_them_read_anew(tmp_pat
         rig.fault("lost-503", count=2, path="/fapi/v1/exchangeInfo", method="GET")
         assert await watch.denied() is DenialCode.EXCHANGE_REFUSED
         assert rig.at_venue() == rig.believed() == {}
-        assert watch.said("rules_doubted")[0] == {"symbol": CAT, "code": -4164}
+        assert watch.said("rules_doubted")[0] == {"symbol": CAT, "code": "-4164"}
         assert await watch.denied() is DenialCode.RULES_DOUBTED
-        await eventually(lambda: CAT not in rig.switches.rules_doubted, seconds=20)
+        await eventually(lambda: CAT not in rig.gate.rules_doubted, seconds=20)
         assert rig.rules.instrument(CAT).notional_min_usd == 100_000
         assert watch.said("rules_refreshed")[-1] == {"doubted": [CAT], "changed": [CAT]}
         assert await watch.denied() is DenialCode.SIZE_TOO_SMALL
@@ -156,7 +140,7 @@ async def test_rules_that_cannot_be_read_stay_doubted(tmp_path: Path) -> None:
         rig.market._listings["1000CATUSDT"] = replace(
             rig.market.listings["1000CATUSDT"], percent_price_up=Decimal("NaN")
         )
-        watch.contracts.doubt(CAT, -1111)
+        watch.contracts.doubt(CAT, "-1111")
         await eventually(lambda: watch.contracts.refreshes == 2)
         assert await watch.denied() is DenialCode.RULES_DOUBTED
 
@@ -184,7 +168,11 @@ async def test_an_exit_refused_for_the_clock_is_decided_again_after_it_is_set_ri
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         await eventually(lambda: trade.status is TradeStatus.CLOSED)
         assert rig.at_venue() == rig.believed() == {}
-        refused = [order for order in trade.orders.values() if order.last_refusal.startswith("-1021")]
+        refused = [
+            order
+            for order in trade.orders.values()
+            if order.refusal is not None and order.refusal.kind is RefusalKind.CLOCK
+        ]
         assert refused, "it was refused, not sent again as it was"
         assert len({order.intent.client_order_id for order in trade.orders.values()}) == len(trade.orders)
         assert len(watch.said("clock_is_off")) >= 1
@@ -195,7 +183,7 @@ async def test_an_exit_refused_for_the_clock_is_decided_again_after_it_is_set_ri
         assert watch.said("clock_unfit")
         rig.paper.board.remove()
         await rig.venue.synchronise_clock()
-        await eventually(lambda: rig.switches.clock_problem is None)
+        await eventually(lambda: rig.gate.clock_problem is None)
         await watch.open_trade()
 
 
@@ -207,11 +195,11 @@ async def test_a_jump_of_the_wall_clock_is_noticed_and_disturbs_no_request(tmp_p
         assert rig.budget.venue_clock.jumped_ms() == pytest.approx(90_000, abs=50)
         await rig.venue.positions()
         await eventually(lambda: watch.said("clock_jumped"))
-        await eventually(lambda: rig.switches.clock_problem is not None)
+        await eventually(lambda: rig.gate.clock_problem is not None)
         assert not rig.venue.clock_is_off.is_set(), "no request was refused"
         assert await watch.denied() is DenialCode.CLOCK_UNFIT
         rig.clock.now_ms = real  # type: ignore[method-assign]
-        await eventually(lambda: rig.switches.clock_problem is None)
+        await eventually(lambda: rig.gate.clock_problem is None)
 
 
 async def test_an_exit_in_a_ban_leaves_at_its_end(tmp_path: Path) -> None:
@@ -254,11 +242,11 @@ async def test_a_symbol_that_could_not_be_prepared_is_not_entered_and_tried_agai
         account = rig.paper.desk.books.portfolios["paper-key"].account
         account.isolated.add("1000CATUSDT")
         rig.fault("lost-503", count=3, path="/fapi/v1/marginType", method="POST")
-        await watch.account.prepare([CAT, DOGE])
-        assert set(rig.switches.unprepared) == {CAT}
+        await watch.account.set_up.prepare([CAT, DOGE])
+        assert set(rig.gate.unprepared) == {CAT}
         assert await watch.denied() is DenialCode.SYMBOL_NOT_PREPARED
         assert watch.said("symbol_not_prepared")[0]["symbol"] == CAT
-        await eventually(lambda: not rig.switches.unprepared)
+        await eventually(lambda: not rig.gate.unprepared)
         assert account.isolated == set()
         await watch.open_trade()
 
@@ -269,24 +257,24 @@ async def test_a_setting_that_somebody_else_changes_is_set_back_before_the_next_
         account = rig.paper.desk.books.portfolios["paper-key"].account
         rig.fault("lost-503", count=2, path="/fapi/v1/symbolConfig", method="GET")
         await rig.client.fapiPrivatePostLeverage({"symbol": "1000CATUSDT", "leverage": 20})  # type: ignore[arg-type]
-        watch.account.settings_changed(CAT, 20)
+        watch.account.set_up.settings_changed(CAT, 20)
         assert await watch.denied() is DenialCode.SYMBOL_NOT_PREPARED
-        await eventually(lambda: not rig.switches.unprepared)
+        await eventually(lambda: not rig.gate.unprepared)
         assert account.leverages["1000CATUSDT"] == rig.settings.risk.leverage
-        watch.account.settings_changed(CAT, rig.settings.risk.leverage)
-        assert not rig.switches.unprepared, "our own change is no news"
+        watch.account.set_up.settings_changed(CAT, rig.settings.risk.leverage)
+        assert not rig.gate.unprepared, "our own change is no news"
 
 
 async def test_multi_assets_mode_switched_on_while_running_stops_entries(tmp_path: Path) -> None:
     async with watched(tmp_path) as watch:
         rig = watch.rig
         await rig.client.fapiPrivatePostMultiAssetsMargin({"multiAssetsMargin": "true"})  # type: ignore[attr-defined]
-        watch.account.settings_changed(None, None)
+        watch.account.set_up.settings_changed(None, None)
         await eventually(lambda: watch.said("account_not_prepared"))
         assert await watch.denied() is DenialCode.SYMBOL_NOT_PREPARED
-        assert "single-asset mode" in rig.switches.unprepared[CAT]
+        assert rig.gate.unprepared[CAT].code is SetUpCode.ACCOUNT_MODES
         await rig.client.fapiPrivatePostMultiAssetsMargin({"multiAssetsMargin": "false"})  # type: ignore[attr-defined]
-        await eventually(lambda: not rig.switches.unprepared)
+        await eventually(lambda: not rig.gate.unprepared)
 
 
 # The account
@@ -296,29 +284,31 @@ async def test_margin_that_the_balance_does_not_know_of_yet_is_counted(tmp_path:
     """The balance was read before the last trade took its margin: what is left is less than it says."""
     async with watched(tmp_path) as watch:
         rig = watch.rig
-        await watch.account.sample_equity()
-        before = rig.engine._assessor.situation(rig.signal(SignalType.SELL), PAIR, journal_broken=False)
+        await watch.account.sampler.sample()
+        before = rig.engine._pre_trade_check.snapshot(rig.signal(SignalType.SELL), PAIR, journal_broken=False)
         await asyncio.sleep(0.01)
         trade = await watch.open_trade()
-        after = rig.engine._assessor.situation(rig.signal(SignalType.SELL), PAIR, journal_broken=False)
+        after = rig.engine._pre_trade_check.snapshot(rig.signal(SignalType.SELL), PAIR, journal_broken=False)
         held = sum(
             trade.held[leg] * price
             for leg, price in zip(LegName, (trade.plan.price_a, trade.plan.price_b), strict=True)
         )
         taken = before.margin_free_usd - after.margin_free_usd
         assert abs(taken - held / rig.settings.risk.leverage) < Decimal("1e-9")
-        await watch.account.sample_equity()
-        fresh = rig.engine._assessor.situation(rig.signal(SignalType.SELL), PAIR, journal_broken=False)
-        assert rig.switches.balance is not None
-        assert fresh.margin_free_usd == rig.switches.balance.available_usd, "it is in the balance now, and counted once"
+        await watch.account.sampler.sample()
+        fresh = rig.engine._pre_trade_check.snapshot(rig.signal(SignalType.SELL), PAIR, journal_broken=False)
+        assert rig.gate.balance is not None
+        assert fresh.margin_free_usd == rig.gate.balance.available_usd, "it is in the balance now, and counted once"
 
 
 async def test_a_balance_that_is_too_old_is_no_balance(tmp_path: Path) -> None:
     async with watched(tmp_path) as watch:
-        await watch.account.sample_equity()
-        watch.rig.switches.balance_asked_ns = time.monotonic_ns() - 61_000_000_000
+        await watch.account.sampler.sample()
+        reading = watch.rig.gate.reading
+        assert reading is not None
+        watch.rig.gate.reading = replace(reading, asked_ns=reading.asked_ns - 61_000_000_000)
         assert await watch.denied() is DenialCode.BALANCE_STALE
-        await watch.account.sample_equity()
+        await watch.account.sampler.sample()
         await watch.open_trade()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,18 @@ from test_execution_corners import by_hand_order, planned, send_raw
 from test_execution_stories import assert_no_id_was_sent_twice, by_hand
 
 from domain.entries import OrderAdvanced, OrderIntended
-from domain.errors import InvariantBroken, Refused, Unreachable
+from domain.errors import InvariantBroken
 from domain.guards import DenialCode
 from domain.order_resolution import LOOKS_MIN, SETTLE_MS
 from domain.orders import LegName, OrderIntent, OrderStatus
 from domain.pairs import PairConfig, SignalType, TradeStatus
+from domain.refusals import RefusalKind
 from domain.symbols import PairId
 from domain.trades import OrderState, TradeState
 from paper.server import PaperExchange
+from runner.exchange.errors import Refused, Unreachable
 from runner.exchange.port import Answer
 from runner.execution import lifecycle
-from runner.execution.account.positions import AccountPositions
 from runner.execution.orders.resolution import OrderResolution
 
 STRANGER = "tdm-somebodyelse-ae0"
@@ -140,7 +142,7 @@ async def test_a_late_order_of_a_trade_long_forgotten(tmp_path: Path, leg: LegNa
         again = rig.book.trades[old.trade_id]
         assert again.status is TradeStatus.ROLLED_BACK
         assert again.is_flat
-        assert not rig.switches.foreign_orders
+        assert not rig.gate.foreign_orders
         assert "order_not_in_journal" not in rig.log.events()
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
 
@@ -165,7 +167,7 @@ async def test_a_known_execution_told_again_long_after(tmp_path: Path) -> None:
         assert again.status is TradeStatus.CLOSED
         assert again.net_pnl_usd == result
         assert rig.engine.in_flight == 0
-        assert not rig.switches.foreign_orders
+        assert not rig.gate.foreign_orders
 
 
 async def test_a_dead_order_that_came_true_while_we_were_down(tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ async def test_an_execution_journaled_and_nothing_done_about_it(tmp_path: Path) 
         first = Rig(market, exchange, tmp_path / "journal.sqlite")
         await first.start()
         old = await lost_entry(first)
-        first.records.on_late_news = lambda _trade_id: None  # It died before anything could be done.
+        first.context.notices.trade_changed._handlers.clear()  # It died before anything could be done.
         await send_raw(first, order_of(old, LegName.A).intent)
         await eventually(lambda: bool(old.fill_ids))
         await first.stop()
@@ -212,7 +214,7 @@ async def test_somebody_under_our_name_stops_entries_until_explained(tmp_path: P
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         resting = {"symbol": "1000CATUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "1000"}
         await rig.client.fapiPrivatePostOrder({**resting, "price": "0.0115", "newClientOrderId": STRANGER})
-        await eventually(lambda: rig.switches.foreign_orders == 1)
+        await eventually(lambda: rig.gate.foreign_orders == 1)
         assert rig.log.events().count("order_not_in_journal") == 1
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed, "exits go on"
         denied = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
@@ -237,13 +239,13 @@ async def test_entries_wait_at_start_until_every_order_has_an_end(tmp_path: Path
         second = Rig(market, exchange, tmp_path / "journal.sqlite")
         await second.start()
         try:
-            assert second.switches.recovering
+            assert second.gate.recovering
             trade = second.book.trades[plan.trade_id]
-            second.pairs[ELSEWHERE.pair_id] = ELSEWHERE
+            second.pairs.replace([PAIR, ELSEWHERE])
             early = await second.engine.execute_signal(second.signal(SignalType.SELL, ELSEWHERE))
             assert early.denial is DenialCode.RECOVERING
             assert "not judged" not in second.desk.told
-            await eventually(lambda: not second.switches.recovering)
+            await eventually(lambda: not second.gate.recovering)
             assert second.desk.told.count("not judged") == 1, "it may come again at once"
             assert all(order.is_settled for order in trade.orders.values() if order.intent in intents)
             await eventually(lambda: trade.status is not TradeStatus.OPENING and second.engine.in_flight == 0)
@@ -270,16 +272,18 @@ async def test_what_cannot_be_decided_does_not_keep_other_pairs_out_for_ever(
         second.fault("refused-503", count=None, path="/fapi/v1/order", method="GET")
         await second.start()
         try:
-            await eventually(lambda: not second.switches.recovering)
+            await eventually(lambda: not second.gate.recovering)
             assert "recovery_goes_on" in second.log.events()
             assert all(order.status is OrderStatus.INTENDED for order in second.book.orders.values())
             assert second.engine._locks.busy(PAIR.symbols)
-            assessor, lever = second.engine._assessor, second.settings.risk.leverage
+            pre_trade_check, lever = second.engine._pre_trade_check, second.settings.risk.leverage
             planned_usd = plan.quantity_a * plan.price_a + plan.quantity_b * plan.price_b
-            assert assessor.gross_notional_usd() == pytest.approx(planned_usd, rel=Decimal("0.001")), "it may yet fill"
-            now = assessor.situation(second.signal(SignalType.SELL), PAIR, journal_broken=False)
-            assert second.switches.balance is not None
-            assert second.switches.balance.available_usd - now.margin_free_usd == pytest.approx(planned_usd / lever)
+            assert pre_trade_check.exposure.gross_notional_usd() == pytest.approx(planned_usd, rel=Decimal("0.001")), (
+                "it may yet fill"
+            )
+            now = pre_trade_check.snapshot(second.signal(SignalType.SELL), PAIR, journal_broken=False)
+            assert second.gate.balance is not None
+            assert second.gate.balance.available_usd - now.margin_free_usd == pytest.approx(planned_usd / lever)
             assert second.book.last_plans[PAIR.pair_id].signal_ms == plan.signal_ms is not None
         finally:
             second.paper.board.remove()
@@ -353,7 +357,7 @@ async def test_a_refusal_of_an_order_that_the_stream_has_shown_alive(tmp_path: P
         async def overtaken(intents: Sequence[OrderIntent]) -> Sequence[Answer]:
             await place(intents)
             await eventually(lambda: all(order.is_over for order in rig.book.orders.values()))
-            return [Refused(-2022, "whose?"), Unreachable("nobody's")]
+            return [Refused(RefusalKind.REDUCE_ONLY_REJECTED, -2022, "whose?"), Unreachable("nobody's")]
 
         rig.engine._lifecycle._driver._exchange.place = overtaken  # type: ignore[method-assign]
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
@@ -380,8 +384,10 @@ async def test_no_jump_of_the_wall_clock_moves_the_bound(tmp_path: Path, jump_ms
     async with running(tmp_path) as rig:
         _, (intent, other) = planned(rig, rig.signal(SignalType.SELL))
     clock: Any = JumpingClock()
-    rig.records.clock, rig.records.alone_since_ns = clock, 100_000_000
-    proof = OrderResolution(rig.venue, rig.records, AccountPositions(rig.venue, rig.records), recv_window_ms=2_000)
+    context = replace(rig.context, clock=clock)
+    proof = OrderResolution(
+        context, rig.venue, rig.execution.positions, recv_window_ms=2_000, alone_since_ns=100_000_000
+    )
     clock.elapsed_ms = 500
     proof.sent_until_ns[intent.client_order_id] = clock.monotonic_ns()
     sent, found = (OrderState(intent=each, intended_ms=clock.wall_ms) for each in (intent, other))

@@ -15,7 +15,7 @@ from domain.pairs import SignalType, TradeStatus
 from domain.trade_book import TradeBook
 from paper.server import PaperExchange
 from runner.exchange.binance import user_stream
-from runner.execution.account.monitor import monitor
+from runner.execution.account import funding
 from runner.execution.exit import saga
 
 THEIRS = 70_000
@@ -45,7 +45,7 @@ async def test_1_lock_released_before_the_orders_were_over(tmp_path: Path) -> No
     async with running(tmp_path) as rig:
         rig.fault("executed-delayed", parameters={"delay_ms": 300})
         other = msgspec.structs.replace(PAIR, pair_id="OTHER")
-        rig.pairs[other.pair_id] = other
+        rig.pairs.replace([PAIR, other])
         outcomes = await asyncio.gather(
             rig.engine.execute_signal(rig.signal(SignalType.SELL)),
             rig.engine.execute_signal(rig.signal(SignalType.BUY)),
@@ -138,7 +138,7 @@ async def test_6_an_exit_whose_second_leg_failed(tmp_path: Path, code: int, monk
     monkeypatch.setattr(saga, "ROUND_PAUSES_SECONDS", (LATER_SECONDS,))
     async with running(tmp_path) as rig:
         await post(rig, "/paper/position", symbol="1000CATUSDT", quantity=str(THEIRS))
-        await eventually(lambda: rig.engine._assessor.foreign_of(CAT) == THEIRS)
+        await eventually(lambda: rig.engine._pre_trade_check.foreign_of(CAT) == THEIRS)
         assert (await rig.engine.execute_signal(rig.signal(SignalType.BUY))).executed
         (trade,) = rig.book.live_trades()
         entered = dict(trade.held)
@@ -175,7 +175,7 @@ async def test_7_positions_kept_in_memory(tmp_path: Path) -> None:
         try:
             (after,) = second.book.live_trades()
             assert (after.trade_id, after.held, after.cash_usd) == (before.trade_id, before.held, before.cash_usd)
-            assert second.switches.unexplained_orders == set()
+            assert second.gate.unexplained_orders == set()
             assert_books_agree(second)
             assert (await second.engine.execute_signal(second.signal(SignalType.EXIT))).executed
             assert second.at_venue() == {}
@@ -194,7 +194,7 @@ async def test_8_a_raw_amount_when_rounding_failed(tmp_path: Path) -> None:
             assert order.intent.limit_price % instrument.tick == 0
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         before = len(sent_ids(rig))
-        rig.engine._assessor._risk = rig.settings.risk.model_copy(update={"pair_notional_usd": Decimal("4.5")})
+        rig.engine._pre_trade_check._risk = rig.settings.risk.model_copy(update={"pair_notional_usd": Decimal("4.5")})
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert outcome.denial is DenialCode.SIZE_TOO_SMALL
         assert len(sent_ids(rig)) == before
@@ -219,23 +219,10 @@ async def test_9_no_set_up_and_a_stream_that_gives_up(tmp_path: Path, monkeypatc
 
 
 async def test_9_funding_that_nobody_booked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`AccountMonitor.book_funding`: told by the stream, read from the income, booked to the trade that held the symbol, once."""
-    monkeypatch.setattr(monitor, "FUNDING_AFTER_EVENT_SECONDS", 0.05)
+    """`FundingBooker.book`: told by the stream, read from the income, booked to the trade that held the symbol, once."""
+    monkeypatch.setattr(funding, "FUNDING_AFTER_EVENT_SECONDS", 0.05)
     async with running(tmp_path) as rig:
-        watcher = monitor.AccountMonitor(
-            exchange=rig.venue,
-            rules=rig.rules,
-            budget=rig.budget,
-            records=rig.records,
-            switches=rig.switches,
-            symbols=lambda: PAIR.symbols,
-            look_for_lost_legs=rig.engine.look_for_lost_legs,
-            leverage=rig.settings.risk.leverage,
-            may_change=True,
-            funding_since_ms=0,
-        )
-        rig.stream._on_funding = watcher.funding_settled
-        watching = asyncio.create_task(watcher.run())
+        watching = asyncio.create_task(rig.account.funding.run())
         try:
             assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
             (trade,) = rig.book.live_trades()
@@ -245,7 +232,7 @@ async def test_9_funding_that_nobody_booked(tmp_path: Path, monkeypatch: pytest.
             charged = portfolio.account.wallet - before
             assert charged > 0, "short, so it receives"
             await eventually(lambda: trade.funding_usd)
-            await watcher.book_funding()
+            await rig.account.funding.book()
             assert trade.funding_usd == charged
             await eventually(lambda: replayed(rig).trades[trade.trade_id].funding_usd == charged)
         finally:

@@ -1,6 +1,7 @@
 """Where facts become belief: once each, journaled, and never unnoticed."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from execution_rig import QuietLog
 
 from domain.entries import FillSeen, OrderAdvanced, OrderIntended, TradeIntended
-from domain.errors import JournalBroken, OutcomeUnknown, Refused, Unreachable
+from domain.errors import JournalBroken
 from domain.orders import (
     Fill,
     LegName,
@@ -21,10 +22,13 @@ from domain.orders import (
     trade_id_of,
 )
 from domain.pairs import PairSide
+from domain.refusals import RefusalKind
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
 from domain.trades import OrderState
 from runner.clock import SystemClock
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
+from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 from storage.journal import Journal
 
@@ -46,72 +50,77 @@ FILL = Fill(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Ledger:
+    """A store, the context it was made with, and its journal."""
+
+    context: Context
+    store: TradeStore
+    journal: Journal
+
+    @property
+    def order(self) -> OrderState:
+        return self.context.book.orders[INTENT.client_order_id]
+
+    def written(self, kind: type) -> int:
+        return sum(isinstance(entry, kind) for _, entry in self.journal.replay())
+
+
 @pytest.fixture
-async def records(tmp_path: Path) -> AsyncIterator[TradeStore]:
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
     journal = Journal.open(tmp_path / "journal.sqlite")
-    made = TradeStore(journal, TradeBook(0.02), SystemClock(), QuietLog())
-    await made.intend(PLAN, OrderIntended(at_ms=1_000, intent=INTENT))
+    context = Context(book=TradeBook(0.02), clock=SystemClock(), log=QuietLog(), halt=lambda _why: None)
+    made = Ledger(context, TradeStore(context, journal), journal)
+    await made.store.intend(PLAN, OrderIntended(at_ms=1_000, intent=INTENT))
     yield made
     await journal.close()
 
 
-def order_in(records: TradeStore) -> OrderState:
-    return records.book.orders[INTENT.client_order_id]
-
-
-def written(records: TradeStore, kind: type) -> int:
-    journal = records._journal
-    assert isinstance(journal, Journal)
-    return sum(isinstance(entry, kind) for _, entry in journal.replay())
-
-
-async def test_an_execution_told_twice_is_booked_once(records: TradeStore) -> None:
+async def test_an_execution_told_twice_is_booked_once(ledger: Ledger) -> None:
     for _ in range(2):
-        await records.take_fill(order_in(records), FILL)
-    assert records.book.trades[TRADE_ID].held[LegName.A] == 1
-    assert written(records, FillSeen) == 1
+        await ledger.store.take_fill(ledger.order, FILL)
+    assert ledger.context.book.trades[TRADE_ID].held[LegName.A] == 1
+    assert ledger.written(FillSeen) == 1
 
 
 @pytest.mark.parametrize(
     ("failure", "status"),
     [
-        (Refused(-2019, "margin"), OrderStatus.REFUSED),
+        (Refused(RefusalKind.INSUFFICIENT_MARGIN, -2019, "margin"), OrderStatus.REFUSED),
         (OutcomeUnknown("silence"), OrderStatus.UNKNOWN),
         (Unreachable("no road"), OrderStatus.DEAD),
     ],
 )
 async def test_what_a_failure_makes_of_an_order(
-    records: TradeStore, failure: Refused | OutcomeUnknown | Unreachable, status: OrderStatus
+    ledger: Ledger, failure: Refused | OutcomeUnknown | Unreachable, status: OrderStatus
 ) -> None:
-    await records.take_failure(order_in(records), failure, "reply")
-    assert order_in(records).status is status
-    assert written(records, OrderAdvanced) == 1
+    await ledger.store.take_failure(ledger.order, failure, "reply")
+    assert ledger.order.status is status
+    assert ledger.written(OrderAdvanced) == 1
 
 
-async def test_news_that_nobody_waits_for_is_told(records: TradeStore) -> None:
+async def test_news_that_nobody_waits_for_is_told(ledger: Ledger) -> None:
     told: list[str] = []
-    records.on_late_news = told.append
-    await records.take_fill(order_in(records), FILL)
+    ledger.context.notices.trade_changed.subscribe(told.append)
+    await ledger.store.take_fill(ledger.order, FILL)
     assert told == [TRADE_ID]
 
 
-async def test_news_for_a_driver_wakes_it_and_nobody_else(records: TradeStore) -> None:
+async def test_news_for_a_driver_wakes_it_and_nobody_else(ledger: Ledger) -> None:
     told: list[str] = []
-    records.on_late_news = told.append
-    records.drive(TRADE_ID)
-    await records.take_fill(order_in(records), FILL)
-    assert await records.changed(TRADE_ID, 5.0)
+    ledger.context.notices.trade_changed.subscribe(told.append)
+    ledger.store.drive(TRADE_ID)
+    await ledger.store.take_fill(ledger.order, FILL)
+    assert await ledger.store.changed(TRADE_ID, 5.0)
     assert told == []
-    records.release(TRADE_ID)
+    ledger.store.release(TRADE_ID)
     assert told == [TRADE_ID]  # Whatever came while its last row was written.
 
 
-async def test_an_intent_that_is_not_durable_is_not_believed(records: TradeStore) -> None:
-    journal = records._journal
-    assert isinstance(journal, Journal)
-    await journal.close()
+async def test_an_intent_that_is_not_durable_is_not_believed(ledger: Ledger) -> None:
+    await ledger.journal.close()
     later = OrderIntended(at_ms=1_002, intent=INTENT)
     with pytest.raises(JournalBroken):
-        await records.intend(later)
-    assert len(records.book.orders) == 1
-    assert order_in(records).intended_ms == 1_000
+        await ledger.store.intend(later)
+    assert len(ledger.context.book.orders) == 1
+    assert ledger.order.intended_ms == 1_000

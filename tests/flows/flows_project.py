@@ -42,7 +42,7 @@ class ExchangeThread:
         self._make_market = make_market or (lambda: still_market(seed))
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-        self.rest_url = ""
+        self.rest_url = self.control_token = ""
 
     def start(self) -> None:
         self._thread.start()
@@ -51,7 +51,7 @@ class ExchangeThread:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         async with PaperExchange(self._make_market()) as exchange:
-            self.rest_url = exchange.rest_url
+            self.rest_url, self.control_token = exchange.rest_url, exchange.control_token
             self._ready.set()
             await self._stop.wait()
 

@@ -1,43 +1,43 @@
 """A job's questions share the address with the live runner: they wait for its sake, and say so in one line when they cannot."""
 
 import asyncio
-import json
+import http.server
+import threading
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flows_project import ExchangeThread, still_market, write_project
+from paper_control import order
 
-from domain.errors import OutcomeUnknown, Unreachable
-from flows.common.exchange_reads import ExchangeReads
+from domain.symbols import Symbol
+from flows.common.reads import ExchangeReads
 from runner.config import Settings, load_settings
 from runner.exchange.binance.budget import MINUTE_MS, Priority
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 
 
 @pytest.fixture
-def own_exchange() -> Iterator[str]:
+def own_exchange() -> Iterator[ExchangeThread]:
     """Not shared: these tests ban its clients and move its clock."""
     thread = ExchangeThread(9, lambda: still_market(9, history_days=1))
     thread.start()
-    yield thread.rest_url
+    yield thread
     thread.stop()
 
 
 @pytest.fixture
-def settings(tmp_path: Path, own_exchange: str) -> Settings:
-    return load_settings(write_project(tmp_path, own_exchange)[0])
+def settings(tmp_path: Path, own_exchange: ExchangeThread) -> Settings:
+    return load_settings(write_project(tmp_path, own_exchange.rest_url)[0])
 
 
-def make_wrong(url: str, kind: str, **parameters: Any) -> None:
-    body = json.dumps({"kind": kind, "parameters": parameters}).encode()
-    with urllib.request.urlopen(urllib.request.Request(f"{url}/paper/faults", data=body, method="POST")) as reply:  # noqa: S310
-        assert reply.status == 200
+def make_wrong(exchange: ExchangeThread, kind: str, **parameters: Any) -> None:
+    order(exchange.rest_url, exchange.control_token, "faults", {"kind": kind, "parameters": parameters})
 
 
-def test_a_short_ban_is_waited_for(settings: Settings, own_exchange: str) -> None:
+def test_a_short_ban_is_waited_for(settings: Settings, own_exchange: ExchangeThread) -> None:
     make_wrong(own_exchange, "ban", duration_ms=1_500)
     with ExchangeReads(settings) as reads:
         began = time.monotonic()
@@ -46,7 +46,7 @@ def test_a_short_ban_is_waited_for(settings: Settings, own_exchange: str) -> Non
         assert reads._budget.bans == 1, "one refusal, no second knock"
 
 
-def test_a_long_ban_is_one_line(settings: Settings, own_exchange: str) -> None:
+def test_a_long_ban_is_one_line(settings: Settings, own_exchange: ExchangeThread) -> None:
     make_wrong(own_exchange, "ban", duration_ms=600_000)
     with ExchangeReads(settings) as reads:
         with pytest.raises(Unreachable) as caught:
@@ -67,7 +67,7 @@ def test_a_minute_that_is_used_up_is_left_to_the_live_runner(settings: Settings)
         assert 0 < budget.wait_ms(Priority.BACKGROUND, 1) <= MINUTE_MS - venue_ms % MINUTE_MS + 1_000
 
 
-def test_a_clock_that_is_wrong_is_set_right(settings: Settings, own_exchange: str) -> None:
+def test_a_clock_that_is_wrong_is_set_right(settings: Settings, own_exchange: ExchangeThread) -> None:
     make_wrong(own_exchange, "clock-skew", skew_ms=3_600_000)
     with ExchangeReads(settings) as reads:
         assert reads.positions() == {}
@@ -108,3 +108,43 @@ def test_an_exchange_that_is_silent_is_not_asked_for_every_symbol(settings: Sett
             ):
                 reads._road.ask("klines B", nothing, weight=1)
     assert tries == 7 * 2
+
+
+class _SaysOneThing(http.server.BaseHTTPRequestHandler):
+    """An exchange that lists nothing and answers every other question with the same body."""
+
+    body = b"{}"
+
+    def do_GET(self) -> None:
+        body = b'{"symbols": []}' if "exchangeInfo" in self.path else self.body
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def one_answer(tmp_path: Path) -> Iterator[Settings]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _SaysOneThing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield load_settings(write_project(tmp_path, f"http://127.0.0.1:{server.server_port}")[0])
+        server.shutdown()
+
+
+LISTS: dict[str, Callable[[ExchangeReads], Any]] = {
+    "positions": lambda reads: reads.positions(),
+    "open orders": lambda reads: reads.open_orders(),
+    "volumes": lambda reads: reads.quote_volumes(),
+    "klines": lambda reads: reads.klines(Symbol("LTC/USDT:USDT"), "1h", limit=2),
+    "funding": lambda reads: reads.funding_rates(Symbol("LTC/USDT:USDT"), 0, 1),
+}
+
+
+@pytest.mark.parametrize("read", LISTS.values(), ids=LISTS)
+def test_what_is_no_list_is_no_answer(one_answer: Settings, read: Callable[[ExchangeReads], Any]) -> None:
+    """`{}` for the positions would read as "nothing is held", and a reconciliation would believe it."""
+    with ExchangeReads(one_answer) as reads, pytest.raises(OutcomeUnknown, match=r"a list was due, dict came"):
+        read(reads)

@@ -1,12 +1,10 @@
 """Candles and settlements into the store: nothing twice, nothing lost, whatever happens in between."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +12,12 @@ import duckdb
 import pytest
 from counted_market import CountedMarket
 from flows_project import ExchangeThread, write_project
+from paper_control import order
 
 from domain.symbols import Symbol, unified
 from flows.common import bars
 from flows.common.bars import READS_AT_ONCE, Fetched, fetch_funding, refresh, store_of
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from runner.config import Settings, load_settings
 from storage import market
 
@@ -32,7 +31,7 @@ def counted() -> Iterator[CountedMarket]:
     served = CountedMarket()
     thread = ExchangeThread(9, lambda: served)
     thread.start()
-    served.url = thread.rest_url  # type: ignore[attr-defined]
+    served.url, served.control_token = thread.rest_url, thread.control_token  # type: ignore[attr-defined]
     yield served
     thread.stop()
 
@@ -146,11 +145,10 @@ def test_round_trips_overlap_and_are_bounded(settings: Settings, counted: Counte
 
 
 def test_a_ban_in_the_middle_is_waited_for(settings: Settings, counted: CountedMarket) -> None:
-    body = json.dumps({"kind": "ban", "parameters": {"duration_ms": 1_500}}).encode()
+    ban = {"kind": "ban", "parameters": {"duration_ms": 1_500}}
     with ExchangeReads(settings) as reads:
         reads.listed()
-        request = urllib.request.Request(f"{counted.url}/paper/faults", data=body, method="POST")  # type: ignore[attr-defined]  # noqa: S310
-        urllib.request.urlopen(request).close()  # noqa: S310
+        order(counted.url, counted.control_token, "faults", ban)  # type: ignore[attr-defined]
         began = time.monotonic()
         found = refresh(reads, store_of(settings), SYMBOLS, "15m", bars=100, say=lambda _: None)
         assert found.failures == {}
@@ -183,7 +181,7 @@ import sys
 from pathlib import Path
 from domain.symbols import unified
 from flows.common.bars import refresh, store_of
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from runner.config import load_settings
 settings = load_settings(Path(sys.argv[1]))
 with ExchangeReads(settings) as reads:

@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 from flows_project import PAIRS, write_project
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
 from domain.symbols import Symbol
 from flows.common import facts
 from flows.common.bars import refresh, store_of
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from flows.recalibrate.job import Recalibration, recalibrate
 from flows.recalibrate.rules import CalibrationRules
 from runner.config import load_settings
+from runner.exchange.errors import ExchangeError
 from runner.pairs.file import history_folder, load_pairs, read_document
 from storage import ledger, market
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from storage_entries import fill_journal, trade
 
 import flows.recalibrate.job as work
-from domain.errors import ConfigError, ExchangeError, InvariantBroken, JournalBroken, TandemError
+from domain.errors import ConfigError, InvariantBroken, JournalBroken, TandemError
 from domain.statistics.batches import Batch, Piece, cut, solve
 from domain.statistics.decisions import Action
 from domain.statistics.engle_granger import Spread
@@ -26,6 +26,7 @@ from flows.recalibrate.report import summary_of, table_of
 from flows.recalibrate.rows import UNFIT
 from flows.recalibrate.rules import CalibrationRules
 from runner.config import load_settings
+from runner.exchange.errors import ExchangeError
 from runner.pairs.file import history_folder, read_document
 from storage import ledger
 

@@ -9,7 +9,7 @@ import pytest
 from domain.orders import OrderStatus
 from domain.pairs import TradeStatus
 from domain.symbols import PairId, Symbol, TradeId
-from flows.common.exchange_reads import RestingOrder
+from flows.common.reads import RestingOrder
 from flows.reconcile.comparison import BookedOrder, Books, Comparison, Look, Verdict, compare
 from storage.holdings import TradeHolding
 

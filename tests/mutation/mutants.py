@@ -8,7 +8,8 @@ from domain.escalation import REMEDIES, Remedy
 from domain.guards import GUARDS
 from domain.legs import CLOSING, OPENING, OVERDUE, ClosePlan, Plan
 from domain.orders import TRANSITIONS
-from runner.exchange.binance.codes import REFUSALS
+from domain.refusals import RefusalKind
+from runner.exchange.binance.codes import KINDS, REFUSALS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,11 +95,19 @@ def _table_rows() -> Iterator[Mutant]:
             "no refusal", f"HTTP {http_status}, {no_proof}", "runner/exchange/binance/codes.py",
             f"REFUSALS = frozenset(REFUSALS) | {{({http_status}, {no_proof})}}", "tests/exchange/test_exchange_codes.py",
         )  # fmt: skip
+    for (http_status, code), kind in KINDS.items():
+        another = RefusalKind.REJECTED if kind is not RefusalKind.REJECTED else RefusalKind.MALFORMED
+        yield row(
+            "kind", f"HTTP {http_status}, {code}", "runner/exchange/binance/codes.py",
+            f"KINDS = MappingProxyType({{**KINDS, ({http_status}, {code}): RefusalKind.{another.name}}})",
+            "tests/exchange/test_exchange_codes.py",
+        )  # fmt: skip
     for refused, remedy in REMEDIES.items():
         cure = Remedy.WAIT if remedy is Remedy.PRESS else Remedy.PRESS
         yield row(
             "remedy", str(refused), "domain/escalation.py",
-            f"REMEDIES = MappingProxyType({{**REMEDIES, {refused}: Remedy.{cure.name}}})", "tests/domain/test_escalation.py",
+            f"REMEDIES = MappingProxyType({{**REMEDIES, RefusalKind.{refused.name}: Remedy.{cure.name}}})",
+            "tests/domain/test_escalation.py",
         )  # fmt: skip
 
 

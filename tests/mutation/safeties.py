@@ -9,7 +9,7 @@ FACTS, GHOST = "tests/execution/test_trade_store.py", "tests/execution/test_ghos
 UNEQUAL = "tests/execution/test_execution_unequal.py"
 SHORT = "tests/simulation/test_simulation_stories.py"
 RESTING = "tests/simulation/test_simulation_resting.py"
-RECORDS, DRIVER = "runner/execution/orders/store.py", "runner/execution/orders/tracker.py"
+STORE, TRACKER = "runner/execution/orders/store.py", "runner/execution/orders/tracker.py"
 ENGINE, LIFECYCLE = "runner/execution/engine.py", "runner/execution/lifecycle.py"
 OPENING, CLOSING, PIECES = "runner/execution/entry/saga.py", "runner/execution/exit/saga.py", "domain/pieces.py"
 ATTRIBUTION, WHO = "domain/attribution.py", "tests/domain/test_attribution.py"
@@ -26,20 +26,20 @@ def _m(group: str, name: str, file: str, old: str, new: str, *tests: str) -> Mut
 
 JOURNAL: tuple[Mutant, ...] = (
     _m(
-        "journal before act", "an intent is believed and sent before it is durable", RECORDS, "        await self._journal.append(*entries)\n        for entry in entries:\n            self.book.apply(entry)\n", "        for entry in entries:\n            self.book.apply(entry)\n"
+        "journal before act", "an intent is believed and sent before it is durable", STORE, "        await self._journal.append(*entries)\n        for entry in entries:\n            self.book.apply(entry)\n", "        for entry in entries:\n            self.book.apply(entry)\n"
         "        self._late = asyncio.ensure_future(self._journal.append(*entries))\n", FACTS, SHORT,
     ),
     _m(
-        "journal before act", "what became of an order is believed and never journaled", RECORDS,
+        "journal before act", "what became of an order is believed and never journaled", STORE,
         "        await self._journal.append(entry)\n", "", SHORT, SEEDS,
     ),
     _m(
-        "journal before act", "what became of a trade is believed and never journaled", RECORDS,
+        "journal before act", "what became of a trade is believed and never journaled", STORE,
         "            self.book.apply(entry)\n        await self._journal.append(*entries)\n\n    def note",
         "            self.book.apply(entry)\n\n    def note", SHORT, SEEDS,
     ),
     _m(
-        "journal before act", "an execution told twice is booked twice", RECORDS, "        if self.book.knows_fill(fill):\n            return\n", "", FACTS,
+        "journal before act", "an execution told twice is booked twice", STORE, "        if self.book.knows_fill(fill):\n            return\n", "", FACTS,
     ),
     _m(
         "journal before act", "a second intent with the same key is written over", "storage/entries_file.py",
@@ -55,7 +55,7 @@ JOURNAL: tuple[Mutant, ...] = (
 
 GHOSTS: tuple[Mutant, ...] = (
     _m(
-        "unknown is a state", "an outcome that is unknown counts as refused", RECORDS, "            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)", '            await self._advance(order, OrderChange.REFUSED, source, reason=f"0 {failure.why}")', FACTS,
+        "unknown is a state", "an outcome that is unknown counts as refused", STORE, "            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)", '            await self._advance(order, OrderChange.REFUSED, source, reason=f"0 {failure.why}")', FACTS,
     ),
     _m(
         "unknown is a state", "the first 'does not exist' is proof", "domain/order_resolution.py",
@@ -88,7 +88,7 @@ GHOSTS: tuple[Mutant, ...] = (
         "unknown is a state", "a code under a 5xx is believed", "runner/exchange/binance/requests.py", "answer.code if answer.http_status < 500 else None", "answer.code", "tests/exchange", GHOST,
     ),
     _m(
-        "unknown is a state", "a failed look-up is an absence", DRIVER, "            await self._wait_after(order, search, failure)\n            return\n        if report is not None:", "            report = None\n        if report is not None:", GHOST,
+        "unknown is a state", "a failed look-up is an absence", TRACKER, "            await self._wait_after(order, search, failure)\n            return\n        if report is not None:", "            report = None\n        if report is not None:", GHOST,
     ),
     _m(
         "unknown is a state", "a reply about another order is believed", VENUE, "        if report.client_order_id != intent.client_order_id:\n", "        if False:\n", "tests/exchange", SEEDS,
@@ -97,12 +97,12 @@ GHOSTS: tuple[Mutant, ...] = (
         "unknown is a state", "a batch reply in another order refuses by place", VENUE, "        if any(isinstance(answer, _OfAnother) for answer in answers):\n", "        if False:\n", "tests/exchange", SEEDS,
     ),
     _m(
-        "unknown is a state", "a late execution of a finished order wakes nobody", RECORDS, "        if not driven:\n            self.on_late_news(trade_id)\n", "", FACTS,
+        "unknown is a state", "a late execution of a finished order wakes nobody", STORE, "        if not driven:\n            self.on_late_news(trade_id)\n", "", FACTS,
     ),
     _m(
-        "unknown is a state", "executions are not fetched when the stream is silent", DRIVER,
+        "unknown is a state", "executions are not fetched when the stream is silent", TRACKER,
         "            if order.is_over:\n                await self._fetch_fills(order, search)\n",
-        "            if order.is_over:\n                await self._records.changed(order.intent.trade_id, 5.0)\n",
+        "            if order.is_over:\n                await self._store.changed(order.intent.trade_id, 5.0)\n",
     ),
 )  # fmt: skip
 
@@ -157,7 +157,7 @@ LEGS: tuple[Mutant, ...] = (
     ),
     _m(
         "no naked leg", "repeated rollbacks do not freeze the pair", CLOSING,
-        "            await after_rollback(self._records, self._settings, trade)\n", "            pass\n", "tests/execution",
+        "            await after_rollback(self._store, self._settings, trade)\n", "            pass\n", "tests/execution",
     ),
 )  # fmt: skip
 
@@ -187,7 +187,7 @@ START: tuple[Mutant, ...] = (
     ),
     _m(
         "start", "the proof of death counts from before the journal was ours", "runner/execution/orders/resolution.py",
-        "order.intent.client_order_id, self._records.alone_since_ns)", "order.intent.client_order_id, 0)",
+        "order.intent.client_order_id, self._alone_since_ns)", "order.intent.client_order_id, 0)",
         "tests/execution/test_ghost_orders.py -k wall_clock",
     ),
 )  # fmt: skip
@@ -243,7 +243,7 @@ RESTS: tuple[Mutant, ...] = (
     ),
     _m(
         "what rests", "fills are not hedged as they come", "runner/execution/entry/post_only_entry.py",
-        '        self._hedging = self._spawn(self._tools.driver.send([intent]), "hedge")\n', "        return\n",
+        '        self._hedging = self._spawn(self._tools.tracker.send([intent]), "hedge")\n', "        return\n",
         RESTING, "tests/execution/test_execution_passive.py",
     ),
 )  # fmt: skip
@@ -293,8 +293,8 @@ HOLES: tuple[Mutant, ...] = (
     _hole("2_sent", "an outcome that is unknown counts as refused"),
     _hole(
         "3_taken", "the first 'does not exist' is believed, by whoever asks and by whoever judges", "runner/execution/orders/resolution.py",
-        "        now_ns = self._records.clock.monotonic_ns()\n        if self.past_bound_ms(order) <= 0:\n            return None\n",
-        "        now_ns = self._records.clock.monotonic_ns()\n        return await self._gather(order, search)\n",
+        "        now_ns = self._clock.monotonic_ns()\n        if self.past_bound_ms(order) <= 0:\n            return None\n",
+        "        now_ns = self._clock.monotonic_ns()\n        return await self._gather(order, search)\n",
     ),
     _hole(
         "3_taken", "executions and position are not weighed", "domain/order_resolution.py",
@@ -326,10 +326,10 @@ HOLES: tuple[Mutant, ...] = (
         "            failures = 0 if lived > BACKOFF_SECONDS[-1] else failures + 1\n",
         "            failures += 1\n            if failures > 5:\n                return\n",
     ),
-    _hole("9_funding", "funding is not booked", "runner/execution/account/monitor.py", "                    await self._records.establish(paid)\n", "                    pass\n"),
+    _hole("9_funding", "funding is not booked", "runner/execution/account/monitor.py", "                    await self._store.establish(paid)\n", "                    pass\n"),
     _hole(
         "9_funding", "a settlement is booked at every look", "runner/execution/account/monitor.py",
-        "                if not self._records.book.knows_funding(paid.unique_key):\n", "                if True:\n",
+        "                if not self._book.knows_funding(paid.unique_key):\n", "                if True:\n",
     ),
     _hole(
         "9_funding", "the stream's word of a settlement is not heard", "runner/exchange/binance/user_stream.py",

@@ -3,7 +3,6 @@
 import inspect
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -22,7 +21,7 @@ ADDRESS = "http://127.0.0.1:18080"
 
 @pytest.fixture
 def url(tmp_path: Path) -> Iterator[str]:
-    process, address = start(tmp_path, "--seed", "7")
+    process, address = start(tmp_path, "--seed", "7", "--token-file", str(tmp_path / "var" / "exchange.token"))
     yield address
     assert end(process, 15) == (0, "", "")
 
@@ -33,7 +32,7 @@ def test_every_fault_is_documented() -> None:
 
 
 @pytest.mark.slow
-def test_the_script_and_the_commands_work_as_shown(url: str) -> None:
+def test_the_script_and_the_commands_work_as_shown(url: str, tmp_path: Path) -> None:
     text = PAGE.read_text()
     (script,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     shown = subprocess.run(
@@ -42,14 +41,14 @@ def test_the_script_and_the_commands_work_as_shown(url: str) -> None:
     assert (shown.returncode, shown.stdout, shown.stderr) == (0, "closed 0.01\n", "")
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed; the shown commands need it")
-    commands = re.findall(r"^\$ (curl .*)$", text, re.MULTILINE)
-    assert len(commands) == 3
-    replies = [
-        json.loads(
-            subprocess.run(shlex.split(line.replace(ADDRESS, url)), capture_output=True, timeout=60, check=True).stdout
-        )
-        for line in commands
-    ]
+    _, shown_block = text.split("## Let something go wrong")
+    commands = re.findall(r"^\$ (.*)$", shown_block, re.MULTILINE)
+    assert [line.startswith("curl ") for line in commands] == [True, True, True]
+    shown = subprocess.run(
+        ["sh", "-euc", "\n".join(f"{line}; echo" for line in commands).replace(ADDRESS, url)],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    replies = [json.loads(line) for line in shown.stdout.splitlines() if line]
     assert replies[0] == {"id": 1}
     assert (replies[1]["faults"][0]["hits"], replies[1]["faults"][0]["active"]) == (0, True)
     assert replies[2] == {"removed": 1}

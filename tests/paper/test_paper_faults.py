@@ -7,6 +7,7 @@ import aiohttp
 import ccxt
 import pytest
 from ccxt_client import rest_client
+from paper_control import bearer
 from scripted_market import ScriptedMarket
 from waiting import eventually
 
@@ -43,15 +44,19 @@ STORIES = [
 ]
 
 
+def with_token(exchange: PaperExchange) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(headers=bearer(exchange.control_token))
+
+
 async def post(exchange: PaperExchange, path: str, **body: Any) -> Any:
     """Ask the control endpoint."""
-    async with aiohttp.ClientSession() as session, session.post(exchange.rest_url + path, json=body) as reply:
+    async with with_token(exchange) as session, session.post(exchange.rest_url + path, json=body) as reply:
         assert reply.status == 200, await reply.text()
         return await reply.json()
 
 
 async def get(exchange: PaperExchange, path: str) -> Any:
-    async with aiohttp.ClientSession() as session, session.get(exchange.rest_url + path) as reply:
+    async with with_token(exchange) as session, session.get(exchange.rest_url + path) as reply:
         return await reply.json()
 
 
@@ -169,7 +174,7 @@ async def test_clock_skew_and_resync(exchange: PaperExchange, client: Any) -> No
     await client.load_time_difference()
     await client.fetch_balance()
     async with (
-        aiohttp.ClientSession() as session,
+        with_token(exchange) as session,
         session.delete(f"{exchange.rest_url}/paper/faults/{fault['id']}") as reply,
     ):
         assert (await reply.json()) == {"removed": 1}
@@ -198,7 +203,7 @@ async def test_a_bad_fault_is_refused_with_a_reason(exchange: PaperExchange) -> 
         {"kind": "late", "match": {"client_order_id": "("}},
     ):
         async with (
-            aiohttp.ClientSession() as session,
+            with_token(exchange) as session,
             session.post(exchange.rest_url + "/paper/faults", json=body) as reply,
         ):
             assert reply.status == 400
@@ -243,7 +248,7 @@ async def test_orders_are_logged_with_their_arrival(exchange: PaperExchange, cli
 
 async def test_a_market_that_plays_by_itself_is_not_played_by_hand(exchange: PaperExchange) -> None:
     async with (
-        aiohttp.ClientSession() as session,
+        with_token(exchange) as session,
         session.post(exchange.rest_url + "/paper/play", json={"until_ms": 1}) as reply,
     ):
         assert reply.status == 400

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 import websockets
+from paper_control import bearer
 from scripted_market import ScriptedMarket
 from waiting import eventually
 
@@ -21,7 +22,11 @@ ORDER_FIELDS = ["s", "c", "S", "o", "f", "q", "p", "ap", "sp", "x", "X", "i", "l
 
 async def ask(exchange: PaperExchange, method: str, path: str, **body: Any) -> Any:
     url = exchange.rest_url + path
-    async with aiohttp.ClientSession(headers=KEY) as session, session.request(method, url, json=body or None) as reply:
+    headers = KEY | bearer(exchange.control_token)
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.request(method, url, json=body or None) as reply,
+    ):
         return await reply.json()
 
 

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from domain.quotes import Quote
 from domain.symbols import Symbol
+from runner.clock import SystemClock
 from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
 from runner.exchange.binance.market_stream.settings import FeedSettings
 
@@ -60,6 +61,7 @@ async def test_every_captured_book_ticker_arrives(name: str) -> None:
     async with serve(venue, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         provider = BinanceWebSocketProvider(
+            SystemClock(),
             FeedSettings(stream_url=f"ws://127.0.0.1:{port}"),
             on_quote=lambda found, quote: got.append(quote) if found == symbol else events.append(found),
             on_stale=lambda found, stale, _: events.append(f"{found} stale {stale}"),

@@ -2,12 +2,10 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -16,6 +14,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from paper_control import READY, address_and_token, order
 
 ROOT = Path(__file__).parents[2]
 KLINES = ROOT.parent / "shared" / "data" / "binance_um_2025_1m_typhonun" / "klines_1m.parquet"
@@ -39,8 +38,8 @@ pytestmark = [
 
 
 @contextmanager
-def exchange(log: Path) -> Iterator[str]:
-    """A paper exchange that plays the recording; its address. It must end well."""
+def exchange(log: Path) -> Iterator[tuple[str, str]]:
+    """A paper exchange that plays the recording; its address and token. It must end well."""
     command = [*TANDEM, "exchange", "--port", "0", "--market", "replay", "--speed", str(SPEED)]
     command += ["--funding-interval-seconds", str(NO_FUNDING_SECONDS)]
     with log.open("wb") as output:
@@ -48,8 +47,8 @@ def exchange(log: Path) -> Iterator[str]:
             [*command, "--data", f"{KLINES}?start={START}"], cwd=ROOT, stdout=output, stderr=output
         )
     try:
-        ready = until(lambda: re.search(r"ready: (\S+) ", log.read_text()), process, log)
-        yield ready[1]
+        until(lambda: READY.search(log.read_text()), process, log)
+        yield address_and_token(log.read_text())
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(20)
@@ -84,16 +83,10 @@ def write_project(folder: Path, url: str) -> Path:
     return config
 
 
-def state_of(url: str) -> Any:
-    """What the exchange itself says of its market and its one account."""
-    with urllib.request.urlopen(f"{url}/paper/state", timeout=10) as reply:  # noqa: S310 - loopback.
-        return json.load(reply)
-
-
 def test_two_real_days_are_traded_and_accounted_for(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("TANDEM_", "BINANCE_"))}
-    with exchange(tmp_path / "exchange.log") as url:
+    with exchange(tmp_path / "exchange.log") as (url, token):
         config = write_project(tmp_path, url)
         with log.open("wb") as output:
             runner = subprocess.Popen(
@@ -104,13 +97,13 @@ def test_two_real_days_are_traded_and_accounted_for(tmp_path: Path) -> None:
                 stderr=output,
             )
         try:
-            until(lambda: state_of(url)["market_ms"] >= END_MS, runner, log, within_seconds=90)
+            until(lambda: order(url, token, "state")["market_ms"] >= END_MS, runner, log, within_seconds=90)
             runner.send_signal(signal.SIGINT)
             assert runner.wait(30) == 0, log.read_text()[-3000:]
         finally:
             runner.kill()
             runner.wait()
-        (account,) = state_of(url)["accounts"]
+        (account,) = order(url, token, "state")["accounts"]
     with duckdb.connect(str(tmp_path / "var" / "ledger.duckdb"), read_only=True) as ledger:
         assert ledger.execute("select event, facts from events where level = 'error'").fetchall() == []
         signals = ledger.execute("select signal_type, outcome, reason, count(*) from signals group by all").fetchall()

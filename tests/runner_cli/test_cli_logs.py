@@ -85,6 +85,9 @@ SECRETS = [
     '{"listenKey":"pqia91ma19a5s61cv6a81va65sdf19v8a65a1"}',
     "X-MBX-APIKEY: vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A",
     "Authorization: Bearer abcdefghijkl",
+    "Authorization: Basic YWRtaW46cGFzc3dvcmQx",
+    "PREFECT_SERVER_API_AUTH_STRING=admin/pass1",
+    "api_key=missing",
 ]
 
 
@@ -110,6 +113,24 @@ def test_a_secret_is_hidden_wherever_it_stands(text: str) -> None:
 def test_innocent_text_stays() -> None:
     keep_secret("abc")  # Too short to be a secret.
     assert redacted("abc quotes_stale symbol=BTC/USDT:USDT age=3") == "abc quotes_stale symbol=BTC/USDT:USDT age=3"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "wrong or missing token; send 'Authorization: Bearer' and the text in /home/x/var/control.token",
+        "binance_api_key: cannot be read",
+        "listenKey: unreadable reply",
+        "signature: refused by the exchange",
+    ],
+)
+def test_a_sentence_about_a_secret_stays_a_sentence(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_a_secret_that_begins_with_another_is_hidden_whole() -> None:
+    keep_secret("planted-1", "planted-1-and-more")
+    assert redacted("it is planted-1-and-more, and planted-1") == f"it is {HIDDEN}, and {HIDDEN}"
 
 
 def test_a_full_log_file_is_put_aside_and_the_oldest_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

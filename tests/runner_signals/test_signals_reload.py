@@ -13,13 +13,16 @@ import pytest
 from test_signals_generator import BAR_MS, PAIR_ID, START_MS, A, B, C, Rig, held, pair
 
 import runner.pairs.watch as watching
-from domain.errors import ExchangeError, InvariantBroken
+from domain.errors import InvariantBroken
 from domain.pairs import PairConfig, PairSide, SignalType
 from domain.spread import statistics_of
 from domain.symbols import PairId, Symbol
+from runner.clock import SystemClock
 from runner.config import Settings
+from runner.exchange.errors import ExchangeError
 from runner.pairs.file import PairRow, load_pairs, read_document, write_document
 from runner.pairs.history import restore
+from runner.pairs.registry import PairsRegistry
 
 CA = PairId("CA")
 
@@ -117,8 +120,8 @@ class Watched:
         self.path = folder / "pairs_config.json"
         self.write(0.5)
         self.settings = Settings.model_validate({"signal": {"lookback_bars": 5}})
-        self.pairs = {one.pair_id: one for one in load_pairs(self.path, self.settings.signal)}
-        self.rig = Rig(*self.pairs.values())
+        self.pairs = PairsRegistry(load_pairs(self.path, self.settings.signal))
+        self.rig = Rig(*self.pairs)
         self.subscribed: list[frozenset[Symbol]] = []
         self.asked: list[list[Symbol]] = []
         self.said: list[tuple[str, dict[str, Any]]] = []
@@ -130,8 +133,9 @@ class Watched:
 
     def watch(self, seen: watching.FileSignature | None = None) -> watching.PairsWatch:
         parts: Any = SimpleNamespace(
-            generator=self.rig.generator, rules=SimpleNamespace(load=self._load), watcher=SimpleNamespace(prepare=self._prepare),
-            watch_quotes=self._watch_quotes,
+            clock=SystemClock(), generator=self.rig.generator, watch_quotes=self._watch_quotes,
+            binance=SimpleNamespace(rules=SimpleNamespace(load=self._load)),
+            account=SimpleNamespace(set_up=SimpleNamespace(prepare=self._prepare)),
         )  # fmt: skip
         log: Any = SimpleNamespace(info=self._say, warning=self._say, error=self._say)
         seen = seen or watching.signature_of(self.path)

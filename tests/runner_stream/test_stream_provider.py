@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from domain.quotes import Quote
 from domain.symbols import Symbol, exchange_id
+from runner.clock import SystemClock
 from runner.config import STREAM_URL, STREAM_URL_DEMO, DataSettings, Settings
 from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
 from runner.exchange.binance.market_stream.settings import FeedSettings, feed_settings
@@ -105,6 +106,7 @@ async def rig(**changes: Any) -> AsyncIterator[tuple[Venue, Ear, BinanceWebSocke
             backoff_seconds_min=0.02,
         )
         provider = BinanceWebSocketProvider(
+            SystemClock(),
             replace(settings, **changes),
             on_quote=ear.on_quote,
             on_stale=lambda symbol, stale, _: ear.stale.append((symbol, stale)),
@@ -284,6 +286,7 @@ async def test_a_venue_that_is_away_is_tried_again() -> None:
     settings = FeedSettings(stream_url=f"ws://127.0.0.1:{port}", backoff_seconds_min=0.01, backoff_seconds_max=0.05)
     ear = Ear()
     provider = BinanceWebSocketProvider(
+        SystemClock(),
         settings,
         on_quote=ear.on_quote,
         on_stale=lambda *_: None,

@@ -39,8 +39,8 @@ def check_rest(world: "World") -> None:
     _check_replay(world, book, replayed)
     _check_desk(world)
     _check_naked_seconds(world, replayed)
-    if runner.switches.capital.reserved_usd:
-        world.violate(f"capital is still reserved: {runner.switches.capital.reserved_usd} USD")
+    if runner.gate.capital.reserved_usd:
+        world.violate(f"capital is still reserved: {runner.gate.capital.reserved_usd} USD")
 
 
 def check_flat(world: "World") -> None:

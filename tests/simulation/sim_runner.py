@@ -11,7 +11,7 @@ from sim_market import SimRules
 from sim_stream import SimUserStream, Subscribers
 
 from domain.decide import HeldTrade
-from domain.errors import OutcomeUnknown, Refused, Unreachable
+from domain.ladder import step_of
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
@@ -19,11 +19,12 @@ from runner.components import reply_timeout_seconds
 from runner.config import ExecutionSettings, RiskSettings
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.exchange import BinanceExchange
-from runner.execution.engine import ExecutionEngine
-from runner.execution.entry.gate import EntryGate
-from runner.execution.entry.pre_trade_check import PreTradeCheck
-from runner.execution.orders.store import TradeStore
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
+from runner.execution.account.sampler import EquitySampler
+from runner.execution.context import Context
 from runner.execution.signal_port import held_of
+from runner.execution.wiring import Surroundings, wire
+from runner.pairs.registry import PairsRegistry
 
 RISK = RiskSettings(min_edge_ratio=0, gross_notional_usd_max=10**9, daily_loss_usd_max=10**9, leverage=3)
 REQUEST_TIMEOUT_SECONDS = 3.0
@@ -33,7 +34,7 @@ DISCONNECT_SECONDS = 15.0
 
 
 class StoryLog:
-    """Satisfies `runner.execution.orders.store.Log`."""
+    """Satisfies `runner.execution.context.Log`."""
 
     def __init__(self, tell: Callable[[str, str, dict[str, Any]], None]) -> None:
         self._tell = tell
@@ -114,6 +115,7 @@ class SimRunner:
         self.rules = SimRules(exchange.market)
         budget = Budget(clock)
         self.wire = Wire(exchange, budget, recv_window_ms=execution.recv_window_ms, on_leaving=on_leaving)
+        self.context = Context(book=self.book, clock=clock, log=self.log, halt=self.halt)
         self.venue = BinanceExchange(
             self.wire,
             self.rules,
@@ -121,32 +123,30 @@ class SimRunner:
             request_timeout_seconds=REQUEST_TIMEOUT_SECONDS,
             reply_timeout_seconds=reply_timeout_seconds(execution),
             batch=execution.batch_orders,
+            on_rules_doubted=self.context.notices.rules_doubted,
         )
-        self.records = TradeStore(self.journal, self.book, clock, self.log)
-        self.switches = EntryGate()
-        self.assessor = PreTradeCheck(
-            book=self.book,
-            rules=self.rules,
-            exchange=self.venue,
-            clock=clock,
-            quote_of=self.quote_of,
-            switches=self.switches,
-            execution=execution,
-            risk=RISK,
-            quote_age_ms_max=2000,
-            dry_run=False,
+        parts = wire(
+            self.context,
+            Surroundings(
+                exchange=self.venue,
+                rules=self.rules,
+                journal=self.journal,
+                pairs=PairsRegistry(pairs.values()),
+                desk=self.desk,
+                quote_of=self.quote_of,
+                execution=execution,
+                risk=RISK,
+                quote_age_ms_max=2000,
+                dry_run=False,
+            ),
         )
-        self.engine = ExecutionEngine(
-            exchange=self.venue,
-            records=self.records,
-            rules=self.rules,
-            assessor=self.assessor,
-            switches=self.switches,
-            pairs=pairs,
-            desk=self.desk,
-            settings=execution,
-            quote_of=self.quote_of,
-            halt=self.halt,
+        self.store, self.gate, self.engine = parts.store, parts.gate, parts.engine
+        # What the bot's monitors say of a healthy exchange: the story has other faults.
+        self.gate.clock_problem = None
+        self.gate.rules_doubted = frozenset()
+        self.gate.set_up = {symbol: None for pair in pairs.values() for symbol in pair.symbols}
+        self._sampler = EquitySampler(
+            self.context, exchange=self.venue, budget=budget, store=self.store, gate=self.gate
         )
         self.stream = SimUserStream(
             exchange,
@@ -157,7 +157,7 @@ class SimRunner:
             on_up=self._stream_is_up,
         )
         self._connected = asyncio.Event()
-        self.records.on_stream_silent = self.stream.mistrust
+        self.context.notices.stream_silent.subscribe(self.stream.mistrust)
 
     def quote_of(self, symbol: Symbol) -> Any:
         return self.exchange.market.quote(symbol)
@@ -168,7 +168,7 @@ class SimRunner:
         self.stop.set()
 
     def _stream_is_up(self, is_up: bool) -> None:
-        self.switches.user_stream_down = not is_up
+        self.gate.user_stream_down = not is_up
         if is_up:
             self._connected.set()
 
@@ -203,9 +203,9 @@ class SimRunner:
         while True:
             try:
                 await self.venue.synchronise_clock()
-                self.switches.balance = await self.venue.balance()
+                await self._sampler.sample()
             except (OutcomeUnknown, Refused, Unreachable):
-                await asyncio.sleep(RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)])
+                await asyncio.sleep(step_of(RETRY_SECONDS, tries))
                 tries += 1
             else:
                 return
@@ -222,7 +222,7 @@ class SimRunner:
         while True:
             await asyncio.sleep(BALANCE_SECONDS)
             try:
-                self.switches.balance = await self.venue.balance()
+                await self._sampler.sample()
             except (OutcomeUnknown, Refused, Unreachable):
                 continue
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from sim_runner import SimRunner
 
-from domain.errors import OutcomeUnknown, Refused
 from domain.orders import OrderChange, OrderReport
+from domain.refusals import RefusalKind
 from domain.trades import ZERO
+from runner.exchange.errors import OutcomeUnknown, Refused
 from runner.exchange.port import Position
 
 Sabotage = Callable[[SimRunner], None]
@@ -16,14 +17,14 @@ Sabotage = Callable[[SimRunner], None]
 
 def sends_before_it_journals(runner: SimRunner) -> None:
     """The intent becomes durable while its request is on the way."""
-    records, journal = runner.records, runner.journal
+    store, journal = runner.store, runner.journal
 
     async def intend(*entries: Any) -> None:
         for entry in entries:
             runner.book.apply(entry)
         runner.kept = asyncio.ensure_future(journal.append(*entries))
 
-    records.intend = intend
+    store.intend = intend
 
 
 def takes_unknown_for_refused(runner: SimRunner) -> None:
@@ -32,7 +33,10 @@ def takes_unknown_for_refused(runner: SimRunner) -> None:
 
     async def placed(intents: Sequence[Any]) -> Sequence[Any]:
         answers = await place(intents)
-        return [Refused(-1, "surely not") if isinstance(answer, OutcomeUnknown) else answer for answer in answers]
+        return [
+            Refused(RefusalKind.REJECTED, -1, "surely not") if isinstance(answer, OutcomeUnknown) else answer
+            for answer in answers
+        ]
 
     runner.venue.place = placed
 
@@ -88,12 +92,12 @@ def forgets_what_it_sent(runner: SimRunner) -> None:
 
 def keeps_what_it_reserved(runner: SimRunner) -> None:
     """Capital is promised and never given back."""
-    release = runner.switches.capital._reserved
+    release = runner.gate.capital._reserved
 
     class Hoard(dict[Any, Any]):
         def __delitem__(self, key: Any) -> None: ...
 
-    runner.switches.capital._reserved = Hoard(release)
+    runner.gate.capital._reserved = Hoard(release)
 
 
 SABOTAGES: tuple[Sabotage, ...] = (

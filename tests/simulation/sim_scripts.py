@@ -201,8 +201,8 @@ class SeededScript:
 
     def _pause(self, world: World) -> None:
         if world.runner is not None:
-            world.runner.switches.paused_because = "by hand"
-            world.timeline.after(2.0, setattr, world.runner.switches, "paused_because", None)
+            world.runner.gate.paused_because = "by hand"
+            world.timeline.after(2.0, setattr, world.runner.gate, "paused_because", None)
 
 
 def seeded_world(

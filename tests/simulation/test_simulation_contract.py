@@ -11,7 +11,6 @@ from sim_faults import Faults, Intensity
 from sim_loop import Ended, Timeline, VirtualClock, VirtualLoop
 from sim_market import SimRules
 
-from domain.errors import OutcomeUnknown, Refused, Unreachable
 from domain.orders import Fill, LegName, OrderIntent, OrderReport, OrderType, Purpose, Side, TimeInForce
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from paper.options import ExchangeOptions, VenueOptions
@@ -22,6 +21,7 @@ from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import make_client
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.exchange import BinanceExchange
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 
 XRP, BTC = Symbol("XRP/USDT:USDT"), Symbol("BTC/USDT:USDT")
 BALANCE = Decimal(20_000)
@@ -115,10 +115,16 @@ async def over_sockets() -> list[Any]:
         budget = Budget(SystemClock())
         client = make_client(settings, budget)
         try:
-            rules = ContractRules(client, timeout_seconds=5, taker_fee_bps=5)
+            rules = ContractRules(client, budget, timeout_seconds=5, taker_fee_bps=5)
             await rules.load([XRP, BTC])
             venue = BinanceExchange(
-                client, rules, budget, request_timeout_seconds=5, reply_timeout_seconds=5, batch=True
+                client,
+                rules,
+                budget,
+                request_timeout_seconds=5,
+                reply_timeout_seconds=5,
+                batch=True,
+                on_rules_doubted=lambda _symbol, _code: None,
             )
             return await conversation(venue, since_ms=SystemClock().now_ms() - 60_000)
         finally:
@@ -135,7 +141,15 @@ def in_simulation() -> list[Any]:
     loop = VirtualLoop(timeline, random.Random(1), before_step=lambda: False)
     wire = Wire(exchange, budget, recv_window_ms=2_500, on_leaving=lambda _ids: None)
     rules: Any = SimRules(scripted)
-    venue = BinanceExchange(wire, rules, budget, request_timeout_seconds=5, reply_timeout_seconds=5, batch=True)
+    venue = BinanceExchange(
+        wire,
+        rules,
+        budget,
+        request_timeout_seconds=5,
+        reply_timeout_seconds=5,
+        batch=True,
+        on_rules_doubted=lambda _symbol, _code: None,
+    )
 
     async def main() -> None:
         heard.extend(await conversation(venue, since_ms=clock.now_ms() - 60_000))

@@ -45,7 +45,7 @@ def test_a_cancel_finds_what_every_list_denies() -> None:
         async def may_rest(_order: object) -> bool:
             return False
 
-        runner.engine._opener._driver._may_rest = may_rest
+        runner.engine._entry_saga._tracker._may_rest = may_rest
 
     (found, *_) = hidden_while_it_rests(believes_the_lists).violations
     assert "still rests at the venue" in found

@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from domain.completion import exempt_from_notional
 from domain.decide import HeldTrade, confidence_of, time_stop_at_ms
@@ -13,14 +12,15 @@ from domain.instruments import leverage_problem
 from domain.orders import LegName, Side
 from domain.pairs import PairConfig, PairSide, TradingSignal
 from domain.quotes import Quote
+from domain.reasons import Reason
 from domain.sizing import Sized, TooLarge, TooSmall, size_pair
 from domain.symbols import PairId, Symbol
+from domain.units import DAY_MS
 from flows.backtest.engine.market import Market
 from flows.backtest.engine.tape import Tape
 from flows.backtest.engine.terms import Terms
 from flows.backtest.engine.trades import BacktestTrade, Judgment, OpenTrade
 
-DAY_MS = 86_400_000
 ZERO = Decimal(0)
 
 
@@ -79,22 +79,19 @@ class Account:
             notionals = sized.quantity_a * mids[0], sized.quantity_b * mids[1]
             edge = self._edge(pair, side, found, sized, quotes)
         gross_usd, lost_usd = self._standing(found.at_ms)
-        situation = PreTradeSnapshot(
-            **_HEALTHY,
+        snapshot = _healthy_world(
             signal=self._signal(pair, found, quotes),
+            pair=pair,
             side=side,
-            entry_z=pair.entry_z,
-            stop_z=pair.stop_z,
-            pair_enabled=pair.enabled,
-            pair_has_trade=pair.pair_id in self.open or pair.pair_id in self.reserved_usd,
+            has_trade=pair.pair_id in self.open or pair.pair_id in self.reserved_usd,
             sized=sized,
             edge=edge,
             leverage_problem=self._leverage_problem(pair, notionals, mids),
-            order_notional_usd=notionals[0] + notionals[1],
-            gross_notional_usd=gross_usd,
-            lost_today_usd=lost_usd,
+            notional_usd=notionals[0] + notionals[1],
+            gross_usd=gross_usd,
+            lost_usd=lost_usd,
         )
-        verdict = review(situation, self.terms.limits)
+        verdict = review(snapshot, self.terms.limits)
         if isinstance(verdict, Denied):
             return verdict.code.value
         self.reserved_usd[pair.pair_id] = notionals[0] + notionals[1]
@@ -169,7 +166,7 @@ class Account:
 
     def _leverage_problem(
         self, pair: PairConfig, notionals: tuple[Decimal, Decimal], mids: tuple[Decimal, Decimal]
-    ) -> str | None:
+    ) -> Reason | None:
         for symbol, notional, mid in zip(pair.symbols, notionals, mids, strict=True):
             instrument = self.terms.instrument(symbol)
             if instrument.leverage_steps:
@@ -215,19 +212,52 @@ def half_life_hours(pair: PairConfig) -> float | None:
     return None if pair.half_life_bars is None else pair.half_life_bars * pair.half_life_bar_seconds / 3600
 
 
-_HEALTHY: dict[str, Any] = {
-    "paused_because": None,
-    "dry_run": False,
-    "journal_broken": False,
-    "recovering": False,
-    "user_stream_down": False,
-    "exchange_blocked_ms": 0,
-    "foreign_orders": 0,
-    "pair_frozen_ms": 0,
-    "symbols_not_trading": (),  # What is halted today says nothing of the past.
-    "quote_age_ms": 0,
-    "filter_problem": None,
-    "margin_needed_usd": ZERO,
-    "margin_free_usd": ZERO,
-}
-"""A backtest's world but for what is traded: a healthy exchange, fresh quotes, margin enough."""
+def _healthy_world(
+    *,
+    signal: TradingSignal,
+    pair: PairConfig,
+    side: PairSide,
+    has_trade: bool,
+    sized: Sized | TooSmall | TooLarge,
+    edge: Edge | None,
+    leverage_problem: Reason | None,
+    notional_usd: Decimal,
+    gross_usd: Decimal,
+    lost_usd: Decimal,
+) -> PreTradeSnapshot:
+    """A backtest's world: what is traded is judged; the exchange is healthy, quotes are fresh, margin is enough.
+
+    Every field is stated here, the healthy ones too: a new guard must be thought of for the past as well.
+    """
+    return PreTradeSnapshot(
+        signal=signal,
+        side=side,
+        entry_z=pair.entry_z,
+        stop_z=pair.stop_z,
+        paused_because=None,
+        dry_run=False,
+        journal_broken=False,
+        recovering=False,
+        user_stream_down=False,
+        exchange_blocked_ms=0,
+        foreign_orders=0,
+        pair_enabled=pair.enabled,
+        pair_frozen_ms=0,
+        entries_halted_ms=0,
+        pair_has_trade=has_trade,
+        symbols_not_trading=(),  # What is halted today says nothing of the past.
+        quote_age_ms=0,
+        sized=sized,
+        filter_problem=None,
+        leverage_problem=leverage_problem,
+        edge=edge,
+        order_notional_usd=notional_usd,
+        gross_notional_usd=gross_usd,
+        lost_today_usd=lost_usd,
+        margin_needed_usd=ZERO,
+        margin_free_usd=ZERO,
+        clock_problem=None,
+        rules_doubted=(),
+        unprepared={},
+        balance_age_ms=0,
+    )

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from domain.symbols import Symbol
+from domain.units import DAY_MS, HOUR_MS
 from flows.backtest.engine.market import Floats, Market, Times, carried
 from flows.backtest.engine.trades import BacktestTrade
-
-_MS_PER_DAY = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +54,7 @@ def sums_of(trades: Sequence[BacktestTrade]) -> Sums:
         funding_usd=sum(trade.funding_usd for trade in trades),
         turnover_usd=sum(trade.turnover_usd for trade in trades),
         expected_edge_usd=sum(trade.expected_edge_usd for trade in trades),
-        hours_held=sum(trade.closed_ms - trade.opened_ms for trade in trades) / 3_600_000,
+        hours_held=sum(trade.closed_ms - trade.opened_ms for trade in trades) / HOUR_MS,
     )
 
 
@@ -132,8 +131,8 @@ def turnover_by_day(trades: Sequence[BacktestTrade]) -> Mapping[int, float]:
     """USD traded on each day (UTC, its first millisecond), in order; days without a trade are not in it."""
     found: Counter[int] = Counter()
     for trade in trades:
-        found[trade.opened_ms // _MS_PER_DAY * _MS_PER_DAY] += trade.entry_usd  # type: ignore[assignment]
-        found[trade.closed_ms // _MS_PER_DAY * _MS_PER_DAY] += trade.exit_usd  # type: ignore[assignment]
+        found[trade.opened_ms // DAY_MS * DAY_MS] += trade.entry_usd  # type: ignore[assignment]
+        found[trade.closed_ms // DAY_MS * DAY_MS] += trade.exit_usd  # type: ignore[assignment]
     return dict(sorted(found.items()))
 
 
@@ -141,7 +140,7 @@ def net_by_day(trades: Sequence[BacktestTrade]) -> Mapping[int, float]:
     """USD earned by the trades that closed on each day (UTC, its first millisecond), in order."""
     found: Counter[int] = Counter()
     for trade in trades:
-        found[trade.closed_ms // _MS_PER_DAY * _MS_PER_DAY] += trade.net_usd  # type: ignore[assignment]
+        found[trade.closed_ms // DAY_MS * DAY_MS] += trade.net_usd  # type: ignore[assignment]
     return dict(sorted(found.items()))
 
 

@@ -12,13 +12,13 @@ from domain.statistics.decisions import Incumbent, RecalibrationRules, Universe
 from domain.statistics.panel import PricePanel
 from domain.statistics.recalibration import Recalibration, recalibrate
 from domain.symbols import PairId, Symbol
+from domain.units import DAY_MS, MINUTE_MS
 from flows.backtest.engine.figures import Sums, sums_of
 from flows.backtest.engine.market import Bars, Market
 from flows.backtest.engine.terms import Terms
 from flows.backtest.engine.walk import Progress, Walk
 
-DAY_MS = 86_400_000
-NIGHTLY_MS = 30 * 60_000
+NIGHTLY_MS = 30 * MINUTE_MS
 """The nightly flow runs half an hour after midnight, UTC."""
 _GONE_MS = DAY_MS
 """A symbol without a bar for so long does not trade any more, as the exchange's list would say by then."""

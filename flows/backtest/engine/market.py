@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from domain.edge import FUNDING_INTERVAL_HOURS_DEFAULT, FundingTerms
 from domain.statistics.panel import PricePanel
 from domain.symbols import Symbol
+from domain.units import HOUR_MS
 from storage.market import FundingRate
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
-MS_PER_HOUR = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class Funding:
             return FundingTerms(0.0)
         if place == 1:
             return FundingTerms(float(self.rates[0]), FUNDING_INTERVAL_HOURS_DEFAULT)
-        hours = (int(self.at_ms[place - 1]) - int(self.at_ms[place - 2])) / MS_PER_HOUR
+        hours = (int(self.at_ms[place - 1]) - int(self.at_ms[place - 2])) / HOUR_MS
         return FundingTerms(float(self.rates[place - 1]), max(1.0, round(hours)))
 
     def rates_per_hour(self, times: Times) -> tuple[Floats, Floats]:

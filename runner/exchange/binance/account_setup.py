@@ -5,27 +5,18 @@ says when it is asked afterwards.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from domain.errors import ConfigError, OutcomeUnknown, Refused
+from domain.errors import ConfigError
+from domain.refusals import Refusal, RefusalKind
 from domain.symbols import Symbol, exchange_id
 from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.client import Client
 from runner.exchange.binance.requests import reading
+from runner.exchange.errors import OutcomeUnknown, Refused
+from runner.exchange.port import SetupProblem
 
-LEVERAGE_INVALID = -4028
-NO_CHANGE_MARGIN_TYPE, NO_CHANGE_MODE = -4046, -4059
-HAS_ORDERS, HAS_POSITION = -4047, -4048
 CROSSED = "CROSSED"
-
-
-@dataclass(frozen=True, slots=True)
-class SetupProblem:
-    """Why a symbol may not be entered: its margin or leverage is not what we count with."""
-
-    why: str
-    code: int | None = None  # The last refusal, if one explains it.
 
 
 class Ask(Protocol):
@@ -52,7 +43,7 @@ class AccountSetup:
         if not may_change or not symbols:
             return {}
         found = await self._read(symbols)
-        refusals: dict[Symbol, list[int]] = {}
+        refusals: dict[Symbol, list[Refusal]] = {}
         changed = False
         for symbol in symbols:
             margin_type, set_leverage = found.get(symbol, ("", 0))
@@ -68,7 +59,7 @@ class AccountSetup:
         if changed:
             found = await self._read(symbols)
         return {
-            symbol: SetupProblem(why, refusals.get(symbol, [None])[-1])
+            symbol: SetupProblem(why, refusals[symbol][-1] if symbol in refusals else None)
             for symbol in symbols
             if (why := _problem(symbol, found.get(symbol), leverage, refusals.get(symbol, []))) is not None
         }
@@ -107,14 +98,14 @@ class AccountSetup:
         request: Callable[[Any], Awaitable[Any]],
         parameters: Mapping[str, str],
         symbol: Symbol,
-        refusals: dict[Symbol, list[int]],
+        refusals: dict[Symbol, list[Refusal]],
     ) -> None:
         """Whatever is answered, the reading afterwards decides; a code explains it to people."""
         try:
             await self._ask(what, lambda: request(dict(parameters)), Priority.ACCOUNT)
         except (Refused, OutcomeUnknown) as outcome:
-            if outcome.code is not None and outcome.code != NO_CHANGE_MARGIN_TYPE:
-                refusals.setdefault(symbol, []).append(outcome.code)
+            if outcome.refusal is not None and outcome.kind is not RefusalKind.NO_CHANGE:
+                refusals.setdefault(symbol, []).append(outcome.refusal)
 
 
 def _flag(raw: Any) -> bool:
@@ -124,16 +115,23 @@ def _flag(raw: Any) -> bool:
     return text == "true"
 
 
-def _problem(symbol: Symbol, found: tuple[str, int] | None, leverage: int, refusals: list[int]) -> str | None:
+def _problem(symbol: Symbol, found: tuple[str, int] | None, leverage: int, refusals: Sequence[Refusal]) -> str | None:
     if found is None:
         return f"the exchange does not tell the margin type and leverage of {symbol}"
     margin_type, set_leverage = found
-    codes = f" ({', '.join(map(str, refusals))})" if refusals else ""
+    codes = f" ({', '.join(refusal.code for refusal in refusals)})" if refusals else ""
+    kinds = {refusal.kind for refusal in refusals}
     if margin_type != CROSSED:
-        holds = "an open order" if HAS_ORDERS in refusals else "a position" if HAS_POSITION in refusals else "something"
+        holds = _holder(kinds)
         return f"{symbol} has {margin_type.lower()} margin and {holds} there keeps it so{codes}; close it, or set cross margin"
     if set_leverage != leverage:
-        if LEVERAGE_INVALID in refusals:
+        if RefusalKind.LEVERAGE_INVALID in kinds:
             return f"the exchange refuses leverage {leverage} for {symbol}{codes}; lower risk.leverage"
         return f"{symbol} stays at leverage {set_leverage} instead of {leverage}{codes}; reduce what is held there, or set it"
     return None
+
+
+def _holder(kinds: set[RefusalKind]) -> str:
+    if RefusalKind.HAS_ORDERS in kinds:
+        return "an open order"
+    return "a position" if RefusalKind.HAS_POSITION in kinds else "something"

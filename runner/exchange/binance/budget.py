@@ -13,6 +13,7 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any
 
+from runner.exchange.binance.codes import TOO_MANY_REQUESTS
 from runner.exchange.binance.exchange_clock import MS_NS, VenueClock
 from runner.ports import Clock
 
@@ -29,7 +30,7 @@ LATE_COUNT_MS = 2_000
 """A count that arrives so soon after the minute has rolled may still be the old minute's."""
 _BANNED_UNTIL = re.compile(r"until (\d{13})")
 _ORDERS_PER = re.compile(r"per (\d+)? ?(SECOND|MINUTE)")
-_TOO_MANY_REQUESTS = re.compile(r'"code"\s*:\s*-1003\b')
+_TOO_MANY_REQUESTS = re.compile(rf'"code"\s*:\s*{TOO_MANY_REQUESTS}\b')
 
 _WEIGHTS: Mapping[tuple[str, str], int] = MappingProxyType(
     {

@@ -1,8 +1,9 @@
 """ccxt, unmodified, pointed at production, the demo environment or another host that speaks Binance's paths.
 
-Three hooks are overridden. Where ccxt guesses an exception class from a code and a host name, we keep status, code and text as they
+A few hooks are overridden. Where ccxt guesses an exception class from a code and a host name, we keep status, code and text as they
 came, because the class alone cannot tell "refused" from "may have happened". Every request passes the budget on its way out, so
-that none leaves during a ban, whoever makes it. And requests are stamped with the venue's time, not with the machine's.
+that none leaves during a ban, whoever makes it. Requests are stamped with the venue's time, not with the machine's. And they travel
+by a session of ours, which follows nobody elsewhere and reads no more than an answer can be long.
 """
 
 from contextvars import ContextVar
@@ -12,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from runner.config import Settings
 from runner.exchange.binance.budget import Budget, Priority, orders_of, weight_of
 from runner.exchange.binance.ccxt_alone import binanceusdm
+from runner.exchange.binance.transport import open_session
 
 PRIORITY: ContextVar[Priority] = ContextVar("PRIORITY", default=Priority.BACKGROUND)
 """Of the request that is being made: ccxt's calls have no place for it. Set by `requests.ask`."""
@@ -64,6 +66,19 @@ def code_of(raw: Any) -> int | None:
 
 class _Binance(binanceusdm):  # type: ignore[misc]  # ccxt is untyped.
     budget: Budget
+    session: Any
+
+    # Both are called by ccxt: before each request, and by whoever is done with the client.
+    def open(self, lazy: bool = False) -> None:
+        super().open(lazy)
+        if self.session is None:
+            self.session = open_session(self.ssl_context)
+
+    async def close(self, *clean: Any) -> None:
+        session = self.session
+        await super().close(*clean)
+        if session is not None:
+            await session.close()
 
     def nonce(self) -> int:
         return self.budget.venue_clock.now_ms()
@@ -101,6 +116,7 @@ def make_client(settings: Settings, budget: Budget) -> Client:
         {
             "apiKey": key.get_secret_value() if key else None,
             "secret": secret.get_secret_value() if secret else None,
+            "session": None,  # Ours, made when the loop runs.
             "enableRateLimit": False,  # One budget for the whole IP, from the venue's own headers.
             "timeout": round(settings.data.request_timeout_seconds * 1000),
             "options": {

@@ -1,18 +1,20 @@
 """What the venue says about its contracts: filters, leverage brackets, fees, funding. Loaded at start, refreshed in the background."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from domain.edge import FUNDING_INTERVAL_HOURS_DEFAULT, FundingTerms
-from domain.errors import ConfigError, OutcomeUnknown
+from domain.errors import ConfigError
 from domain.instruments import Instrument, LeverageStep
 from domain.symbols import Symbol, exchange_id
+from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import Client
 from runner.exchange.binance.requests import ask, reading
 from runner.exchange.binance.wire import Unreadable, decimal_of
+from runner.exchange.errors import OutcomeUnknown
 
 NEVER_MS = 4_102_444_800_000
 """A delivery in or after the year 2100 is the exchange's word for none."""
@@ -30,9 +32,17 @@ class ContractRules:
     """Satisfies `runner.ports.Rules` for the symbols it was asked to load."""
 
     def __init__(
-        self, client: Client, *, timeout_seconds: float, taker_fee_bps: float, maker_fee_bps: float = 2.0
+        self,
+        client: Client,
+        budget: Budget,
+        *,
+        timeout_seconds: float,
+        taker_fee_bps: float,
+        maker_fee_bps: float = 2.0,
     ) -> None:
+        """`budget` learns exchangeInfo's `rateLimits`."""
         self._client = client
+        self._budget = budget
         self._timeout = timeout_seconds
         self._fees_default = Fees(taker=taker_fee_bps / 10_000, maker=maker_fee_bps / 10_000)
         self._symbols_by_id: dict[str, Symbol] = {}
@@ -42,8 +52,6 @@ class ContractRules:
         self._funding: dict[Symbol, FundingTerms] = {}
         self.unreadable: frozenset[Symbol] = frozenset()
         """Listed, but their present rules could not be read: the older ones may be wrong."""
-        self.on_rate_limits: Callable[[Any], None] = lambda _rows: None
-        """Called with exchangeInfo's `rateLimits`."""
 
     def symbol_of(self, venue_id: str) -> Symbol | None:
         """The unified name of a listed contract."""
@@ -108,7 +116,7 @@ class ContractRules:
         self._symbols_by_id |= listed
         self._instruments = instruments
         self.unreadable = frozenset(unreadable)
-        self.on_rate_limits(info.get("rateLimits"))
+        self._budget.limits_are(info.get("rateLimits"))
 
     async def load_fees(self, symbol: Symbol) -> None:
         """The account's own fees for one symbol (weight 20). Raises: ExchangeError."""

@@ -4,25 +4,27 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from domain.errors import OutcomeUnknown, Refused, Unreachable
 from domain.orders import Fill, OrderIntent, OrderReport, Purpose, purpose_of
+from domain.refusals import RefusalKind
 from domain.symbols import ClientOrderId, Symbol, exchange_id
-from runner.exchange.binance.account_setup import AccountSetup, SetupProblem
+from runner.exchange.binance.account_setup import AccountSetup
 from runner.exchange.binance.budget import Budget, Priority
 from runner.exchange.binance.client import Client, code_of
-from runner.exchange.binance.codes import BATCH_ELEMENT_STATUS, is_refusal
-from runner.exchange.binance.contract_rules import ContractRules
-from runner.exchange.binance.requests import CLOCK_CODES, ask, reading
-from runner.exchange.binance.wire import decimal_of, fill_of_user_trade, order_parameters, order_report
-from runner.exchange.port import Answer, Balance, Position
-
-ORDER_NOT_FOUND = -2013
-UNKNOWN_ORDER_SENT = -2011
-TOO_MANY_ORDERS = -1015
-RULES_DOUBTED = frozenset(
-    {-1013, -1111, -1121, -1122, -2027, -4003, -4004, -4005, -4014, -4023, -4028, -4140, -4141, -4164}
+from runner.exchange.binance.codes import (
+    BATCH_ELEMENT_STATUS,
+    ORDER_NOT_FOUND,
+    RULES_DOUBTED,
+    TOO_MANY_NEW_ORDERS,
+    UNKNOWN_ORDER_SENT,
+    is_refusal,
+    kind_of,
 )
-"""Refusals that our own checks would have spared us if we knew the contract's present rules."""
+from runner.exchange.binance.contract_rules import ContractRules
+from runner.exchange.binance.requests import ask, reading
+from runner.exchange.binance.wire import decimal_of, fill_of_user_trade, order_parameters, order_report
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
+from runner.exchange.port import Answer, Balance, Position, SetupProblem
+
 BATCH_WEIGHT, BATCH_ORDERS = 5, 5
 TIME_SAMPLES_MAX, TIME_ROUND_TRIP_MS_GOOD = 3, 250
 
@@ -43,7 +45,9 @@ class BinanceExchange:
         request_timeout_seconds: float,
         reply_timeout_seconds: float,
         batch: bool,
+        on_rules_doubted: Callable[[Symbol, str], None],
     ) -> None:
+        """`on_rules_doubted` is called when a refusal says that our idea of a contract's rules is out of date."""
         self._client = client
         self._rules = rules
         self._budget = budget
@@ -53,8 +57,7 @@ class BinanceExchange:
         self._setup = AccountSetup(client, self._ask)
         self.clock_is_off = asyncio.Event()
         """Set when the venue says our clock is wrong; whoever watches the clock reads it anew and clears this."""
-        self.on_rules_doubted: Callable[[Symbol, int], None] = lambda _symbol, _code: None
-        """Called when a refusal says that our idea of a contract's rules is out of date."""
+        self._on_rules_doubted = on_rules_doubted
 
     def clock_offset_ms(self) -> int:
         return -self._budget.venue_clock.skew_ms()
@@ -128,11 +131,12 @@ class BinanceExchange:
         """Which leg a reply is about is told by its place in the list, and checked by its client id."""
         if isinstance(reply, dict) and "code" in reply and "orderId" not in reply:
             code = code_of(reply["code"])
-            if code is not None and is_refusal(BATCH_ELEMENT_STATUS, code):
-                refused = Refused(code, str(reply.get("msg", ""))[:300])
+            kind = kind_of(BATCH_ELEMENT_STATUS, code)
+            if code is not None and kind is not None and is_refusal(BATCH_ELEMENT_STATUS, code):
+                refused = Refused(kind, code, str(reply.get("msg", ""))[:300])
                 self._notice(refused, intent.symbol)
                 return refused
-            unlisted = OutcomeUnknown(f"batch element: code {code}", code)
+            unlisted = OutcomeUnknown(f"batch element: code {code}", code, kind)
             self._notice(unlisted, intent.symbol)
             return unlisted
         try:
@@ -147,12 +151,12 @@ class BinanceExchange:
         """What an answer says beside its own matter: about the clock, the order rate, the contract's rules."""
         if not isinstance(outcome, Refused | OutcomeUnknown):
             return
-        if isinstance(outcome, Refused) and outcome.code in CLOCK_CODES:
+        if isinstance(outcome, Refused) and outcome.kind is RefusalKind.CLOCK:
             self.clock_is_off.set()
-        if isinstance(outcome, Refused) and outcome.code == TOO_MANY_ORDERS:
+        if isinstance(outcome, Refused) and outcome.code == TOO_MANY_NEW_ORDERS:
             self._budget.too_many_orders(outcome.message)
         if symbol is not None and outcome.code is not None and outcome.code in RULES_DOUBTED:
-            self.on_rules_doubted(symbol, outcome.code)
+            self._on_rules_doubted(symbol, str(outcome.code))
 
     async def look_up(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
         parameters = {"symbol": exchange_id(symbol), "origClientOrderId": client_order_id}
@@ -171,7 +175,7 @@ class BinanceExchange:
                 return None
             raise
         except Refused as refused:
-            raise OutcomeUnknown(f"order query: {refused}", refused.code) from None
+            raise OutcomeUnknown(f"order query: {refused}", refused.code, refused.kind) from None
         return self._report(reply, "order query")
 
     async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
@@ -185,7 +189,7 @@ class BinanceExchange:
                 return None
             raise
         except Refused as refused:
-            raise OutcomeUnknown(f"order cancel: {refused}", refused.code) from None
+            raise OutcomeUnknown(f"order cancel: {refused}", refused.code, refused.kind) from None
         return self._report(reply, "order cancel")
 
     async def arm_dead_man(self, symbol: Symbol, countdown_ms: int) -> None:
@@ -207,7 +211,7 @@ class BinanceExchange:
         try:
             return await self._ask(what, request, priority)
         except Refused as refused:
-            raise OutcomeUnknown(f"{what}: {refused}", refused.code) from None
+            raise OutcomeUnknown(f"{what}: {refused}", refused.code, refused.kind) from None
 
     async def fills(self, symbol: Symbol, *, since_ms: int, exchange_order_id: str | None = None) -> Sequence[Fill]:
         parameters: dict[str, Any] = {"symbol": exchange_id(symbol), "limit": 1000}

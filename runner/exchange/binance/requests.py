@@ -9,14 +9,14 @@ from typing import Any
 
 import aiohttp
 
-from domain.errors import OutcomeUnknown, Refused, Unreachable
 from runner.exchange.binance.budget import HeldBack, Priority
 from runner.exchange.binance.ccxt_alone import BaseError
 from runner.exchange.binance.client import PRIORITY, ExchangeReply
-from runner.exchange.binance.codes import is_refusal
+from runner.exchange.binance.codes import is_refusal, kind_of
+from runner.exchange.binance.transport import NoAnswer, distrust
+from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 
-CLOCK_CODES = frozenset({-1021, -5028})
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What taking a strange reply apart raises, here and inside ccxt; `wire.Unreadable` is a ValueError."""
 
 _HURRY: ContextVar[Priority] = ContextVar("_HURRY", default=Priority.BACKGROUND)
@@ -50,17 +50,20 @@ async def ask(
     except HeldBack as held:
         raise Unreachable(f"{what}: {held}") from None
     except ExchangeReply as answer:
-        if is_refusal(answer.http_status, answer.code):
-            raise Refused(answer.code or 0, answer.message, answer.http_status) from None
-        # A code under a 5xx proves nothing, -2013 least of all: it must not pass for "no such order".
+        kind = kind_of(answer.http_status, answer.code)
+        if kind is not None and is_refusal(answer.http_status, answer.code):
+            raise Refused(kind, answer.code or answer.http_status, answer.message, answer.http_status) from None
+        # A code under a 5xx proves nothing, least of all "no such order": it must not pass for an absence.
         code = answer.code if answer.http_status < 500 else None
-        raise OutcomeUnknown(f"{what}: {answer}", code) from None
+        raise OutcomeUnknown(f"{what}: {answer}", code, kind) from None
+    except NoAnswer as problem:
+        raise OutcomeUnknown(f"{what}: {problem}") from None
     except TimeoutError:
         raise OutcomeUnknown(f"{what}: no answer within {timeout_seconds:g} s") from None
     except BaseError as error:
         # Only a connection that was never made proves that nothing left; one that broke proves nothing.
         if isinstance(error.__cause__, aiohttp.ClientConnectorError | socket.gaierror):
-            raise Unreachable(f"{what}: cannot connect") from None
+            raise Unreachable(f"{what}: {distrust(error.__cause__) or 'cannot connect'}") from None
         raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
     except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
         raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None

@@ -8,25 +8,30 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 
-from domain.errors import ExchangeError, OutcomeUnknown
+from domain.ladder import step_of
 from domain.orders import Fill, OrderReport
+from domain.refusals import RefusalKind
 from domain.symbols import Symbol
 from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.client import Client
-from runner.exchange.binance.requests import ask
-from runner.exchange.binance.wire import SymbolOf, Unreadable, fill_of_event, report_of_event
+from runner.exchange.binance.requests import UNREADABLE, ask
+from runner.exchange.binance.transport import distrust, open_socket
+from runner.exchange.binance.wire import SymbolOf, fill_of_event, report_of_event
+from runner.exchange.errors import ExchangeError, OutcomeUnknown
+from runner.ports import Clock
+from runner.tasks import cancel_all, ended
 
 KEEP_ALIVE_SECONDS = 120.0
 """Far more often than the hour a key lives: it is also how a key is found dead that somebody else deleted, at weight 1."""
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 PING_SECONDS = 10.0
 ROLL_OVER_SECONDS = 23.5 * 3600
-LISTEN_KEY_UNKNOWN = -1125
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,7 @@ class UserStream:
 
     def __init__(
         self,
+        clock: Clock,
         client: Client,
         stream_url: str,
         symbol_of: SymbolOf,
@@ -69,6 +75,7 @@ class UserStream:
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
         roll_over_seconds: float = ROLL_OVER_SECONDS,
     ) -> None:
+        self._clock = clock
         self._client = client
         self._url = stream_url
         self._symbol_of = symbol_of
@@ -90,23 +97,23 @@ class UserStream:
         failures = 0
         while True:
             why = ""
-            began = asyncio.get_running_loop().time()
+            began_ns = self._clock.monotonic_ns()
             try:
                 await self._life()
             except _Expired:
                 why = "listenKey expired"
             except (OSError, websockets.WebSocketException, TimeoutError) as error:
-                why = f"connection lost ({type(error).__name__})"
+                why = distrust(error) or f"connection lost ({type(error).__name__})"
             except ExchangeError as error:
                 why = str(error)
             finally:
                 self.connected.clear()
                 self._connection = None
-            lived = asyncio.get_running_loop().time() - began
+            lived = (self._clock.monotonic_ns() - began_ns) / 1e9
             failures = 0 if lived > BACKOFF_SECONDS[-1] else failures + 1
             self._on_event("user_stream_down", {"why": why})
-            delay = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
-            await asyncio.sleep(delay * (0.75 + random.random() / 2))  # noqa: S311  (Jitter, not a secret.)
+            delay = step_of(BACKOFF_SECONDS, failures)
+            await self._clock.sleep(delay * (0.75 + random.random() / 2))  # noqa: S311  (Jitter, not a secret.)
 
     def mistrust(self) -> None:
         """The socket is open and tells nothing: drop it without a closing talk; `run` makes a new one."""
@@ -146,19 +153,16 @@ class UserStream:
         fresh = await self._open()
         self._on_event("user_stream_rolled_over", {})
         await old.connection.close()  # Its reader takes what had arrived already.
-        await asyncio.gather(old.reader, return_exceptions=True)
+        await ended(old.reader)
         return fresh
 
     async def _open(self) -> _Session:
         key = await self._new_key()
-        connection = await connect(
-            f"{self._url}/private/ws?listenKey={key}",
-            ping_interval=PING_SECONDS,
-            ping_timeout=PING_SECONDS,
-            open_timeout=self._timeout,
-            close_timeout=2,
-            compression=None,
-            max_size=2**20,
+        connection = await open_socket(
+            f"{self._url}/private/ws?listenKey={quote(key, safe='')}",
+            open_seconds_max=self._timeout,
+            ping_seconds=PING_SECONDS,
+            close_seconds_max=2,
         )
         self._connection = connection
         return _Session(connection, key, asyncio.create_task(self._listen(connection), name="user-events"))
@@ -178,7 +182,7 @@ class UserStream:
         Raises: _Expired.
         """
         while True:
-            await asyncio.sleep(self._keep_alive_seconds)
+            await self._clock.sleep(self._keep_alive_seconds)
             try:
                 reply = await ask(
                     "listenKey",
@@ -188,7 +192,7 @@ class UserStream:
                 )
             except OutcomeUnknown as outcome:
                 self._on_event("listen_key_not_extended", {"why": outcome.why})
-                if outcome.code == LISTEN_KEY_UNKNOWN:
+                if outcome.kind is RefusalKind.SESSION_EXPIRED:
                     raise _Expired from None
             except ExchangeError as error:
                 self._on_event("listen_key_not_extended", {"why": str(error)})
@@ -214,7 +218,7 @@ class UserStream:
             else:
                 self._receive_other(str(kind), payload)
                 return
-        except (msgspec.DecodeError, Unreadable, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (msgspec.DecodeError, *UNREADABLE) as error:
             # An event we cannot read is a gap like any other: ask what it might have said.
             self.unreadable += 1
             self._on_event("user_event_unreadable", {"why": type(error).__name__})
@@ -245,8 +249,7 @@ class UserStream:
 async def _end(session: _Session) -> None:
     """Let go of socket and reader; what the reader died of was told where it was awaited."""
     session.connection.transport.abort()
-    session.reader.cancel()
-    await asyncio.gather(session.reader, return_exceptions=True)
+    await cancel_all(session.reader)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,11 +7,12 @@ import msgspec
 
 from domain.attribution import FORCED_PREFIXES, ExternalExecution, Share
 from domain.entries import FillSeen
-from domain.errors import OutcomeUnknown
 from domain.orders import Fill, Purpose, is_ours
 from domain.symbols import ClientOrderId, Symbol
 from domain.trades import OrderState
+from runner.exchange.errors import OutcomeUnknown
 from runner.exchange.port import Exchange
+from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 
 FILLS_PAGE = 1000
@@ -25,9 +26,10 @@ HISTORY_MS = 6 * 86_400_000
 class AccountExecutions:
     """What was executed, and by whom. Asked with the symbol's lock held, none of our orders in flight."""
 
-    def __init__(self, exchange: Exchange, records: TradeStore) -> None:
+    def __init__(self, context: Context, exchange: Exchange, store: TradeStore) -> None:
+        self._book, self._clock, self._log = context.book, context.clock, context.log
         self._exchange = exchange
-        self._records = records
+        self._store = store
         self._owners: dict[tuple[Symbol, str], ClientOrderId] = {}
         self._told: dict[tuple[Symbol, str], Fill] = {}
 
@@ -36,20 +38,20 @@ class AccountExecutions:
         self._owners[fill.symbol, fill.exchange_order_id] = fill.client_order_id
         self._told[fill.symbol, fill.exchange_trade_id] = fill
 
-    async def strangers(self, symbol: Symbol, since_ms: int) -> list[ExternalExecution] | None:
+    async def external(self, symbol: Symbol, since_ms: int) -> list[ExternalExecution] | None:
         """Those of others since then, oldest first. None: executions of our own turned up and were booked; ask again.
 
         Raises: OutcomeUnknown, Unreachable, JournalBroken.
         """
-        book = self._records.book
+        book = self._book
         fills = {fill.exchange_trade_id: fill for fill in await self.listed(symbol, since_ms)}
         for key, fill in [(key, fill) for key, fill in self._told.items() if key[0] == symbol]:
-            if fill.exchange_trade_id in fills or fill.at_ms < self._records.clock.now_ms() - HISTORY_MS:
+            if fill.exchange_trade_id in fills or fill.at_ms < self._clock.now_ms() - HISTORY_MS:
                 del self._told[key]  # The list has it, or will never have it.
             elif fill.at_ms >= since_ms:
                 fills[fill.exchange_trade_id] = fill
         by_exchange_id = {order.exchange_order_id: order for order in book.orders.values() if order.exchange_order_id}
-        booked, strangers = False, list[ExternalExecution]()
+        booked, external = False, list[ExternalExecution]()
         for fill in sorted(fills.values(), key=lambda fill: fill.at_ms):
             shares = book.shares_of(fill)
             if book.knows_fill(fill) and not shares:
@@ -57,13 +59,13 @@ class AccountExecutions:
             order = by_exchange_id.get(fill.exchange_order_id)
             owner = order.intent.client_order_id if order is not None else await self._owner(symbol, fill)
             if order is None and is_ours(owner):
-                order = await self._records.find_order(owner)
+                order = await self._store.find_order(owner)
             if order is not None:
                 booked = await self._book_late(order, fill) or booked
             elif not is_ours(owner):  # With our prefix: an order that the journal does not know, told elsewhere.
-                stranger = ExternalExecution(fill, owner.startswith(FORCED_PREFIXES), tuple(shares))
-                strangers += [stranger] if stranger.left else []
-        return None if booked else strangers
+                execution = ExternalExecution(fill, owner.startswith(FORCED_PREFIXES), tuple(shares))
+                external += [execution] if execution.left else []
+        return None if booked else external
 
     async def listed(self, symbol: Symbol, since_ms: int) -> list[Fill]:
         """All of the account's in one symbol, oldest first: the venue gives the oldest thousand at a time.
@@ -89,25 +91,23 @@ class AccountExecutions:
         return self._owners[key]
 
     async def _book_late(self, order: OrderState, fill: Fill) -> bool:
-        """An execution of ours that neither stream nor driver brought; False when it was known after all."""
-        if self._records.book.knows_fill(
-            fill
-        ):  # Its order was fetched back from the journal, and its executions with it.
+        """An execution of ours that neither stream nor tracker brought; False when it was known after all."""
+        if self._book.knows_fill(fill):  # Its order was fetched back from the journal, and its executions with it.
             return False
         client_order_id = order.intent.client_order_id
-        self._records.log.error("late_fill", pair_id=order.intent.pair_id, trade_id=order.intent.trade_id)
-        await self._records.take_fill(order, msgspec.structs.replace(fill, client_order_id=client_order_id))
+        self._log.error("late_fill", pair_id=order.intent.pair_id, trade_id=order.intent.trade_id)
+        await self._store.take_fill(order, msgspec.structs.replace(fill, client_order_id=client_order_id))
         report = await self._exchange.look_up(order.intent.symbol, client_order_id)
         if report is not None:
-            await self._records.take_report(order, report, "query")
+            await self._store.take_report(order, report, "query")
         return True
 
     async def book(self, shares: Iterable[Share]) -> None:
         """Others closed these parts of our trades. Raises: JournalBroken."""
         for trade, leg, fill, _ in shares:
-            await self._records.establish(
+            await self._store.establish(
                 FillSeen(
-                    at_ms=self._records.clock.now_ms(),
+                    at_ms=self._clock.now_ms(),
                     fill=fill,
                     trade_id=trade.trade_id,
                     pair_id=trade.pair_id,
@@ -115,7 +115,7 @@ class AccountExecutions:
                     purpose=Purpose.EXIT,
                 )
             )
-            self._records.log.error(
+            self._log.error(
                 "leg_closed_by_others",
                 pair_id=trade.pair_id,
                 trade_id=trade.trade_id,

@@ -6,21 +6,21 @@ those of the exchange (auto-deleveraging, liquidation, settlement) or a person t
 trade's exit, the others are not ours. What nothing explains is said, never passed over.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from itertools import takewhile
 
 from domain.attribution import FORCED_PREFIXES, ExternalExecution, Share, Story, held_at, readings
-from domain.errors import OutcomeUnknown, Unreachable
 from domain.orders import Fill, LegName
 from domain.pairs import TradeStatus
 from domain.symbols import Symbol
-from domain.trades import ZERO, TradeState
+from domain.trades import ZERO
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange, Position
 from runner.execution.account.external_fills import CLOCKS_APART_MS, HISTORY_MS, AccountExecutions
-from runner.execution.orders.store import TradeStore
+from runner.execution.context import Context
 
 PERSISTS_SECONDS = 5.0
 TOLD_LOOKS_SECONDS = (0.0, 0.2, 0.5, 1.0)
@@ -62,36 +62,34 @@ class Finding:
 class AccountPositions:
     """What the venue's positions say about our books."""
 
-    def __init__(self, exchange: Exchange, records: TradeStore) -> None:
+    def __init__(self, context: Context, exchange: Exchange, executions: AccountExecutions) -> None:
+        self._book, self._clock, self._log, self._notices = context.book, context.clock, context.log, context.notices
         self._exchange = exchange
-        self._records = records
-        self._foreign: dict[Symbol, Decimal] = {}
+        self._external: dict[Symbol, Decimal] = {}
         self._surveyed = False
         self._surveyed_ms = 0
         self._never_learned: frozenset[Symbol] = frozenset()  # In doubt at the first survey.
         self._agreed: dict[Symbol, tuple[Decimal, int]] = {}  # What the account held then, by the venue's clock.
         self._doubts: dict[Symbol, tuple[Decimal, int]] = {}
-        self.executions = AccountExecutions(exchange, records)
-        self.on_lost_leg: Callable[[TradeState], None] = lambda _trade: None
-        """Called with an open trade that lost a part of a leg to others and is not hedged any more."""
+        self.executions = executions
 
     def expected_net(self, symbol: Symbol) -> Decimal:
         """The account's position as we believe it without asking."""
-        return self._records.book.positions().get(symbol, ZERO) + self._foreign.get(symbol, ZERO)
+        return self._book.positions().get(symbol, ZERO) + self._external.get(symbol, ZERO)
 
-    def foreign(self, symbol: Symbol) -> Decimal:
+    def external(self, symbol: Symbol) -> Decimal:
         """What the account holds in a symbol that is not ours, as last learned."""
-        return self._foreign.get(symbol, ZERO)
+        return self._external.get(symbol, ZERO)
 
     async def check(self, symbols: Collection[Symbol], *, suspicious: bool = False) -> Finding:
         """Compare, explain, book. Raises: JournalBroken. A venue that does not answer is a verdict, not an error.
 
         `suspicious`: something else says that a position is gone, so agreement alone is not believed: executions are asked for.
         """
-        before = self._records.book.positions()
+        before = self._book.positions()
         try:
             positions = await self._exchange.positions()
-            after = self._records.book.positions()
+            after = self._book.positions()
             differences = {}
             verdicts = [Verdict.AGREED]
             for symbol in sorted(symbols):
@@ -100,7 +98,7 @@ class AccountPositions:
                 if verdict is Verdict.UNEXPLAINED:
                     differences[symbol] = rest
         except (OutcomeUnknown, Unreachable) as failure:
-            self._records.log.warning("positions_unknown", why=str(failure))
+            self._log.warning("positions_unknown", why=str(failure))
             return Finding(Verdict.UNREADABLE)
         return Finding(max(verdicts, key=_WORST_LAST.index), positions, differences)
 
@@ -110,9 +108,9 @@ class AccountPositions:
         At start, from time to time, and after news may have been missed; books nothing. Raises: OutcomeUnknown, Unreachable.
         """
         live = self._symbols_of_orders()
-        before = self._records.book.positions()
+        before = self._book.positions()
         positions = await self._exchange.positions()
-        after = self._records.book.positions()
+        after = self._book.positions()
         live |= self._symbols_of_orders()
         doubtful = set()
         for symbol in sorted({*positions, *live}):
@@ -132,13 +130,13 @@ class AccountPositions:
 
     def _symbols_of_orders(self) -> set[Symbol]:
         """An order believed dead may have come true after all: its trade need not be alive."""
-        return {order.intent.symbol for order in self._records.book.orders.values()}
+        return {order.intent.symbol for order in self._book.orders.values()}
 
     def learned(self, symbol: Symbol) -> tuple[Decimal, int] | None:
         """What is not ours in a symbol, and when, by the venue's clock, that was last compared; None while nobody could tell."""
-        if symbol in self._foreign:
-            return self._foreign[symbol], self._agreed[symbol][1]
-        journaled = self._records.book.others_held(symbol)
+        if symbol in self._external:
+            return self._external[symbol], self._agreed[symbol][1]
+        journaled = self._book.others_held(symbol)
         if journaled is not None and journaled[1] > self._venue_ms() - HISTORY_MS:
             return journaled  # A predecessor knew, and the list of executions reaches back to that moment.
         return (ZERO, self._surveyed_ms) if self._surveyed and symbol not in self._never_learned else None
@@ -161,7 +159,7 @@ class AccountPositions:
 
     def _venue_ms(self) -> int:
         """What the venue's clock shows: ours may jump between a comparison and its use."""
-        return self._records.clock.now_ms() + self._exchange.clock_offset_ms()
+        return self._clock.now_ms() + self._exchange.clock_offset_ms()
 
     @staticmethod
     def _net(positions: Mapping[Symbol, Position], symbol: Symbol) -> Decimal:
@@ -191,12 +189,12 @@ class AccountPositions:
         # come from a replica that was behind.
         story, is_explained = None, False
         for whole_history in (True,) if known is None else (False, True):
-            strangers = await self.executions.strangers(symbol, self._since_ms(symbol, whole_history=whole_history))
-            if strangers is None:
+            external = await self.executions.external(symbol, self._since_ms(symbol, whole_history=whole_history))
+            if external is None:
                 return Verdict.CHANGED, ZERO  # Late executions of our own: the comparison was about older books.
-            if self._in_flight(symbol) or self._records.book.positions().get(symbol, ZERO) != net - gaps[-1]:
+            if self._in_flight(symbol) or self._book.positions().get(symbol, ZERO) != net - gaps[-1]:
                 return Verdict.UNREADABLE, ZERO
-            story, is_explained = self._read(symbol, net, strangers, whole_history=whole_history)
+            story, is_explained = self._read(symbol, net, external, whole_history=whole_history)
             if is_explained:
                 break
         assert story is not None
@@ -206,12 +204,12 @@ class AccountPositions:
         return await self._doubt(symbol, net, gaps[-1], story, agrees=agrees)
 
     def _read(
-        self, symbol: Symbol, net: Decimal, strangers: Sequence[ExternalExecution], *, whole_history: bool
+        self, symbol: Symbol, net: Decimal, external: Sequence[ExternalExecution], *, whole_history: bool
     ) -> tuple[Story, bool]:
         """The account's story, and whether it leads from what was known to what the account holds now."""
-        trades = [trade for trade in self._records.book.trades.values() if symbol in trade.symbols]
+        trades = [trade for trade in self._book.trades.values() if symbol in trade.symbols]
         since_ms = self._venue_ms() - BEHIND_MS
-        stories = list(readings(symbol, trades, strangers, net - self._forgotten(symbol), since_ms))
+        stories = list(readings(symbol, trades, external, net - self._forgotten(symbol), since_ms))
         known, observed = self._known(symbol), self._observed(symbol)
         if known is not None and observed is not None:
             net, at_ms = observed[0] - self._forgotten(symbol), observed[1]
@@ -227,11 +225,11 @@ class AccountPositions:
 
     def _forgotten(self, symbol: Symbol) -> Decimal:
         """What trades left behind that we no longer remember: dust."""
-        return self._records.book.positions().get(symbol, ZERO) - self._ours(symbol, self._venue_ms() + HISTORY_MS)
+        return self._book.positions().get(symbol, ZERO) - self._ours(symbol, self._venue_ms() + HISTORY_MS)
 
     def _ours(self, symbol: Symbol, at_ms: int) -> Decimal:
         """What the trades we remember held at a moment of the venue's clock; signed."""
-        legs = [(trade, leg) for trade in self._records.book.trades.values() for leg in LegName]
+        legs = [(trade, leg) for trade in self._book.trades.values() for leg in LegName]
         held = [
             held_at(trade, leg, at_ms) * trade.plan.side.side_of(leg).sign
             for trade, leg in legs
@@ -244,9 +242,9 @@ class AccountPositions:
             return Verdict.UNREADABLE  # The positions are older news than the executions: nothing is compared.
         last = story.moments[-1]
         if last.foreign != (self._known(symbol) or ZERO):
-            self._records.log.warning("foreign_holding", symbol=symbol, quantity=str(last.foreign))
+            self._log.warning("foreign_holding", symbol=symbol, quantity=str(last.foreign))
         self._agree(symbol, last.foreign, last.net + self._forgotten(symbol))
-        await self._book(story.shares)
+        await self._book_shares(story.shares)
         return Verdict.CHANGED if story.shares else Verdict.AGREED
 
     async def _doubt(
@@ -258,61 +256,59 @@ class AccountPositions:
         # it was their own that they closed depends on what is missing: it waits for as long as a replica may be behind.
         persists = self._persists(symbol, rest)
         if shares := list(takewhile(lambda share: share.is_forced or persists, story.shares)):
-            await self._book(shares)
+            await self._book_shares(shares)
             return Verdict.CHANGED, ZERO
         if agrees:
             return Verdict.UNREADABLE, ZERO
         # Never learned by this process, it may have been there before us; but not if it is our own holding that seems to be gone.
-        has_learned = symbol in self._foreign or (self._surveyed and symbol not in self._never_learned)
-        if has_learned or rest * self._records.book.positions().get(symbol, ZERO) < 0:
+        has_learned = symbol in self._external or (self._surveyed and symbol not in self._never_learned)
+        if has_learned or rest * self._book.positions().get(symbol, ZERO) < 0:
             return Verdict.UNEXPLAINED, rest
         if not persists:
             return Verdict.UNREADABLE, ZERO
-        self._records.log.warning("foreign_holding", symbol=symbol, quantity=str(gap))
+        self._log.warning("foreign_holding", symbol=symbol, quantity=str(gap))
         self._agree(symbol, gap, net)
         return Verdict.AGREED, ZERO
 
     def _since_ms(self, symbol: Symbol, *, whole_history: bool) -> int:
-        now_ms = self._records.clock.now_ms()
+        now_ms = self._clock.now_ms()
         if whole_history:
             return now_ms - HISTORY_MS
         observed = self._observed(symbol)
-        since = [trade.plan.at_ms for trade in self._records.book.trades.values() if symbol in trade.symbols]
+        since = [trade.plan.at_ms for trade in self._book.trades.values() if symbol in trade.symbols]
         since += [observed[1]] if observed is not None else []
         return max(min(since, default=now_ms) - CLOCKS_APART_MS, now_ms - HISTORY_MS)
 
     def _persists(self, symbol: Symbol, rest: Decimal) -> bool:
         """One answer may come from a replica that is behind; the same one seconds later does not."""
-        now_ns = self._records.clock.monotonic_ns()
+        now_ns = self._clock.monotonic_ns()
         seen, since_ns = self._doubts.get(symbol, (rest, now_ns))
         self._doubts[symbol] = (rest, since_ns if seen == rest else now_ns)
         return now_ns - self._doubts[symbol][1] > PERSISTS_SECONDS * 1e9
 
     def _in_flight(self, symbol: Symbol) -> bool:
-        return any(
-            order.intent.symbol == symbol for trade in self._records.book.live_trades() for order in trade.unsettled()
-        )
+        return any(order.intent.symbol == symbol for trade in self._book.live_trades() for order in trade.unsettled())
 
     def _agree(self, symbol: Symbol, foreign: Decimal, net: Decimal) -> None:
-        self._foreign[symbol] = foreign
+        self._external[symbol] = foreign
         self._doubts.pop(symbol, None)
         self._agreed[symbol] = (net, self._venue_ms())
 
-    async def _book(self, shares: Sequence[Share]) -> None:
+    async def _book_shares(self, shares: Sequence[Share]) -> None:
         await self.executions.book(shares)
         for trade in {share.trade.trade_id: share.trade for share in shares}.values():
             if trade.status is TradeStatus.OPEN and not trade.is_hedged:
-                self.on_lost_leg(trade)
+                self._notices.leg_lost(trade)
             elif trade.status.is_over:  # It closed what was not there any more: somebody else's share is missing now.
-                self._records.on_late_news(trade.trade_id)
+                self._notices.trade_changed(trade.trade_id)
 
     # News of the stream
 
     def concerns_us(self, fill: Fill) -> bool:
         """Whether somebody else's execution may have closed what one of our trades holds. If not, it is remembered as theirs."""
-        if self._records.book.knows_fill(fill):
+        if self._book.knows_fill(fill):
             return False
-        trades = [trade for trade in self._records.book.live_trades() if fill.symbol in trade.symbols]
+        trades = [trade for trade in self._book.live_trades() if fill.symbol in trade.symbols]
         known = self._known(fill.symbol)
         if not trades and known is not None:
             change = fill.quantity * fill.side.sign
@@ -323,15 +319,15 @@ class AccountPositions:
         return bool(trades)
 
     async def absorb(self, fill: Fill) -> None:
-        """An execution of the exchange or of a stranger in a symbol we hold, told by the stream. Locks held."""
+        """An execution of the exchange or of a execution in a symbol we hold, told by the stream. Locks held."""
         for seconds in TOLD_LOOKS_SECONDS:
-            await self._records.clock.sleep(seconds)
-            if self._records.book.knows_fill(fill):
+            await self._clock.sleep(seconds)
+            if self._book.knows_fill(fill):
                 return
             finding = await self.check([fill.symbol], suspicious=True)
-            if finding.verdict is Verdict.AGREED or self._records.book.knows_fill(fill):
+            if finding.verdict is Verdict.AGREED or self._book.knows_fill(fill):
                 return  # At once: whoever lost the leg waits for this lock to close its sibling.
-        if fill.client_order_id.startswith(FORCED_PREFIXES) and not self._records.book.knows_fill(fill):
-            self._records.log.error(
+        if fill.client_order_id.startswith(FORCED_PREFIXES) and not self._book.knows_fill(fill):
+            self._log.error(
                 "forced_fill_unexplained", symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
             )

@@ -9,7 +9,7 @@ from domain.symbols import Symbol
 from domain.trades import ZERO, TradeState
 from runner.config import ExecutionSettings
 from runner.exchange.port import Rules
-from runner.execution.orders.store import TradeStore
+from runner.execution.context import Context
 from runner.execution.signal_port import QuoteOf
 
 ROUND_TRIP_SECONDS = 0.25
@@ -23,22 +23,22 @@ class CompletionPlanner:
 
     def __init__(
         self,
+        context: Context,
         *,
-        records: TradeStore,
         rules: Rules,
         quote_of: QuoteOf,
         blocked_ms: Callable[[], int],
         settings: ExecutionSettings,
         quote_age_ms_max: int,
-        foreign_of: Callable[[Symbol], Decimal],
+        external_of: Callable[[Symbol], Decimal],
     ) -> None:
-        self._records = records
+        self._book, self._clock = context.book, context.clock
         self._rules = rules
         self._quote_of = quote_of
         self._blocked_ms = blocked_ms
         self._settings = settings
         self._quote_age_ms_max = quote_age_ms_max
-        self._foreign_of = foreign_of
+        self._external_of = external_of
         self.round_trip_seconds = ROUND_TRIP_SECONDS
 
     def took(self, seconds: float) -> None:
@@ -60,7 +60,7 @@ class CompletionPlanner:
             funding_usd=float(plan.costs.get("funding_usd", 0)),
             max_slippage_pct=settings.max_slippage_pct,
             round_trip_seconds=self.round_trip_seconds,
-            naked_notional_usd_seconds=trade.naked_notional_usd_seconds(self._records.clock.now_ms()),
+            naked_notional_usd_seconds=trade.naked_notional_usd_seconds(self._clock.now_ms()),
             naked_notional_usd_seconds_max=settings.naked_notional_usd_seconds_max,
             balancings=trade.balancings,
             blocked_ms=self._blocked_ms(),
@@ -70,14 +70,14 @@ class CompletionPlanner:
         symbol, plan = trade.symbol_of(leg), trade.plan
         quote = self._quote_of(symbol)
         if quote is not None:
-            age_ms = (self._records.clock.monotonic_ns() - quote.received_ns) // 1_000_000
+            age_ms = (self._clock.monotonic_ns() - quote.received_ns) // 1_000_000
             quote = quote if age_ms <= self._quote_age_ms_max else None
         orders = [order for order in trade.orders.values() if order.intent.leg is leg]
         refusals = {}
         for action, purpose in PURPOSE_OF.items():
             meant = [order for order in orders if order.intent.purpose is purpose]
-            if meant and (code := meant[-1].refusal_code) is not None:
-                refusals[action] = code
+            if meant and (refusal := meant[-1].refused_for) is not None:
+                refusals[action] = refusal
         return LegNow(
             side=plan.side.side_of(leg),
             planned=plan.quantity_a if leg is LegName.A else plan.quantity_b,
@@ -86,7 +86,7 @@ class CompletionPlanner:
             quote=quote,
             instrument=self._rules.instrument(symbol),
             taker_fee_rate=self._rules.taker_fee_rate(symbol),
-            net_position=self._records.book.positions().get(symbol, ZERO) + self._foreign_of(symbol),
+            net_position=self._book.positions().get(symbol, ZERO) + self._external_of(symbol),
             is_over=all(order.is_settled for order in orders),
             refusals=refusals,
         )

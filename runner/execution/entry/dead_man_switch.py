@@ -8,10 +8,11 @@ import asyncio
 import math
 from typing import Self
 
-from domain.errors import ExchangeError
 from domain.symbols import Symbol
+from runner.exchange.errors import ExchangeError
 from runner.exchange.port import Exchange
-from runner.execution.orders.store import Log
+from runner.execution.context import Context
+from runner.tasks import cancel_all
 
 RETRY_SECONDS = 1.0
 MARGIN_SECONDS = 1.0
@@ -25,14 +26,15 @@ class DeadManSwitchNotArmed(Exception):
 class DeadManSwitch:
     """Arms and disarms."""
 
-    def __init__(self, exchange: Exchange, log: Log, seconds: float) -> None:
+    def __init__(self, context: Context, exchange: Exchange, seconds: float) -> None:
+        self._context = context
+        self._log = context.log
         self._exchange = exchange
-        self._log = log
         self._seconds = seconds
 
     def watching(self, symbol: Symbol) -> "Watch":
         """A block for as long as something may rest in the symbol."""
-        return Watch(self, self._exchange, self._log, symbol, self._seconds)
+        return Watch(self._context, self, self._exchange, symbol, self._seconds)
 
     async def disarm(self, symbol: Symbol) -> None:
         """A countdown that cannot be stopped runs out: harmless to us, so it is said and left."""
@@ -51,19 +53,21 @@ class Watch:
     and the venue takes away what may still rest.
     """
 
-    def __init__(self, dead_man: DeadManSwitch, exchange: Exchange, log: Log, symbol: Symbol, seconds: float) -> None:
+    def __init__(
+        self, context: Context, dead_man: DeadManSwitch, exchange: Exchange, symbol: Symbol, seconds: float
+    ) -> None:
+        self._clock, self._log = context.clock, context.log
         self._dead_man = dead_man
         self._exchange = exchange
-        self._log = log
         self._symbol = symbol
         self._seconds = seconds
-        self._ends_at = math.inf  # Monotonic seconds of the loop.
+        self._ends_at = math.inf  # Seconds of the monotonic clock.
         self._keeper: asyncio.Task[None] | None = None
 
     @property
     def lapsed(self) -> bool:
         """True when the countdown may have run out at the venue."""
-        return asyncio.get_running_loop().time() > self._ends_at - MARGIN_SECONDS
+        return self._seconds_now() > self._ends_at - MARGIN_SECONDS
 
     async def __aenter__(self) -> Self:
         if self._seconds == 0:
@@ -77,21 +81,22 @@ class Watch:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: object) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        await cancel_all(self._keeper)
         if kind is None:
             await self._dead_man.disarm(self._symbol)
 
+    def _seconds_now(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
+
     async def _arm(self) -> None:
-        asked_at = asyncio.get_running_loop().time()  # The countdown starts no earlier than this.
+        asked_at = self._seconds_now()  # The countdown starts no earlier than this.
         await self._exchange.arm_dead_man(self._symbol, round(self._seconds * 1000))
         self._ends_at = asked_at + self._seconds
 
     async def _keep(self) -> None:
         pause = self._seconds / 3
         while True:
-            await asyncio.sleep(pause)
+            await self._clock.sleep(pause)
             pause = self._seconds / 3
             if self._exchange.blocked_ms() > 0:
                 pause = RETRY_SECONDS

@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 
 from domain.entries import TradeIntended
-from domain.errors import DuplicateEntry, InvariantBroken, JournalBroken, OutcomeUnknown, Unreachable
+from domain.errors import DuplicateEntry, InvariantBroken, JournalBroken
 from domain.guards import DenialCode
 from domain.instruments import order_problem, round_price_within
 from domain.orders import LegName, OrderIntent, OrderStatus, Purpose, client_order_id_of
+from domain.refusals import RefusalKind
 from domain.resting import (
     STEPS,
+    Ending,
     Standing,
     Step,
     Wish,
@@ -28,32 +30,37 @@ from domain.resting import (
 )
 from domain.trades import ZERO, OrderState
 from runner.config import ExecutionSettings
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange, Rules
+from runner.execution.context import Context
 from runner.execution.entry.dead_man_switch import Watch
 from runner.execution.entry.pre_trade_check import RestingLeg
 from runner.execution.orders.store import TradeStore
 from runner.execution.orders.tracker import OrderTracker
 from runner.execution.signal_port import QuoteOf
 from runner.execution.symbol_locks import SymbolLocks
+from runner.tasks import cancel_all
 
 POLL_SECONDS = 0.05
 LOOK_SECONDS = 1.0
 """How often a resting order is looked up beside the user stream, which may be silent with its socket open."""
 HEDGE_SECONDS_MAX = 1.0
 """A hedge without an answer for so long ends the resting: no more may fill until that one's fate is known."""
-POST_ONLY_REFUSED = "-5022"
 
 Objection = Callable[[RestingLeg], DenialCode | None]
 """Why the entry may not go on now; None when it may."""
+
+Why = Ending | DenialCode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What a resting entry works with."""
 
+    context: Context
     exchange: Exchange
-    records: TradeStore
-    driver: OrderTracker
+    store: TradeStore
+    tracker: OrderTracker
     rules: Rules
     quote_of: QuoteOf
     locks: SymbolLocks
@@ -61,13 +68,13 @@ class Tools:
 
 
 @dataclass(slots=True, kw_only=True)
-class Told:
+class Report:
     """What goes to the ledger about it."""
 
     quotes: int = 0  # Orders placed, the first included.
     post_only_refused: int = 0
     hedges: int = 0
-    ended: str = ""
+    ended: Why | None = None
     unhedged_usd_seconds: float = 0.0
     judged: set[str] = field(default_factory=set)  # Client ids whose end has been counted.
     withdrawn: set[str] = field(default_factory=set)
@@ -85,45 +92,42 @@ class PostOnlyEntry:
         watch: Watch,
     ) -> None:
         self._tools = tools
-        self._records = tools.records
+        self._store = tools.store
+        self._book, self._clock, self._log = tools.context.book, tools.context.clock, tools.context.log
         self._settings = tools.settings
         self._plan = plan
         # The one rests; the other is the pattern of its hedges.
         self._first, self._pattern = sorted(intents, key=lambda intent: not intent.rests)
         self._objection = objection
         self._watch = watch
-        self.told = Told()
+        self.report = Report()
         self._planned = {LegName.A: plan.quantity_a, LegName.B: plan.quantity_b}
         self._acting: asyncio.Task[Any] | None = None  # Placing or withdrawing the resting order.
         self._hedging: asyncio.Task[Any] | None = None
         self._looking: asyncio.Task[Any] | None = None
-        self._loop = asyncio.get_running_loop()
-        self._began = self._hedge_began = self._quoted_at = self._measured_at = self._looked_at = self._loop.time()
-        self._hedge_failed = ""
+        self._began = self._hedge_began = self._quoted_at = self._measured_at = self._looked_at = self._seconds()
+        self._hedge_failed: Ending | None = None
 
     # Life
 
     async def run(self) -> None:
         """Until nothing rests, or until somebody else must decide. Raises: DuplicateEntry, JournalBroken."""
         trade_id = self._plan.trade_id
-        self._records.drive(trade_id)
+        self._store.drive(trade_id)
         try:
             while await self._turn():
-                await self._records.changed(trade_id, POLL_SECONDS)
+                await self._store.changed(trade_id, POLL_SECONDS)
         except JournalBroken:
             await self._take_away()
             raise
         except DuplicateEntry as error:
-            if self.told.quotes > 1 or self.told.hedges:
+            if self.report.quotes > 1 or self.report.hedges:
                 raise InvariantBroken(f"{trade_id}: a client id was to be used again: {error}") from None
             raise
         finally:
-            tasks = [task for task in (self._acting, self._hedging, self._looking) if task is not None]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            if trade_id not in self._records.book.trades:
-                self._records.release(trade_id)
+            await cancel_all(self._acting, self._hedging, self._looking)
+            if trade_id not in self._book.trades:
+                self._store.release(trade_id)
 
     async def _turn(self) -> bool:
         """One look at the world, at most one new request of each kind. False when there is nothing left to do."""
@@ -157,19 +161,22 @@ class PostOnlyEntry:
             task, self._hedging = self._hedging, None
             (order,) = task.result()
             if not order.is_over:
-                self._hedge_failed = "hedge_unknown"
+                self._hedge_failed = Ending.HEDGE_UNKNOWN
             elif order.status is OrderStatus.REFUSED:
-                self._hedge_failed = "hedge_refused"
+                self._hedge_failed = Ending.HEDGE_REFUSED
             elif order.filled < order.intent.quantity:
-                self._hedge_failed = "hedge_short"
+                self._hedge_failed = Ending.HEDGE_SHORT
+
+    def _seconds(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
 
     def _spawn(self, work: Coroutine[Any, Any, Any], what: str) -> asyncio.Task[Any]:
-        return self._loop.create_task(work, name=f"{what}-{self._plan.trade_id}")
+        return asyncio.create_task(work, name=f"{what}-{self._plan.trade_id}")
 
     # What is
 
     def _orders(self, leg: LegName) -> list[OrderState]:
-        trade = self._records.book.trades.get(self._plan.trade_id)
+        trade = self._book.trades.get(self._plan.trade_id)
         return [] if trade is None else [order for order in trade.orders.values() if order.intent.leg is leg]
 
     def _order(self) -> OrderState | None:
@@ -189,9 +196,9 @@ class PostOnlyEntry:
 
     def _measure(self) -> None:
         """The price of waiting to hedge: notional that stands alone, times seconds."""
-        now = self._loop.time()
+        now = self._seconds()
         seconds, self._measured_at = now - self._measured_at, now
-        self.told.unhedged_usd_seconds += self._unhedged_usd() * seconds
+        self.report.unhedged_usd_seconds += self._unhedged_usd() * seconds
 
     def _unhedged_usd(self) -> float:
         quote = self._tools.quote_of(self._first.symbol)
@@ -205,65 +212,65 @@ class PostOnlyEntry:
     def _judge(self) -> None:
         """What became of the latest resting order, said once."""
         orders = self._orders(self._first.leg)
-        if not orders or not orders[-1].is_over or orders[-1].intent.client_order_id in self.told.judged:
+        if not orders or not orders[-1].is_over or orders[-1].intent.client_order_id in self.report.judged:
             return
         order, name = orders[-1], orders[-1].intent.client_order_id
-        self.told.judged.add(name)
-        if order.status is OrderStatus.REFUSED and order.last_refusal.startswith(POST_ONLY_REFUSED):
-            self.told.post_only_refused += 1
+        self.report.judged.add(name)
+        if order.refused_for is not None and order.refused_for.kind is RefusalKind.WOULD_TAKE:
+            self.report.post_only_refused += 1
         elif order.status is OrderStatus.EXPIRED and order.filled < order.intent.quantity:
-            self.told.post_only_refused += 1  # Accepted, and found to take a moment later.
+            self.report.post_only_refused += 1  # Accepted, and found to take a moment later.
         elif order.status is OrderStatus.REFUSED:
-            self._end("refused")
+            self._end(Ending.REFUSED)
         elif order.status is OrderStatus.DEAD:
-            self._end("lost")
-        elif order.status is OrderStatus.CANCELLED and name not in self.told.withdrawn:
-            self._end("cancelled_by_others")  # The dead-man switch, or a person.
+            self._end(Ending.LOST)
+        elif order.status is OrderStatus.CANCELLED and name not in self.report.withdrawn:
+            self._end(Ending.CANCELLED_BY_OTHERS)
 
-    def _end(self, why: str) -> None:
-        self.told.ended = self.told.ended or why
+    def _end(self, why: Why | None) -> None:
+        self.report.ended = self.report.ended or why
 
     # What we want
 
     def _wish(self) -> Wish:
-        if self._hedging is not None and self._loop.time() - self._hedge_began > HEDGE_SECONDS_MAX:
-            self._end("hedge_slow")
+        if self._hedging is not None and self._seconds() - self._hedge_began > HEDGE_SECONDS_MAX:
+            self._end(Ending.HEDGE_SLOW)
         if self._hedge_failed:
             self._end(self._hedge_failed)
             return Wish.YIELD
         order = self._order()
-        if not self.told.ended:
+        if not self.report.ended:
             self._end(self._why_end(order))
-        if self.told.ended:
+        if self.report.ended:
             return Wish.END
         if order is None:
             return Wish.REST
         return Wish.MOVE if self._is_away(order) else Wish.REST
 
-    def _why_end(self, order: OrderState | None) -> str:
+    def _why_end(self, order: OrderState | None) -> Why | None:
         settings, symbols = self._settings, (self._plan.symbol_a, self._plan.symbol_b)
         rest = self._planned[self._first.leg] - self._filled(self._first.leg)
         if rest <= 0:
-            return "filled"
+            return Ending.FILLED
         if self._tools.locks.wanted(symbols):
-            return "exit_waits"
-        if self._loop.time() - self._began > settings.limit_wait_seconds:
-            return "waited"
+            return Ending.EXIT_WAITS
+        if self._seconds() - self._began > settings.limit_wait_seconds:
+            return Ending.WAITED
         if self._watch.lapsed:
-            return "dead_man_lapsed"
-        if self.told.unhedged_usd_seconds > settings.naked_notional_usd_seconds_max:
-            return "naked_budget"
+            return Ending.DEAD_MAN_LAPSED
+        if self.report.unhedged_usd_seconds > settings.naked_notional_usd_seconds_max:
+            return Ending.NAKED_BUDGET
         # The guards are asked at the price that counts.
         if why := self._objection(RestingLeg(self._first.leg, None if order is None else order.intent.limit_price)):
             return why
-        chases_left = settings.limit_chases_max - self.told.quotes  # After the next quote.
+        chases_left = settings.limit_chases_max - self.report.quotes  # After the next quote.
         if order is not None:
-            return "chases" if chases_left < 0 and self._is_away(order) else ""
+            return Ending.CHASES if chases_left < 0 and self._is_away(order) else None
         if self._acting is not None:
-            return ""  # The first quote is on its way.
+            return None  # The first quote is on its way.
         if chases_left < 0:
-            return "chases"
-        return "remainder" if self._next_quote(rest) is None else ""
+            return Ending.CHASES
+        return Ending.REMAINDER if self._next_quote(rest) is None else None
 
     def _is_away(self, order: OrderState) -> bool:
         """The touch has left us, and the last quote has had its share of the time: a flicker is not chased."""
@@ -274,7 +281,7 @@ class PostOnlyEntry:
 
     def _paced(self) -> bool:
         pace = self._settings.limit_wait_seconds / (self._settings.limit_chases_max + 1)
-        return self._loop.time() - self._quoted_at >= pace
+        return self._seconds() - self._quoted_at >= pace
 
     # What we do
 
@@ -304,19 +311,19 @@ class PostOnlyEntry:
         if intent is None:
             return
         orders = self._orders(self._first.leg)
-        refused = bool(orders) and orders[-1].intent.client_order_id not in self.told.withdrawn
+        refused = bool(orders) and orders[-1].intent.client_order_id not in self.report.withdrawn
         if refused and orders[-1].intent.limit_price == intent.limit_price and not self._paced():
             return  # The same price would be refused again until the quote that refused it has reached us.
-        self.told.quotes += 1
-        self._quoted_at = self._loop.time()
+        self.report.quotes += 1
+        self._quoted_at = self._seconds()
         with_it = () if orders else (self._plan,)
-        self._acting = self._spawn(self._tools.driver.send([intent], *with_it), "quote")
+        self._acting = self._spawn(self._tools.tracker.send([intent], *with_it), "quote")
 
     def _withdraw(self) -> None:
         order = self._order()
         assert order is not None  # The table: only what is alive is withdrawn.
-        self.told.withdrawn.add(order.intent.client_order_id)
-        self._acting = self._spawn(self._tools.driver.conclude([order]), "withdraw")
+        self.report.withdrawn.add(order.intent.client_order_id)
+        self._acting = self._spawn(self._tools.tracker.conclude([order]), "withdraw")
 
     def _hedge(self, *, more_may_come: bool) -> None:
         """Take what the fills call for, one order at a time."""
@@ -325,7 +332,7 @@ class PostOnlyEntry:
         symbol, side = self._pattern.symbol, self._pattern.side
         quote = self._tools.quote_of(symbol)
         if quote is None:
-            self._hedge_failed = "hedge_unpriced"
+            self._hedge_failed = Ending.HEDGE_UNPRICED
             return
         instrument = self._tools.rules.instrument(symbol)
         touch = Decimal(str(quote.ask if side.sign > 0 else quote.bid))
@@ -344,18 +351,18 @@ class PostOnlyEntry:
         if quantity == 0:
             return
         intent = self._numbered(self._pattern, quantity=quantity, limit_price=limit_price)
-        self.told.hedges += 1
-        self._hedge_began = self._loop.time()
-        self._hedging = self._spawn(self._tools.driver.send([intent]), "hedge")
+        self.report.hedges += 1
+        self._hedge_began = self._seconds()
+        self._hedging = self._spawn(self._tools.tracker.send([intent]), "hedge")
 
     def _look(self) -> None:
-        order, now = self._order(), self._loop.time()
+        order, now = self._order(), self._seconds()
         if order is None or self._acting is not None or self._looking is not None:
             return
         if now - self._looked_at < LOOK_SECONDS:
             return
         self._looked_at = now
-        self._looking = self._spawn(self._tools.driver.look(order), "look")
+        self._looking = self._spawn(self._tools.tracker.look(order), "look")
 
     async def _take_away(self) -> None:
         """The journal is broken: nothing can be recorded any more, but nothing of ours may go on resting."""
@@ -365,4 +372,4 @@ class PostOnlyEntry:
         try:
             await self._tools.exchange.cancel(order.intent.symbol, order.intent.client_order_id)
         except (OutcomeUnknown, Unreachable) as failure:
-            self._records.log.warning("cancel_unknown", trade_id=self._plan.trade_id, why=str(failure))
+            self._log.warning("cancel_unknown", trade_id=self._plan.trade_id, why=str(failure))

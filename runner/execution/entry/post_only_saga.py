@@ -13,25 +13,25 @@ from domain.orders import LegName, OrderIntent
 from domain.pairs import TradeStatus
 from domain.trades import TradeState
 from runner.execution.entry.dead_man_switch import DeadManSwitch
-from runner.execution.entry.post_only_entry import Objection, PostOnlyEntry, Told, Tools
+from runner.execution.entry.post_only_entry import Objection, PostOnlyEntry, Report, Tools, Why
 from runner.execution.entry.saga import EntrySaga, Opened
 
 
 class NoLongerWanted(Exception):
     """The world changed while the dead-man switch was being armed; nothing was placed."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.code = DenialCode(why) if why in set(DenialCode) else DenialCode.SYMBOL_BUSY
+    def __init__(self, why: Why | None) -> None:
+        super().__init__(str(why))
+        self.code = why if isinstance(why, DenialCode) else DenialCode.SYMBOL_BUSY
 
 
 class PostOnlyEntrySaga:
     """Opens trades whose plan lets one leg rest."""
 
-    def __init__(self, opener: EntrySaga, tools: Tools) -> None:
-        self._opener = opener
+    def __init__(self, entry_saga: EntrySaga, tools: Tools) -> None:
+        self._entry_saga = entry_saga
         self._tools = tools
-        self._dead_man = DeadManSwitch(tools.exchange, tools.records.log, tools.settings.dead_man_seconds)
+        self._dead_man = DeadManSwitch(tools.context, tools.exchange, tools.settings.dead_man_seconds)
 
     async def open(self, plan: TradeIntended, intents: Sequence[OrderIntent], objection: Objection) -> Opened:
         """Call with both symbols locked; one of the two intents rests.
@@ -48,34 +48,34 @@ class PostOnlyEntrySaga:
                 duplicate = error
         if duplicate is not None:
             raise duplicate
-        trade = self._tools.records.book.trades.get(plan.trade_id)
+        trade = self._tools.context.book.trades.get(plan.trade_id)
         if trade is None:
-            raise NoLongerWanted(entry.told.ended)
-        await self._tell(trade, resting.leg, entry.told)
-        opened = await self._opener.settle(trade)
+            raise NoLongerWanted(entry.report.ended)
+        await self._record(trade, resting.leg, entry.report)
+        opened = await self._entry_saga.settle(trade)
         nobody_came = not opened.hedged and not any(order.filled for order in trade.orders.values())
-        return Opened(hedged=False, unfilled=entry.told.ended) if nobody_came else opened
+        return Opened(hedged=False, unfilled=entry.report.ended) if nobody_came else opened
 
     async def settle(self, trade: TradeState) -> Opened:
         """Take up an opening trade of the last process: what rests is withdrawn, what filled is settled."""
-        opened = await self._opener.settle(trade)
+        opened = await self._entry_saga.settle(trade)
         for symbol in sorted({order.intent.symbol for order in trade.orders.values() if order.intent.rests}):
             await self._dead_man.disarm(symbol)
         return opened
 
-    async def _tell(self, trade: TradeState, leg: LegName, told: Told) -> None:
-        records = self._tools.records
+    async def _record(self, trade: TradeState, leg: LegName, report: Report) -> None:
+        context, store = self._tools.context, self._tools.store
         facts = {
             "resting_leg": leg.value,
-            "quotes": told.quotes,
-            "post_only_refused": told.post_only_refused,
-            "hedges": told.hedges,
-            "ended": told.ended,
-            "unhedged_usd_seconds": round(told.unhedged_usd_seconds, 3),
+            "quotes": report.quotes,
+            "post_only_refused": report.post_only_refused,
+            "hedges": report.hedges,
+            "ended": "" if report.ended is None else report.ended.value,
+            "unhedged_usd_seconds": round(report.unhedged_usd_seconds, 3),
         }
-        await records.establish(
+        await store.establish(
             TradeAdvanced(
-                at_ms=records.clock.now_ms(),
+                at_ms=context.clock.now_ms(),
                 trade_id=trade.trade_id,
                 pair_id=trade.pair_id,
                 status=TradeStatus.OPENING,
@@ -84,4 +84,4 @@ class PostOnlyEntrySaga:
                 facts=facts,
             )
         )
-        records.log.info("limit_entry_ended", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
+        context.log.info("limit_entry_ended", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)

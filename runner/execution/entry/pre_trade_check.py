@@ -22,19 +22,20 @@ from domain.orders import (
 )
 from domain.pairs import PairConfig, PairSide, SignalType, TradingSignal
 from domain.quotes import Quote
+from domain.reasons import Reason
 from domain.resting import joined_price, less_liquid_leg
 from domain.sizing import Sized, TooLarge, TooSmall, size_pair
 from domain.spread import SpreadStatistics
 from domain.symbols import Symbol
-from domain.trade_book import EVERY_PAIR, TradeBook
-from domain.trades import ZERO, TradeState
+from domain.trade_book import EVERY_PAIR
+from domain.trades import ZERO
 from runner.config import ExecutionSettings, RiskSettings
 from runner.exchange.port import Exchange, Rules
-from runner.execution.entry.gate import EntryGate
+from runner.execution.context import Context
+from runner.execution.entry.exposure import Exposure
+from runner.execution.entry.gate import BalanceReading, EntryGate
 from runner.execution.signal_port import QuoteOf
-from runner.ports import Clock
 
-DAY_MS = 86_400_000
 NEVER_QUOTED_MS = 10**9
 
 
@@ -46,34 +47,49 @@ class RestingLeg:
     price: Decimal | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prospect:
+    """The two orders as they would be sent now, and what speaks against them; without a size that is the objection."""
+
+    sized: Sized | TooSmall | TooLarge
+    edge: Edge | None
+    notional_usd: Decimal
+    filter_problem: tuple[Symbol, Reason] | None
+    leverage_problem: Reason | None
+
+    @classmethod
+    def nothing(cls, why: TooSmall | TooLarge) -> "_Prospect":
+        return cls(sized=why, edge=None, notional_usd=ZERO, filter_problem=None, leverage_problem=None)
+
+
 class PreTradeCheck:
     """Turns a signal into a PreTradeSnapshot, and an approval into a plan with two order intents."""
 
     def __init__(
         self,
+        context: Context,
         *,
-        book: TradeBook,
         rules: Rules,
         exchange: Exchange,
-        clock: Clock,
         quote_of: QuoteOf,
-        switches: EntryGate,
+        external_of: Callable[[Symbol], Decimal],
+        gate: EntryGate,
         execution: ExecutionSettings,
         risk: RiskSettings,
         quote_age_ms_max: int,
         dry_run: bool,
     ) -> None:
-        self._book = book
+        """`external_of`: what the account holds in a symbol that is not ours, signed."""
+        self._book, self._clock = context.book, context.clock
         self._rules = rules
         self._exchange = exchange
-        self._clock = clock
+        self._external_of = external_of
+        self.exposure = Exposure(context, gate, quote_of)
         self._quote_of = quote_of
-        self._switches = switches
+        self._gate = gate
         self._execution = execution
         self._risk = risk
         self._dry_run = dry_run
-        self.foreign_source: Callable[[Symbol], Decimal] = lambda _symbol: ZERO
-        """Whoever knows what the account holds in a symbol that is not ours."""
         self.limits = Limits(
             quote_age_ms_max=quote_age_ms_max,
             gross_notional_usd_max=risk.gross_notional_usd_max,
@@ -81,17 +97,13 @@ class PreTradeCheck:
             min_edge_ratio=risk.min_edge_ratio,
         )
 
-    def foreign_of(self, symbol: Symbol) -> Decimal:
-        """What the account holds in a symbol that is not ours: signed."""
-        return self.foreign_source(symbol)
-
     def quote_age_ms(self, symbol: Symbol) -> int:
         quote = self._quote_of(symbol)
         if quote is None:
             return NEVER_QUOTED_MS
         return max(0, self._clock.monotonic_ns() - quote.received_ns) // 1_000_000
 
-    def situation(
+    def snapshot(
         self,
         signal: TradingSignal,
         pair: PairConfig,
@@ -101,82 +113,71 @@ class PreTradeCheck:
     ) -> PreTradeSnapshot:
         """The world as it is now; `rests` for an entry that was approved already."""
         side = _side_of(signal)
-        quote_a, quote_b = self._quote_of(pair.leg_a), self._quote_of(pair.leg_b)
-        sized: Sized | TooSmall | TooLarge = TooSmall(why="no quotes yet", notional_usd_min=ZERO)
-        edge: Edge | None = None
-        notional = ZERO
-        filter_problem: str | None = None
-        leverage: str | None = None
-        if quote_a is not None and quote_b is not None:
-            sized = self._sized(pair, side, quote_a, quote_b)
-            if isinstance(sized, Sized):
-                quotes = {LegName.A: quote_a, LegName.B: quote_b}
-                edge = self._edge(signal, pair, sized, quotes, self._resting(pair, side, sized, quotes, rests))
-                notional_a = sized.quantity_a * Decimal(str(quote_a.mid))
-                notional_b = sized.quantity_b * Decimal(str(quote_b.mid))
-                notional = notional_a + notional_b
-                intents = self._intents(pair, side, sized, quotes, edge.resting_leg)
-                filter_problem = self._filter_problem(intents, {pair.leg_a: quote_a, pair.leg_b: quote_b})
-                leverage = self._leverage_problem(pair.leg_a, notional_a) or self._leverage_problem(
-                    pair.leg_b, notional_b
-                )
-        switches = self._switches
-        balance = switches.balance
-        reserved = switches.capital.reserved_usd
-        lever = Decimal(self._risk.leverage)
-        margin_free = (balance.available_usd if balance is not None else ZERO) - reserved / lever
-        margin_free -= self._notional_since_usd(switches.balance_asked_ms) / lever
-        now_ms = self._clock.now_ms()
+        order = self._prospect(signal, pair, side, rests)
+        gate, exposure, now_ms = self._gate, self.exposure, self._clock.now_ms()
+        reading, reserved, lever = gate.reading, gate.capital.reserved_usd, Decimal(self._risk.leverage)
+        unprepared = {symbol: gate.set_up_problem(symbol) for symbol in pair.symbols}
         return PreTradeSnapshot(
             signal=signal,
             side=side,
             entry_z=pair.entry_z,
             stop_z=pair.stop_z,
-            paused_because=switches.paused_because,
+            paused_because=gate.paused_because,
             dry_run=self._dry_run,
             journal_broken=journal_broken,
-            recovering=switches.recovering,
-            user_stream_down=switches.user_stream_down,
+            recovering=gate.recovering,
+            user_stream_down=gate.user_stream_down,
             exchange_blocked_ms=self._exchange.orders_blocked_ms(Purpose.ENTRY),
-            foreign_orders=switches.foreign_orders,
+            foreign_orders=gate.foreign_orders,
             pair_enabled=pair.enabled,
             entries_halted_ms=max(0, self._book.frozen_until_ms.get(EVERY_PAIR, 0) - now_ms),
             pair_frozen_ms=max(0, self._book.frozen_until_ms.get(pair.pair_id, 0) - now_ms),
-            pair_has_trade=pair.pair_id in self._book.open_by_pair or switches.capital.is_reserved_for(pair.pair_id),
+            pair_has_trade=pair.pair_id in self._book.open_by_pair or gate.capital.is_reserved_for(pair.pair_id),
             symbols_not_trading=tuple(s for s in pair.symbols if not self._rules.instrument(s).may_enter),
             quote_age_ms=max(self.quote_age_ms(pair.leg_a), self.quote_age_ms(pair.leg_b)),
-            sized=sized,
-            filter_problem=filter_problem,
-            leverage_problem=leverage,
-            edge=edge,
-            order_notional_usd=notional,
-            gross_notional_usd=self.gross_notional_usd() + reserved,
-            lost_today_usd=self.lost_today_usd(now_ms),
-            margin_needed_usd=notional / lever,
-            margin_free_usd=margin_free,
-            clock_problem=switches.clock_problem,
-            rules_doubted=tuple(s for s in pair.symbols if s in switches.rules_doubted),
-            unprepared={s: switches.unprepared[s] for s in pair.symbols if s in switches.unprepared},
-            balance_age_ms=self._balance_age_ms(),
+            sized=order.sized,
+            filter_problem=order.filter_problem,
+            leverage_problem=order.leverage_problem,
+            edge=order.edge,
+            order_notional_usd=order.notional_usd,
+            gross_notional_usd=exposure.gross_notional_usd() + reserved,
+            lost_today_usd=exposure.lost_today_usd(now_ms),
+            margin_needed_usd=order.notional_usd / lever,
+            margin_free_usd=ZERO if reading is None else self._margin_free_usd(reading),
+            clock_problem=gate.clock_problem,
+            rules_doubted=tuple(symbol for symbol in pair.symbols if gate.doubts_rules_of(symbol)),
+            unprepared={symbol: reason for symbol, reason in unprepared.items() if reason is not None},
+            balance_age_ms=None if reading is None else (self._clock.monotonic_ns() - reading.asked_ns) // 1_000_000,
         )
 
-    def _balance_age_ms(self) -> int:
-        asked_ns = self._switches.balance_asked_ns
-        return 0 if asked_ns is None else (self._clock.monotonic_ns() - asked_ns) // 1_000_000
+    def _margin_free_usd(self, reading: BalanceReading) -> Decimal:
+        """What is available less what the balance cannot know of yet."""
+        promised = self._gate.capital.reserved_usd + self.exposure.unseen_notional_usd(reading.asked_ms)
+        return reading.balance.available_usd - promised / Decimal(self._risk.leverage)
 
-    def _notional_since_usd(self, since_ms: int) -> Decimal:
-        """Of live trades that the balance, asked for at that moment, cannot know of, and of what entry orders of unknown fate may
-        still fill; those still reserved left out.
-        """
-        notional = ZERO
-        for trade in self._book.live_trades():
-            if self._switches.capital.is_reserved_for(trade.pair_id):
-                continue
-            is_newer = bool(since_ms) and trade.plan.at_ms >= since_ms
-            for leg in LegName:
-                quantity = _may_still_fill(trade, leg) + (abs(trade.held[leg]) if is_newer else ZERO)
-                notional += quantity * self._plan_price(trade.plan, leg)
-        return notional
+    def _prospect(
+        self, signal: TradingSignal, pair: PairConfig, side: PairSide, rests: RestingLeg | None
+    ) -> "_Prospect":
+        """What would be sent now."""
+        quote_a, quote_b = self._quote_of(pair.leg_a), self._quote_of(pair.leg_b)
+        if quote_a is None or quote_b is None:
+            return _Prospect.nothing(TooSmall(why="no quotes yet", notional_usd_min=ZERO))
+        sized = self._sized(pair, side, quote_a, quote_b)
+        if not isinstance(sized, Sized):
+            return _Prospect.nothing(sized)
+        quotes = {LegName.A: quote_a, LegName.B: quote_b}
+        edge = self._edge(signal, pair, sized, quotes, self._resting(pair, side, sized, quotes, rests))
+        notional_a = sized.quantity_a * Decimal(str(quote_a.mid))
+        notional_b = sized.quantity_b * Decimal(str(quote_b.mid))
+        intents = self._intents(pair, side, sized, quotes, edge.resting_leg)
+        return _Prospect(
+            sized=sized,
+            edge=edge,
+            notional_usd=notional_a + notional_b,
+            filter_problem=self._filter_problem(intents, {pair.leg_a: quote_a, pair.leg_b: quote_b}),
+            leverage_problem=self._leverage_problem(pair.leg_a, notional_a)
+            or self._leverage_problem(pair.leg_b, notional_b),
+        )
 
     def _sized(self, pair: PairConfig, side: PairSide, quote_a: Quote, quote_b: Quote) -> Sized | TooSmall | TooLarge:
         return size_pair(
@@ -193,7 +194,7 @@ class PreTradeCheck:
 
     def _close_is_exempt(self, symbol: Symbol, side: Side) -> bool:
         """Nobody else holds the other way, so closing this leg, or any part of it, will be reduce-only."""
-        return exempt_from_notional(self._book.positions().get(symbol, ZERO) + self.foreign_of(symbol), side)
+        return exempt_from_notional(self._book.positions().get(symbol, ZERO) + self._external_of(symbol), side)
 
     def _resting(
         self,
@@ -243,46 +244,19 @@ class PreTradeCheck:
             resting=resting,
         )
 
-    def _filter_problem(self, intents: tuple[OrderIntent, OrderIntent], quotes: Mapping[Symbol, Quote]) -> str | None:
+    def _filter_problem(
+        self, intents: tuple[OrderIntent, OrderIntent], quotes: Mapping[Symbol, Quote]
+    ) -> tuple[Symbol, Reason] | None:
         for intent in intents:
             mid = Decimal(str(quotes[intent.symbol].mid))
             problem = order_problem(intent, self._rules.instrument(intent.symbol), mid)
             if problem is not None:
-                return f"{intent.symbol}: {problem}"
+                return intent.symbol, problem
         return None
 
-    def _leverage_problem(self, symbol: Symbol, notional: Decimal) -> str | None:
-        quote = self._quote_of(symbol)
-        held = abs(self._book.positions().get(symbol, ZERO)) * Decimal(str(quote.mid if quote else 0))
-        return leverage_problem(self._rules.instrument(symbol), held + notional, self._risk.leverage)
-
-    def gross_notional_usd(self) -> Decimal:
-        """Both legs of every live trade at mid, with what its entry orders may still fill; those still reserved left out."""
-        gross = ZERO
-        for trade in self._book.live_trades():
-            if self._switches.capital.is_reserved_for(trade.pair_id):
-                continue
-            for leg in LegName:
-                quote = self._quote_of(trade.symbol_of(leg))
-                price = Decimal(str(quote.mid)) if quote is not None else self._plan_price(trade.plan, leg)
-                gross += (abs(trade.held[leg]) + _may_still_fill(trade, leg)) * price
-        return gross
-
-    @staticmethod
-    def _plan_price(plan: TradeIntended, leg: LegName) -> Decimal:
-        return plan.price_a if leg is LegName.A else plan.price_b
-
-    def lost_today_usd(self, now_ms: int) -> Decimal:
-        """Realised since midnight UTC plus what open trades are under water, as a positive number."""
-        result = self._book.realized_since(now_ms - now_ms % DAY_MS)
-        for trade in self._book.live_trades():
-            value = trade.cash_usd - trade.fees_usd + trade.funding_usd
-            for leg in LegName:
-                quote = self._quote_of(trade.symbol_of(leg))
-                price = Decimal(str(quote.mid)) if quote is not None else self._plan_price(trade.plan, leg)
-                value += trade.signed_held(leg) * price
-            result += value
-        return max(ZERO, -result)
+    def _leverage_problem(self, symbol: Symbol, notional: Decimal) -> Reason | None:
+        total = self.exposure.held_usd(symbol) + notional
+        return leverage_problem(self._rules.instrument(symbol), total, self._risk.leverage)
 
     def _intents(
         self,
@@ -361,12 +335,6 @@ class PreTradeCheck:
 
 def _side_of(signal: TradingSignal) -> PairSide:
     return PairSide.SELL if signal.signal_type is SignalType.SELL else PairSide.BUY
-
-
-def _may_still_fill(trade: TradeState, leg: LegName) -> Decimal:
-    """Base units that entry orders of this leg may yet add: after a restart an order's fate may be open, and nothing is reserved."""
-    orders = (order for order in trade.unsettled() if order.intent.leg is leg and order.intent.purpose is Purpose.ENTRY)
-    return sum((max(ZERO, order.intent.quantity - order.seen) for order in orders), ZERO)
 
 
 def closing_side(signed_held: Decimal) -> Side:

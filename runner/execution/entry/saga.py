@@ -1,26 +1,26 @@
 """From two intents to one hedged trade, or back to nothing: the opening saga."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from domain.completion import Action, Choice, Option, choose, relief_of
 from domain.entries import TradeAdvanced, TradeIntended
-from domain.errors import OutcomeUnknown, Unreachable
+from domain.guards import DenialCode
 from domain.legs import Plan, Standing, opening_plan, standing_of
-from domain.orders import LegName, OrderIntent, Purpose, client_order_id_of
+from domain.orders import LegName, OrderIntent, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
-from domain.symbols import Symbol
-from domain.trades import ZERO, OrderState, TradeState
-from runner.config import ExecutionSettings
+from domain.resting import Ending
+from domain.trades import OrderState, TradeState
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange, Rules
+from runner.execution.context import Context
 from runner.execution.entry.completion import PURPOSE_OF, CompletionPlanner
 from runner.execution.exit.saga import ExitSaga
 from runner.execution.orders.store import TradeStore
 from runner.execution.orders.tracker import OrderTracker
-from runner.execution.signal_port import QuoteOf
+from runner.tasks import cancel_all
 
 LOOK_SECONDS = 0.25
 """How often the budget is looked at while an order's fate is open."""
@@ -37,54 +37,43 @@ class Opened:
 
     hedged: bool
     refusal: str = ""
-    unfilled: str = ""  # Nobody took the order that rested; why it was withdrawn.
+    unfilled: Ending | DenialCode | None = None  # Nobody took the order that rested; why it was withdrawn.
 
 
 class EntrySaga:
-    """Sends both legs and brings them to hedged or flat.
-
-    `foreign_of` says what the account holds in a symbol that is not ours.
-    """
+    """Sends both legs and brings them to hedged or flat."""
 
     def __init__(
         self,
+        context: Context,
         *,
         exchange: Exchange,
-        records: TradeStore,
-        driver: OrderTracker,
-        closer: ExitSaga,
+        store: TradeStore,
+        tracker: OrderTracker,
+        exit_saga: ExitSaga,
+        planner: CompletionPlanner,
         rules: Rules,
-        settings: ExecutionSettings,
-        quote_of: QuoteOf,
-        quote_age_ms_max: int,
-        foreign_of: Callable[[Symbol], Decimal] = lambda _symbol: ZERO,
+        naked_notional_usd_seconds_max: float,
     ) -> None:
+        self._book, self._clock, self._log = context.book, context.clock, context.log
         self._exchange = exchange
-        self._records = records
-        self._driver = driver
-        self._closer = closer
+        self._store = store
+        self._tracker = tracker
+        self._exit_saga = exit_saga
         self._rules = rules
-        self._budget_usd_seconds = settings.naked_notional_usd_seconds_max
-        self._weigher = CompletionPlanner(
-            records=records,
-            rules=rules,
-            quote_of=quote_of,
-            blocked_ms=lambda: exchange.orders_blocked_ms(Purpose.UNWIND),
-            settings=settings,
-            quote_age_ms_max=quote_age_ms_max,
-            foreign_of=foreign_of,
-        )
+        self._budget_usd_seconds = naked_notional_usd_seconds_max
+        self._planner = planner
 
     async def open(self, plan: TradeIntended, intents: Sequence[OrderIntent]) -> Opened:
         """Raises: DuplicateEntry (nothing was sent), JournalBroken."""
-        self._records.drive(plan.trade_id)
+        self._store.drive(plan.trade_id)
         try:
             await self._send(intents, plan)
         except BaseException:
-            if plan.trade_id not in self._records.book.trades:
-                self._records.release(plan.trade_id)
+            if plan.trade_id not in self._book.trades:
+                self._store.release(plan.trade_id)
             raise
-        return await self.settle(self._records.book.trades[plan.trade_id])
+        return await self.settle(self._book.trades[plan.trade_id])
 
     async def settle(self, trade: TradeState) -> Opened:
         """Take up an opening trade wherever it stands, however its entry orders came about. Also the way back in after a crash.
@@ -92,7 +81,7 @@ class EntrySaga:
         Each turn starts from what the journal holds: all orders concluded, then hedged, nothing, or a choice that is journaled
         together with the order it makes.
         """
-        self._records.drive(trade.trade_id)
+        self._store.drive(trade.trade_id)
         while True:
             if not all(self._rules.knows(symbol) for symbol in trade.symbols):
                 return await self._roll_back(trade, "a contract is listed no more")
@@ -106,24 +95,23 @@ class EntrySaga:
                 return Opened(hedged=False, refusal=self._refusal(trade))
             if plan is not Plan.BALANCE:
                 return await self._roll_back(trade, str(plan))
-            now = self._weigher.opening_now(trade)
+            now = self._planner.opening_now(trade)
             if now.is_balanced:
                 await self._opened(trade)
                 return Opened(hedged=True)
             choice = choose(now)
             self._say(trade, choice)
             if choice.chosen.action is Action.UNWIND:
-                await self._records.establish(self._step(trade, Action.UNWIND, choice.as_facts()))
+                await self._store.establish(self._step(trade, Action.UNWIND, choice.as_facts()))
                 return await self._roll_back(trade, "the cheapest way out")
             await self._send(
                 [self._order_of(trade, choice.chosen)], self._step(trade, choice.chosen.action, choice.as_facts())
             )
 
     async def _send(self, intents: Sequence[OrderIntent], journaled_with: TradeIntended | TradeAdvanced) -> None:
-        clock = self._records.clock
-        began_ns = clock.monotonic_ns()
-        await self._driver.send(intents, journaled_with)
-        self._weigher.took((clock.monotonic_ns() - began_ns) / 1e9)
+        began_ns = self._clock.monotonic_ns()
+        await self._tracker.send(intents, journaled_with)
+        self._planner.took((self._clock.monotonic_ns() - began_ns) / 1e9)
 
     # What is known
 
@@ -147,7 +135,7 @@ class EntrySaga:
         """Conclude both legs side by side. When one is gone for good, stop the other before it fills; when the budget of naked
         notional x seconds is spent, take back what stands alone and go on resolving the other."""
         concluding = [
-            asyncio.create_task(self._driver.conclude(self._orders(trade, leg)))
+            asyncio.create_task(self._tracker.conclude(self._orders(trade, leg)))
             for leg in LegName
             if any(not order.is_settled for order in self._orders(trade, leg))
         ]
@@ -176,10 +164,7 @@ class EntrySaga:
             if relief is not None:
                 await relief
         finally:
-            tasks = [*concluding, *cancelling.values(), *([] if relief is None else [relief])]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(*concluding, *cancelling.values(), relief)
 
     @staticmethod
     def _legs_to_cancel(plan: Plan, standing: dict[LegName, Standing], *, spent: bool) -> set[LegName]:
@@ -195,26 +180,26 @@ class EntrySaga:
             try:
                 report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
             except (OutcomeUnknown, Unreachable) as failure:
-                self._records.log.warning("cancel_unknown", trade_id=order.intent.trade_id, why=str(failure))
+                self._log.warning("cancel_unknown", trade_id=order.intent.trade_id, why=str(failure))
                 continue
             if report is not None:
-                await self._records.take_report(order, report, "cancel")
+                await self._store.take_report(order, report, "cancel")
 
     # The budget
 
     def _budget_is_spent(self, trade: TradeState) -> bool:
         if trade.naked_notional_usd <= 0:
             return False
-        return trade.naked_notional_usd_seconds(self._records.clock.now_ms()) >= self._budget_usd_seconds
+        return trade.naked_notional_usd_seconds(self._clock.now_ms()) >= self._budget_usd_seconds
 
     def _look_seconds(self, trade: TradeState) -> float:
         """Until the budget may be spent; more often than that, because executions arrive meanwhile."""
         naked_usd = float(trade.naked_notional_usd)
-        left = self._budget_usd_seconds - trade.naked_notional_usd_seconds(self._records.clock.now_ms())
+        left = self._budget_usd_seconds - trade.naked_notional_usd_seconds(self._clock.now_ms())
         return min(LOOK_SECONDS, max(CLOCK_SECONDS, left / naked_usd)) if naked_usd > 0 and left > 0 else LOOK_SECONDS
 
     def _spent_facts(self, trade: TradeState) -> dict[str, Any]:
-        now_ms = self._records.clock.now_ms()
+        now_ms = self._clock.now_ms()
         return {
             "naked_notional_usd_seconds": round(trade.naked_notional_usd_seconds(now_ms), 1),
             "naked_notional_usd_seconds_max": self._budget_usd_seconds,
@@ -225,12 +210,12 @@ class EntrySaga:
 
     def _say_spent(self, trade: TradeState) -> None:
         facts = self._spent_facts(trade)
-        self._records.log.error("naked_budget_spent", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
+        self._log.error("naked_budget_spent", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
 
     async def _relieve(self, trade: TradeState, leg: LegName) -> None:
         """Take back what this leg holds without its sibling, whose fate is still open. What that one turns out to hold is taken
         back once it is known. Nothing can be done while the excess is on the very leg whose order is open."""
-        now = self._weigher.opening_now(trade)
+        now = self._planner.opening_now(trade)
         trim = relief_of(now)
         if trim.leg is not leg:
             return
@@ -238,13 +223,13 @@ class EntrySaga:
             await self._send(
                 [self._order_of(trade, trim)], self._step(trade, Action.TRIM, {"budget": self._spent_facts(trade)})
             )
-            await self._driver.conclude(self._orders(trade, leg))
+            await self._tracker.conclude(self._orders(trade, leg))
             return
         if now.gap.error < HALF:
             return  # Its sibling holds more than is missing: closing all of it would bare more than it covers.
         if trade.status is TradeStatus.OPENING:
-            await self._records.establish(self._step(trade, Action.UNWIND, {"budget": self._spent_facts(trade)}))
-        await self._closer.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None, legs=(leg,))
+            await self._store.establish(self._step(trade, Action.UNWIND, {"budget": self._spent_facts(trade)}))
+        await self._exit_saga.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None, legs=(leg,))
 
     # Ways out
 
@@ -269,7 +254,7 @@ class EntrySaga:
         )
 
     def _step(self, trade: TradeState, action: Action, facts: dict[str, Any]) -> TradeAdvanced:
-        now_ms = self._records.clock.now_ms()
+        now_ms = self._clock.now_ms()
         return TradeAdvanced(
             at_ms=now_ms,
             trade_id=trade.trade_id,
@@ -283,7 +268,7 @@ class EntrySaga:
         )
 
     def _say(self, trade: TradeState, choice: Choice) -> None:
-        self._records.log.warning(
+        self._log.warning(
             "legs_unequal",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
@@ -296,7 +281,7 @@ class EntrySaga:
 
     async def _roll_back(self, trade: TradeState, why: str) -> Opened:
         refusal = self._refusal(trade)
-        self._records.log.warning(
+        self._log.warning(
             "rolling_back",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
@@ -305,16 +290,16 @@ class EntrySaga:
             held_b=str(trade.held[LegName.B]),
             refusal=refusal,
         )
-        await self._closer.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None)
+        await self._exit_saga.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None)
         await self._finish(trade)
         return Opened(hedged=False, refusal=refusal)
 
     async def _finish(self, trade: TradeState) -> None:
-        await self._closer.finish(trade, status=TradeStatus.ROLLED_BACK, reason=ExitReason.ROLLED_BACK, exit_z=None)
+        await self._exit_saga.finish(trade, status=TradeStatus.ROLLED_BACK, reason=ExitReason.ROLLED_BACK, exit_z=None)
 
     async def _opened(self, trade: TradeState) -> None:
-        now_ms = self._records.clock.now_ms()
-        await self._records.establish(
+        now_ms = self._clock.now_ms()
+        await self._store.establish(
             TradeAdvanced(
                 at_ms=now_ms,
                 trade_id=trade.trade_id,
@@ -327,10 +312,10 @@ class EntrySaga:
                 facts={"hedge_error": round(trade.hedge_error, 6)},
             )
         )
-        self._records.release(trade.trade_id)
+        self._store.release(trade.trade_id)
 
     @staticmethod
     def _refusal(trade: TradeState) -> str:
         return "; ".join(
-            f"{order.intent.leg}: {order.last_refusal}" for order in trade.orders.values() if order.last_refusal
+            f"{order.intent.leg}: {order.refused_for}" for order in trade.orders.values() if order.refused_for
         )

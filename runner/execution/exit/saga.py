@@ -11,21 +11,23 @@ from decimal import Decimal
 from domain.edge import executable_price
 from domain.entries import TradeAdvanced
 from domain.escalation import Attempt, Escalation, Remedy, escalation_of
+from domain.ladder import step_of
 from domain.legs import CLOSING, LEGS_TO_CLOSE, ClosePlan, Remainder
 from domain.orders import LegName, OrderIntent, OrderStatus, OrderType, Purpose, Side
 from domain.pairs import ExitReason, TradeStatus
 from domain.pieces import is_dust, next_piece
 from domain.symbols import Symbol, TradeId
 from domain.trades import OrderState, TradeState
-from runner.config import ExecutionSettings
 from runner.exchange.port import Exchange, Rules
 from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions, Finding, Verdict
-from runner.execution.entry.freezing import after_rollback
+from runner.execution.context import Context
+from runner.execution.entry.freezing import Freezer
 from runner.execution.entry.pre_trade_check import closing_side
 from runner.execution.exit.child_orders import closing_order, ladder_price
 from runner.execution.orders.store import TradeStore
 from runner.execution.orders.tracker import OrderTracker
 from runner.execution.signal_port import QuoteOf
+from runner.tasks import cancel_all
 
 LOCKED_PAUSE_SECONDS_MAX = 1.0
 """A longer wait is spent with the locks free."""
@@ -41,23 +43,26 @@ class ExitSaga:
 
     def __init__(
         self,
+        context: Context,
         *,
         exchange: Exchange,
-        records: TradeStore,
-        driver: OrderTracker,
-        view: AccountPositions,
+        store: TradeStore,
+        tracker: OrderTracker,
+        positions: AccountPositions,
+        freezer: Freezer,
         rules: Rules,
         quote_of: QuoteOf,
-        settings: ExecutionSettings,
+        order_retries_max: int,
     ) -> None:
+        self._clock, self._log = context.clock, context.log
+        self._freezer = freezer
         self._exchange = exchange
-        self._records = records
-        self._driver = driver
-        self._view = view
+        self._store = store
+        self._tracker = tracker
+        self._positions = positions
         self._rules = rules
         self._quote_of = quote_of
-        self._settings = settings
-        self._failures_max = max(1, settings.max_order_retries)
+        self._failures_max = max(1, order_retries_max)
         self._unverified_since_ns: dict[TradeId, int] = {}
         self._troubled: dict[TradeId, set[LegName]] = {}
         """Legs that met a failure; only their progress ends a trade's `attention`."""
@@ -71,7 +76,7 @@ class ExitSaga:
         False: it will not close now. The caller lets go of the locks for a while and calls again; `finish` refuses to end the
         trade until then. A caller that goes on to `finish` anyway loses nothing.
         """
-        self._records.drive(trade.trade_id)
+        self._store.drive(trade.trade_id)
         if trade.status is not TradeStatus.ATTENTION:
             await self._say(trade, TradeStatus.CLOSING, reason, exit_z)
         running: dict[LegName, asyncio.Task[bool]] = {}
@@ -103,9 +108,7 @@ class ExitSaga:
                     return plan is ClosePlan.DONE or all(remainder[leg] is Remainder.FLAT for leg in legs)
                 await asyncio.wait(running.values(), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in running.values():
-                task.cancel()
-            await asyncio.gather(*running.values(), return_exceptions=True)
+            await cancel_all(*running.values())
 
     def _remainder(self, trade: TradeState, leg: LegName, *, working: bool) -> Remainder:
         if working or self._unsettled(trade, leg):
@@ -120,18 +123,18 @@ class ExitSaga:
 
     async def conclude(self, trade: TradeState) -> None:
         """Those of its orders that the exchange can still name."""
-        await self._driver.conclude([order for order in trade.unsettled() if self._rules.knows(order.intent.symbol)])
+        await self._tracker.conclude([order for order in trade.unsettled() if self._rules.knows(order.intent.symbol)])
 
     async def _conclude(self, trade: TradeState, leg: LegName, reason: ExitReason) -> bool:
         if not self._rules.knows(trade.symbol_of(leg)):
             return await self._conclude_unlisted(trade, leg, reason)
-        await self._driver.conclude(self._unsettled(trade, leg))
+        await self._tracker.conclude(self._unsettled(trade, leg))
         return True
 
     async def _conclude_unlisted(self, trade: TradeState, leg: LegName, reason: ExitReason) -> bool:
         """The exchange may never name these orders again, and others wait for the locks: one look, then a person is called."""
         for order in self._unsettled(trade, leg):
-            await self._driver.look(order)
+            await self._tracker.look(order)
         if not self._unsettled(trade, leg):
             return True
         self._troubled.setdefault(trade.trade_id, set()).add(leg)
@@ -151,7 +154,7 @@ class ExitSaga:
             if intent is None:
                 return False
             intents.append(intent)
-        await self._driver.send(intents)
+        await self._tracker.send(intents)
         return True
 
     async def _attempt(self, trade: TradeState, leg: LegName, reason: ExitReason, *, first: bool) -> bool:
@@ -164,11 +167,11 @@ class ExitSaga:
         if pause > LOCKED_PAUSE_SECONDS_MAX:
             return False
         if pause > 0:
-            await self._records.clock.sleep(pause)
+            await self._clock.sleep(pause)
         finding = None
         if state.remedy is not None and state.remedy is not Remedy.WAIT:
             self._troubled.setdefault(trade.trade_id, set()).add(leg)
-            finding = await self._view.check([trade.symbol_of(leg)], suspicious=state.is_plain)
+            finding = await self._positions.check([trade.symbol_of(leg)], suspicious=state.is_plain)
             if finding.verdict is Verdict.CHANGED:
                 return True  # Somebody else closed a part of it: look at what is held now.
             if state.is_plain and not self._is_surely_there(trade, leg, state, finding):
@@ -179,13 +182,13 @@ class ExitSaga:
             return False
         if intent is None:
             return False
-        await self._driver.send([intent])
+        await self._tracker.send([intent])
         return True
 
     async def _attempt_unlisted(self, trade: TradeState, leg: LegName, state: Escalation, reason: ExitReason) -> bool:
         """The exchange lists the contract no more: no order can close this leg, only news that it was settled, or a person."""
         self._troubled.setdefault(trade.trade_id, set()).add(leg)
-        finding = await self._view.check([trade.symbol_of(leg)])
+        finding = await self._positions.check([trade.symbol_of(leg)])
         if finding.verdict is Verdict.CHANGED:
             return True
         if trade.status is not TradeStatus.ATTENTION:
@@ -195,7 +198,7 @@ class ExitSaga:
     def _is_surely_there(self, trade: TradeState, leg: LegName, state: Escalation, finding: Finding) -> bool:
         """The venue refused to reduce what its positions say is there. Of the two the positions may be the older news, so they
         are believed once they have said the same for longer than a replica is behind."""
-        key, now_ns = (trade.trade_id, leg), self._records.clock.monotonic_ns()
+        key, now_ns = (trade.trade_id, leg), self._clock.monotonic_ns()
         if finding.verdict is not Verdict.AGREED:
             self._there_since_ns.pop(key, None)
             return finding.verdict is Verdict.UNEXPLAINED  # Which lets reduce-only orders pass, and says so.
@@ -213,7 +216,7 @@ class ExitSaga:
                 quantity=order.intent.quantity,
                 filled=order.filled,
                 status=order.status,
-                code=order.refusal_code,
+                kind=None if order.failed_for is None else order.failed_for.kind,
             )
             for order in trade.orders.values()
             if order.intent.leg is leg and order.intent.purpose is not Purpose.ENTRY and order.is_over
@@ -225,7 +228,7 @@ class ExitSaga:
         """The next order of a leg; None when a price is needed and nobody has one."""
         symbol, held = trade.symbol_of(leg), trade.signed_held(leg)
         known = finding is not None and finding.verdict in {Verdict.AGREED, Verdict.UNEXPLAINED}
-        net = finding.net(symbol) if finding is not None and known else self._view.expected_net(symbol)
+        net = finding.net(symbol) if finding is not None and known else self._positions.expected_net(symbol)
         mark = finding.positions[symbol].mark_price if finding is not None and symbol in finding.positions else None
         side = closing_side(held)
         prices = [price for price in (mark, self._touch(symbol, side)) if price]
@@ -239,7 +242,7 @@ class ExitSaga:
                 return None
             limit_price = ladder_price(touch, mark or touch, side, instrument, state.ladder_step)
         if piece.adds:
-            self._records.log.warning(
+            self._log.warning(
                 "adding_to_close",
                 pair_id=trade.pair_id,
                 trade_id=trade.trade_id,
@@ -265,7 +268,7 @@ class ExitSaga:
 
     async def _page(self, trade: TradeState, state: Escalation, reason: ExitReason) -> None:
         await self._say(trade, TradeStatus.ATTENTION, reason, None)
-        self._records.log.error(
+        self._log.error(
             "leg_will_not_close",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
@@ -277,16 +280,17 @@ class ExitSaga:
         )
 
     @staticmethod
-    def _last_code(trade: TradeState, leg: LegName) -> int | None:
-        """The code that refused this leg's latest order, if it was refused."""
+    def _last_code(trade: TradeState, leg: LegName) -> str | None:
+        """The exchange's code that refused this leg's latest order, if it was refused."""
         orders = [order for order in trade.orders.values() if order.intent.leg is leg]
-        return orders[-1].refusal_code if orders else None
+        refusal = orders[-1].failed_for if orders else None
+        return None if refusal is None else refusal.code
 
     async def _unexplained(self, trade: TradeState, finding: Finding, reason: ExitReason) -> None:
         if trade.status is TradeStatus.ATTENTION:
             return
         await self._say(trade, TradeStatus.ATTENTION, reason, None)
-        self._records.log.error(
+        self._log.error(
             "position_unexplained",
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
@@ -296,10 +300,10 @@ class ExitSaga:
     async def _say(self, trade: TradeState, status: TradeStatus, reason: ExitReason, exit_z: float | None) -> None:
         if trade.status is status:
             return
-        now_ms = self._records.clock.now_ms()
+        now_ms = self._clock.now_ms()
         begins = status is TradeStatus.CLOSING and trade.status is not TradeStatus.ATTENTION
         prices = {leg: self._decision_price(trade, leg) for leg in LegName if begins}
-        await self._records.establish(
+        await self._store.establish(
             TradeAdvanced(
                 at_ms=now_ms,
                 trade_id=trade.trade_id,
@@ -339,11 +343,11 @@ class ExitSaga:
             self._there_since_ns.pop((trade.trade_id, leg), None)
         dust = self._dust_facts(trade)
         await self._say(trade, status, reason, exit_z)
-        self._records.release(trade.trade_id)
+        self._store.release(trade.trade_id)
         if dust:
-            self._records.log.warning("dust_left", pair_id=trade.pair_id, trade_id=trade.trade_id, **dust)
+            self._log.warning("dust_left", pair_id=trade.pair_id, trade_id=trade.trade_id, **dust)
         if status is TradeStatus.ROLLED_BACK:
-            await after_rollback(self._records, self._settings, trade)
+            await self._freezer.after_rollback(trade)
         return True
 
     @staticmethod
@@ -353,14 +357,14 @@ class ExitSaga:
 
     async def _verified(self, trade: TradeState, reason: ExitReason) -> bool:
         """Ask until the account agrees; for a moment with the locks held, then the caller lets go of them and asks again."""
-        monotonic_ns = self._records.clock.monotonic_ns
+        monotonic_ns = self._clock.monotonic_ns
         began_ns = monotonic_ns()
         finding = Finding(Verdict.UNREADABLE)
         for pause in VERIFY_PAUSES_SECONDS:
             if monotonic_ns() - began_ns > VERIFY_LOCKED_SECONDS_MAX * 1e9:
                 break
-            await self._records.clock.sleep(pause)
-            finding = await self._view.check(trade.symbols)
+            await self._clock.sleep(pause)
+            finding = await self._positions.check(trade.symbols)
             if any(self._remainder(trade, leg, working=False) is not Remainder.FLAT for leg in LegName):
                 return False  # A late execution, or somebody else's: there is something to close again.
             if finding.verdict is Verdict.AGREED:
@@ -371,7 +375,7 @@ class ExitSaga:
         waited_seconds = (monotonic_ns() - since_ns) / 1e9
         if waited_seconds > UNVERIFIED_CALL_SECONDS and trade.status is not TradeStatus.ATTENTION:
             await self._say(trade, TradeStatus.ATTENTION, reason, None)
-            self._records.log.error(
+            self._log.error(
                 "flat_not_verified", pair_id=trade.pair_id, trade_id=trade.trade_id, seconds=round(waited_seconds)
             )
         return False
@@ -388,5 +392,5 @@ class ExitSaga:
 
     def round_pause_seconds(self, rounds: int) -> float:
         """How long the symbols are left to others before the next round of a close that would not end."""
-        pause = ROUND_PAUSES_SECONDS[min(rounds, len(ROUND_PAUSES_SECONDS)) - 1]
+        pause = step_of(ROUND_PAUSES_SECONDS, rounds - 1)
         return max(pause, self._exchange.blocked_ms() / 1000)

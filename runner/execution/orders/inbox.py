@@ -6,6 +6,7 @@ from collections.abc import Callable
 from domain.errors import InvariantBroken, JournalBroken
 from domain.orders import Fill, OrderReport, is_ours
 from runner.exchange.binance.user_stream import UserNews
+from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 from runner.execution.orders.store import TradeStore
 
@@ -17,16 +18,16 @@ class Inbox:
 
     def __init__(
         self,
-        records: TradeStore,
-        switches: EntryGate,
+        context: Context,
+        store: TradeStore,
+        gate: EntryGate,
         *,
-        on_foreign_fill: Callable[[Fill], None],
-        halt: Callable[[str], None],
+        on_external_fill: Callable[[Fill], None],
     ) -> None:
-        self._records = records
-        self._switches = switches
-        self._on_foreign_fill = on_foreign_fill
-        self._halt = halt
+        self._book, self._log, self._halt = context.book, context.log, context.halt
+        self._store = store
+        self._gate = gate
+        self._on_external_fill = on_external_fill
         self._queue: asyncio.Queue[UserNews] = asyncio.Queue(INBOX_MAX)
 
     def put(self, news: UserNews) -> None:
@@ -45,30 +46,28 @@ class Inbox:
                 self._halt(f"journal broken: {error}")
                 return
             except InvariantBroken as error:
-                # The books of one order disagree with the venue; its driver will find the truth by query.
-                self._records.log.error("event_contradicts_books", why=str(error))
+                # The books of one order disagree with the venue; its tracker will find the truth by query.
+                self._log.error("event_contradicts_books", why=str(error))
 
     async def _take(self, news: UserNews) -> None:
         client_order_id = news.report.client_order_id
-        order = await self._records.find_order(client_order_id) if is_ours(client_order_id) else None
+        order = await self._store.find_order(client_order_id) if is_ours(client_order_id) else None
         if order is not None:
             # The execution first: an order must not look finished while a part of it is still in our hands.
             if news.fill is not None:
-                self._records.fills_came_by("stream")
-                await self._records.take_fill(order, news.fill)
-            await self._records.take_report(order, news.report, "stream")
+                self._store.fills_came_by("stream")
+                await self._store.take_fill(order, news.fill)
+            await self._store.take_report(order, news.report, "stream")
         elif is_ours(client_order_id):
-            self._take_foreign(news.report)
-        elif news.fill is not None and not self._records.book.knows_fill(news.fill):
-            self._on_foreign_fill(news.fill)
-            self._records.log.info(
+            self._take_unknown(news.report)
+        elif news.fill is not None and not self._book.knows_fill(news.fill):
+            self._on_external_fill(news.fill)
+            self._log.info(
                 "foreign_fill", symbol=news.fill.symbol, side=str(news.fill.side), quantity=str(news.fill.quantity)
             )
 
-    def _take_foreign(self, report: OrderReport) -> None:
+    def _take_unknown(self, report: OrderReport) -> None:
         """Our prefix, and no intent: somebody else trades this account under our name. Entries stop; said once an order."""
-        if report.client_order_id not in self._switches.unexplained_orders:
-            self._switches.unexplained_orders.add(report.client_order_id)
-            self._records.log.error(
-                "order_not_in_journal", client_order_id=report.client_order_id, symbol=report.symbol
-            )
+        if report.client_order_id not in self._gate.unexplained_orders:
+            self._gate.unexplained_orders.add(report.client_order_id)
+            self._log.error("order_not_in_journal", client_order_id=report.client_order_id, symbol=report.symbol)

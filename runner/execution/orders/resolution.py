@@ -6,14 +6,14 @@ from decimal import Decimal
 import msgspec
 
 from domain.entries import OrderIntended
-from domain.errors import OutcomeUnknown, Unreachable
 from domain.order_resolution import LOOKS_MIN, SETTLE_MS, UNDECIDABLE, Evidence, Verdict, judge
 from domain.orders import Fill, OrderIntent, OrderStatus, Side
 from domain.symbols import ClientOrderId
 from domain.trades import ZERO, OrderState
+from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
 from runner.execution.account.positions import REPLICA_LAG_MS, SAME_MOMENT_MS, AccountPositions
-from runner.execution.orders.store import TradeStore
+from runner.execution.context import Context
 
 ACCEPTANCE_MARGIN_MS = 1_000
 """Beyond recvWindow: the venue takes timestamps up to this far ahead of its clock, so ours may be off by as much."""
@@ -40,16 +40,25 @@ class Search:
 class OrderResolution:
     """`sent_until_ns` names the latest moment, by the monotonic clock, at which each order's request can have left."""
 
-    def __init__(self, exchange: Exchange, records: TradeStore, view: AccountPositions, *, recv_window_ms: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        exchange: Exchange,
+        positions: AccountPositions,
+        *,
+        recv_window_ms: int,
+        alone_since_ns: int,
+    ) -> None:
+        self._book, self._clock, self._log = context.book, context.clock, context.log
         self._exchange = exchange
-        self._records = records
-        self._view = view
+        self._alone_since_ns = alone_since_ns
+        self._positions = positions
         self._window_ns = (recv_window_ms + ACCEPTANCE_MARGIN_MS) * 1_000_000
         self.sent_until_ns: dict[str, int] = {}
 
     def intended(self, intent: OrderIntent, at_ms: int) -> OrderIntended:
         """The intent with what is not ours in its symbol: after a restart, with the order in flight, nobody could tell any more."""
-        learned = self._view.learned(intent.symbol)
+        learned = self._positions.learned(intent.symbol)
         if learned is None:
             return OrderIntended(at_ms=at_ms, intent=intent)
         return OrderIntended(at_ms=at_ms, intent=intent, others_held=learned[0], others_held_ms=learned[1])
@@ -58,12 +67,12 @@ class OrderResolution:
         """How long the venue has been unable to accept the request; negative while it still might."""
         # What we found in the journal was sent by a predecessor, who was dead when the journal became ours. Its intents' times are by
         # a wall clock that may have jumped since; the monotonic one cannot shorten the wait.
-        left_by_ns = self.sent_until_ns.get(order.intent.client_order_id, self._records.alone_since_ns)
-        return (self._records.clock.monotonic_ns() - left_by_ns - self._window_ns) // 1_000_000
+        left_by_ns = self.sent_until_ns.get(order.intent.client_order_id, self._alone_since_ns)
+        return (self._clock.monotonic_ns() - left_by_ns - self._window_ns) // 1_000_000
 
     async def absent(self, order: OrderState, search: Search) -> Evidence | None:
         """An order query said that it does not exist: the evidence when that completes the proof of its death."""
-        now_ns = self._records.clock.monotonic_ns()
+        now_ns = self._clock.monotonic_ns()
         if self.past_bound_ms(order) <= 0:
             return None
         if search.absences == 0:
@@ -82,7 +91,7 @@ class OrderResolution:
         return None
 
     async def _gather(self, order: OrderState, search: Search) -> Evidence:
-        intent, book = order.intent, self._records.book
+        intent, book = order.intent, self._book
         resting = await self._exchange.open_orders()
         before = book.positions().get(intent.symbol, ZERO)
         positions = await self._exchange.positions()
@@ -104,7 +113,7 @@ class OrderResolution:
         return Evidence(
             past_bound_ms=self.past_bound_ms(order),
             absences=search.absences,
-            absent_for_ms=(self._records.clock.monotonic_ns() - search.first_absence_ns) // 1_000_000,
+            absent_for_ms=(self._clock.monotonic_ns() - search.first_absence_ns) // 1_000_000,
             is_resting=any(report.client_order_id == intent.client_order_id for report in resting),
             unexplained_executions=len(unclaimed),
             working_orders=len(in_flight) - len(unknown) + 1,
@@ -128,7 +137,7 @@ class OrderResolution:
         learned = self._others_held(order)
         if learned is not None:
             since_ms = min(since_ms, learned[1] - LOOK_BACK_MS)
-        fills = await self._view.executions.listed(intent.symbol, since_ms)
+        fills = await self._positions.executions.listed(intent.symbol, since_ms)
         for fill in fills:
             name = fill.exchange_order_id
             if fill.side is intent.side and search.owners.get(name) is None and not self._is_ours(fill):
@@ -136,7 +145,7 @@ class OrderResolution:
         return [fill for fill in fills if not self._is_ours(fill)]
 
     def _is_ours(self, fill: Fill) -> bool:
-        book = self._records.book
+        book = self._book
         return book.knows_fill(fill) or any(
             fill.exchange_order_id == known.exchange_order_id for known in book.orders.values()
         )
@@ -157,17 +166,17 @@ class OrderResolution:
 
     def _others_held(self, order: OrderState) -> tuple[Decimal, int] | None:
         """As known before the order was intended, else as learned since; the time is the venue's."""
-        return order.others_held or self._view.learned(order.intent.symbol)
+        return order.others_held or self._positions.learned(order.intent.symbol)
 
     def _page_if_stuck(self, order: OrderState, search: Search, evidence: Evidence) -> None:
         """Some evidence no waiting makes clearer."""
         if search.last_verdict not in UNDECIDABLE or evidence.absent_for_ms < PAGE_AFTER_MS:
             return
-        now_ns = self._records.clock.monotonic_ns()
+        now_ns = self._clock.monotonic_ns()
         if search.paged_ns is not None and now_ns - search.paged_ns < PAGE_EVERY_MS * 1_000_000:
             return
         search.paged_ns = now_ns
-        self._records.log.error(
+        self._log.error(
             "order_undecidable",
             pair_id=order.intent.pair_id,
             trade_id=order.intent.trade_id,

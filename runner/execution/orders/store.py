@@ -6,31 +6,24 @@ and journaled right after: losing it in a crash costs a query, not a position.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from domain.entries import AnyEntry, FillSeen, OrderAdvanced
-from domain.errors import ExchangeError, OutcomeUnknown, Refused
 from domain.order_resolution import Evidence
 from domain.orders import Fill, OrderChange, OrderReport, OrderStatus, advance
+from domain.refusals import Refusal
 from domain.symbols import ClientOrderId, TradeId
-from domain.trade_book import TradeBook
 from domain.trades import OrderState
-from runner.ports import Clock, Journal
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused
+from runner.execution.context import Context
+from runner.ports import Journal
 
 STREAM_MISSES_MAX = 2
 
 Recall = Callable[[ClientOrderId], Awaitable[Sequence[AnyEntry]]]
 """Everything the journal holds of the trade that an order belongs to, in order; nothing for an order it does not know."""
-
-
-class Log(Protocol):
-    """One readable line per event, and the same as a row in the journal."""
-
-    def info(self, event: str, **facts: Any) -> None: ...
-    def warning(self, event: str, **facts: Any) -> None: ...
-    def error(self, event: str, **facts: Any) -> None: ...
 
 
 class TradeStore:
@@ -41,25 +34,17 @@ class TradeStore:
 
     def __init__(
         self,
+        context: Context,
         journal: Journal,
-        book: TradeBook,
-        clock: Clock,
-        log: Log,
         recall: Recall | None = None,
         *,
         alone_since_ns: int | None = None,
     ) -> None:
-        self.alone_since_ns = clock.monotonic_ns() if alone_since_ns is None else alone_since_ns
+        self._book, self._clock, self._log, self._notices = context.book, context.clock, context.log, context.notices
+        self.alone_since_ns = self._clock.monotonic_ns() if alone_since_ns is None else alone_since_ns
         self._journal = journal
         self._recall = recall
-        self.book = book
-        self.clock = clock
-        self.log = log
         self._pulses: dict[TradeId, asyncio.Event] = {}
-        self.on_late_news: Callable[[TradeId], None] = lambda _trade_id: None
-        """Called when an order of a trade that nobody drives has changed, and when a driver lets go of a trade."""
-        self.on_stream_silent: Callable[[], None] = lambda: None
-        """Called when executions had to be fetched again and again that the user stream should have brought."""
         self._missed_by_stream = 0
 
     @property
@@ -70,14 +55,14 @@ class TradeStore:
         """Durable first, believed second. Raises: DuplicateEntry, JournalBroken; then nothing is believed."""
         await self._journal.append(*entries)
         for entry in entries:
-            self.book.apply(entry)
+            self._book.apply(entry)
 
     async def establish(self, *entries: AnyEntry) -> None:
         """Believed first, durable when it returns. Raises: JournalBroken."""
         if not entries:
             return
         for entry in entries:
-            self.book.apply(entry)
+            self._book.apply(entry)
         await self._journal.append(*entries)
 
     def note(self, entry: AnyEntry) -> None:
@@ -89,11 +74,11 @@ class TradeStore:
 
         Raises: JournalBroken.
         """
-        if client_order_id not in self.book.orders and self._recall is not None:
+        if client_order_id not in self._book.orders and self._recall is not None:
             entries = await self._recall(client_order_id)
-            if entries and client_order_id not in self.book.orders:
-                self.book.remember(entries)
-        return self.book.orders.get(client_order_id)
+            if entries and client_order_id not in self._book.orders:
+                self._book.remember(entries)
+        return self._book.orders.get(client_order_id)
 
     # What the venue says of our orders.
 
@@ -116,7 +101,7 @@ class TradeStore:
         """
         if not isinstance(failure, OutcomeUnknown) and order.status not in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
             intent = order.intent
-            self.log.error(
+            self._log.error(
                 "reply_contradicts_stream",
                 pair_id=intent.pair_id,
                 trade_id=intent.trade_id,
@@ -125,27 +110,28 @@ class TradeStore:
                 why=str(failure),
             )
         elif isinstance(failure, Refused):
-            await self._advance(order, OrderChange.REFUSED, source, reason=f"{failure.code} {failure.message}")
+            await self._advance(order, OrderChange.REFUSED, source, str(failure.refusal), refusal=failure.refusal)
         elif isinstance(failure, OutcomeUnknown):
-            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)
+            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, failure.why, refusal=failure.refusal)
         else:
-            await self._advance(order, OrderChange.NEVER_SENT, source, reason=str(failure))
+            await self._advance(order, OrderChange.NEVER_SENT, source, str(failure))
 
     async def declare_dead(self, order: OrderState, evidence: Evidence) -> None:
         """The venue can no longer accept it and knows nothing of it; the evidence stays with the row."""
         shown = msgspec.json.encode(evidence).decode()
-        await self._advance(order, OrderChange.PROVEN_ABSENT, "query", reason=f"proven absent: {shown}")
+        await self._advance(order, OrderChange.PROVEN_ABSENT, "query", f"proven absent: {shown}")
 
     async def _advance(
         self,
         order: OrderState,
         change: OrderChange,
         source: str,
+        reason: str = "",
         *,
+        refusal: Refusal | None = None,
         filled: Any = None,
         average_price: Any = None,
         exchange_order_id: str | None = None,
-        reason: str = "",
     ) -> None:
         status = advance(order.status, change)
         filled_now = order.reported if filled is None else max(order.reported, filled)
@@ -153,7 +139,7 @@ class TradeStore:
         if told_nothing_new and change is not OrderChange.OUTCOME_UNKNOWN:
             return
         entry = OrderAdvanced(
-            at_ms=self.clock.now_ms(),
+            at_ms=self._clock.now_ms(),
             client_order_id=order.intent.client_order_id,
             trade_id=order.intent.trade_id,
             change=change,
@@ -163,16 +149,18 @@ class TradeStore:
             average_price=average_price,
             source=source,
             reason=reason,
+            refusal_kind=None if refusal is None else refusal.kind,
+            refusal_code="" if refusal is None else refusal.code,
         )
         await self._establish_for(order.intent.trade_id, entry)
 
     async def take_fill(self, order: OrderState, fill: Fill) -> None:
         """One execution of one of our orders, however often and in whatever order it is told."""
-        if self.book.knows_fill(fill):
+        if self._book.knows_fill(fill):
             return
         intent = order.intent
         entry = FillSeen(
-            at_ms=self.clock.now_ms(),
+            at_ms=self._clock.now_ms(),
             fill=fill,
             trade_id=intent.trade_id,
             pair_id=intent.pair_id,
@@ -189,16 +177,16 @@ class TradeStore:
         self._missed_by_stream += 1
         if self._missed_by_stream >= STREAM_MISSES_MAX:
             self._missed_by_stream = 0
-            self.on_stream_silent()
+            self._notices.stream_silent()
 
     async def _establish_for(self, trade_id: TradeId, entry: AnyEntry) -> None:
         driven = trade_id in self._pulses
-        self.book.apply(entry)
+        self._book.apply(entry)
         if driven:
             self._pulses[trade_id].set()
         await self._journal.append(entry)
         if not driven:
-            self.on_late_news(trade_id)
+            self._notices.trade_changed(trade_id)
 
     # Waking whoever drives a trade.
 
@@ -210,7 +198,9 @@ class TradeStore:
 
     def release(self, trade_id: TradeId) -> None:
         if self._pulses.pop(trade_id, None) is not None:
-            self.on_late_news(trade_id)  # News that came while its last row was being written has woken nobody.
+            self._notices.trade_changed(
+                trade_id
+            )  # News that came while its last row was being written has woken nobody.
 
     async def changed(self, trade_id: TradeId, seconds_max: float) -> bool:
         """Wait for the next change of the trade's orders. False when there was none in time."""

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import msgspec
 
 from domain.entries import AnyEntry
-from domain.errors import ExchangeError, OutcomeUnknown, Unreachable
+from domain.ladder import step_of
 from domain.order_resolution import LOOKS_MIN
 from domain.orders import OrderIntent, OrderReport
 from domain.trades import OrderState
 from runner import metrics
+from runner.exchange.errors import ExchangeError, OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
-from runner.execution.account.positions import AccountPositions
+from runner.execution.context import Context
 from runner.execution.orders.resolution import FATE_UNKNOWN, OrderResolution, Search
 from runner.execution.orders.store import TradeStore
 
@@ -29,18 +30,19 @@ class OrderTracker:
 
     def __init__(
         self,
+        context: Context,
         exchange: Exchange,
-        records: TradeStore,
-        view: AccountPositions,
+        store: TradeStore,
+        resolution: OrderResolution,
         *,
-        recv_window_ms: int,
         order_timeout_seconds: float,
     ) -> None:
+        self._book, self._clock, self._log = context.book, context.clock, context.log
         self._exchange = exchange
-        self._records = records
+        self._store = store
         self._order_timeout_seconds = order_timeout_seconds
-        self._proof = OrderResolution(exchange, records, view, recv_window_ms=recv_window_ms)
-        self._sent_until_ns = self._proof.sent_until_ns
+        self._resolution = resolution
+        self._sent_until_ns = resolution.sent_until_ns
 
     async def send(self, intents: Sequence[OrderIntent], *journaled_with: AnyEntry) -> list[OrderState]:
         """Journal the intents (with whatever must be durable together with them), then send them in one request.
@@ -48,22 +50,22 @@ class OrderTracker:
         Returns the orders as they stand after the reply; some may be UNKNOWN. Raises: DuplicateEntry, JournalBroken, and
         then nothing was sent.
         """
-        records = self._records
-        now_ms = records.clock.now_ms()
-        await records.intend(*journaled_with, *(self._proof.intended(intent, now_ms) for intent in intents))
-        orders = [records.book.orders[intent.client_order_id] for intent in intents]
+        store = self._store
+        now_ms = self._clock.now_ms()
+        await store.intend(*journaled_with, *(self._resolution.intended(intent, now_ms) for intent in intents))
+        orders = [self._book.orders[intent.client_order_id] for intent in intents]
         try:
             with metrics.ORDER_SECONDS.time():
                 answers = await self._exchange.place(intents)
         finally:
-            left_by_ns = records.clock.monotonic_ns()
+            left_by_ns = self._clock.monotonic_ns()
             for intent in intents:
                 self._sent_until_ns[intent.client_order_id] = left_by_ns
         for order, answer in zip(orders, answers, strict=True):
             if isinstance(answer, OrderReport):
-                await records.take_report(order, answer, "reply")
+                await store.take_report(order, answer, "reply")
             else:
-                await records.take_failure(order, answer, "reply")
+                await store.take_failure(order, answer, "reply")
         return orders
 
     async def conclude(self, orders: Sequence[OrderState]) -> None:
@@ -82,22 +84,21 @@ class OrderTracker:
 
     async def _conclude(self, order: OrderState) -> None:
         search = Search()
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began_ns = self._clock.monotonic_ns()
         patience_seconds = 0.0 if order.intent.rests else self._order_timeout_seconds
         while not order.is_settled:
             if order.is_over:
                 await self._fetch_fills(order, search)
             elif order.status in FATE_UNKNOWN:
                 await self._look_up(order, search)
-            elif loop.time() - began >= patience_seconds:
+            elif (self._clock.monotonic_ns() - began_ns) / 1e9 >= patience_seconds:
                 await self._withdraw(order, search)
-            elif not await self._records.changed(order.intent.trade_id, self._pause(search)):
+            elif not await self._store.changed(order.intent.trade_id, self._pause(search)):
                 await self._look_up(order, search)
         self._sent_until_ns.pop(order.intent.client_order_id, None)
 
     def _pause(self, search: Search) -> float:
-        seconds = LOOK_UP_SECONDS[min(search.looks, len(LOOK_UP_SECONDS) - 1)]
+        seconds = step_of(LOOK_UP_SECONDS, search.looks)
         search.looks += 1
         return seconds
 
@@ -110,13 +111,13 @@ class OrderTracker:
             await self._wait_after(order, search, failure)
             return
         if report is not None:
-            await self._records.take_report(order, report, "query")
+            await self._store.take_report(order, report, "query")
             return
-        evidence = await self._proof.absent(order, search) if order.status in FATE_UNKNOWN else None
+        evidence = await self._resolution.absent(order, search) if order.status in FATE_UNKNOWN else None
         if evidence is not None and not (intent.rests and await self._may_rest(order)):
-            await self._records.declare_dead(order, evidence)
+            await self._store.declare_dead(order, evidence)
             return
-        await self._records.changed(intent.trade_id, self._pause_of_absent(order, search))
+        await self._store.changed(intent.trade_id, self._pause_of_absent(order, search))
 
     async def _may_rest(self, order: OrderState) -> bool:
         """An order that rests leaves no execution and moves no position: only a cancel asks the matching engine itself."""
@@ -126,12 +127,12 @@ class OrderTracker:
             self._say_waiting(order, failure)
             return True
         if report is not None:
-            await self._records.take_report(order, report, "cancel")
+            await self._store.take_report(order, report, "cancel")
         return report is not None or order.status not in FATE_UNKNOWN
 
     def _pause_of_absent(self, order: OrderState, search: Search) -> float:
         """Not beyond the moment from which an absence counts, and briskly from there: a sibling may be waiting, naked."""
-        past_bound_ms = self._proof.past_bound_ms(order)
+        past_bound_ms = self._resolution.past_bound_ms(order)
         if past_bound_ms <= 0:
             return min(self._pause(search), (1 - past_bound_ms) / 1000)
         return PROOF_SECONDS if search.absences <= LOOKS_MIN else self._pause(search)
@@ -141,7 +142,7 @@ class OrderTracker:
         try:
             report = await self._exchange.look_up(order.intent.symbol, order.intent.client_order_id)
             if report is not None:
-                await self._records.take_report(order, report, "query")
+                await self._store.take_report(order, report, "query")
             if order.seen < order.reported:
                 await self._book_executions(order)
         except (OutcomeUnknown, Unreachable) as failure:
@@ -149,7 +150,7 @@ class OrderTracker:
 
     async def _fetch_fills(self, order: OrderState, search: Search) -> None:
         """The stream brings executions first; what it does not bring in time is fetched."""
-        if search.looks == 0 and await self._records.changed(order.intent.trade_id, FILLS_BY_STREAM_SECONDS):
+        if search.looks == 0 and await self._store.changed(order.intent.trade_id, FILLS_BY_STREAM_SECONDS):
             return
         if order.is_settled:
             return
@@ -159,7 +160,7 @@ class OrderTracker:
             await self._wait_after(order, search, failure)
             return
         if not order.is_settled:
-            await self._records.changed(order.intent.trade_id, self._pause(search))
+            await self._store.changed(order.intent.trade_id, self._pause(search))
 
     async def _book_executions(self, order: OrderState) -> None:
         """Raises: OutcomeUnknown, Unreachable."""
@@ -167,15 +168,15 @@ class OrderTracker:
             order.intent.symbol, since_ms=order.intended_ms, exchange_order_id=order.exchange_order_id
         )
         for fill in fills:
-            if fill.exchange_order_id == order.exchange_order_id and not self._records.book.knows_fill(fill):
+            if fill.exchange_order_id == order.exchange_order_id and not self._book.knows_fill(fill):
                 if order.intent.client_order_id in self._sent_until_ns:  # Else it is older than the stream.
-                    self._records.fills_came_by("query")
+                    self._store.fills_came_by("query")
                 # userTrades names the order by the venue's id only.
                 named = msgspec.structs.replace(fill, client_order_id=order.intent.client_order_id)
-                await self._records.take_fill(order, named)
+                await self._store.take_fill(order, named)
 
     async def _withdraw(self, order: OrderState, search: Search) -> None:
-        """Cancel, and look before asking again: the request may be lost, or be overtaken by an execution (−2011)."""
+        """Cancel, and look before asking again: the request may be lost, or be overtaken by an execution."""
         try:
             report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
         except (OutcomeUnknown, Unreachable) as failure:
@@ -183,20 +184,20 @@ class OrderTracker:
             await self._wait_after(order, search, failure)
             report = None
         if report is not None:
-            await self._records.take_report(order, report, "cancel")
+            await self._store.take_report(order, report, "cancel")
         if not order.is_over:
             await self._look_up(order, search)
         if not order.is_over:
-            await self._records.changed(order.intent.trade_id, self._pause(search))
+            await self._store.changed(order.intent.trade_id, self._pause(search))
 
     async def _wait_after(self, order: OrderState, search: Search, failure: ExchangeError) -> None:
         if search.looks and search.looks % 8 == 0:
             self._say_waiting(order, failure)
         blocked = self._exchange.blocked_ms() / 1000
-        await self._records.changed(order.intent.trade_id, max(self._pause(search), blocked))
+        await self._store.changed(order.intent.trade_id, max(self._pause(search), blocked))
 
     def _say_waiting(self, order: OrderState, failure: ExchangeError) -> None:
-        self._records.log.warning(
+        self._log.warning(
             "order_fate_unknown",
             trade_id=order.intent.trade_id,
             pair_id=order.intent.pair_id,

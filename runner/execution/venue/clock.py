@@ -2,11 +2,12 @@
 
 import asyncio
 
-from domain.errors import ExchangeError
+from domain.reasons import ClockCode, Reason, ReasonCode
 from runner.exchange.binance.exchange import BinanceExchange
 from runner.exchange.binance.exchange_clock import VenueClock
+from runner.exchange.errors import ExchangeError
+from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
-from runner.execution.orders.store import TradeStore
 
 MEASURE_SECONDS = 300.0
 LOOK_SECONDS = 1.0
@@ -21,19 +22,19 @@ class ClockMonitor:
 
     def __init__(
         self,
+        context: Context,
         *,
         exchange: BinanceExchange,
         venue_clock: VenueClock,
-        records: TradeStore,
-        switches: EntryGate,
+        gate: EntryGate,
         skew_ms_max: int,
     ) -> None:
         self._exchange = exchange
         self._venue_clock = venue_clock
-        self._records = records
-        self._switches = switches
+        self._clock, self._log = context.clock, context.log
+        self._gate = gate
         self._skew_ms_max = skew_ms_max
-        self._told: str | None = None
+        self._reported: ReasonCode | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -50,40 +51,41 @@ class ClockMonitor:
         jumped_ms = self._venue_clock.jumped_ms()
         age_seconds = self._venue_clock.age_seconds()
         if self._exchange.clock_is_off.is_set():
-            self._records.log.warning("clock_is_off", skew_ms=self._venue_clock.skew_ms())
+            self._log.warning("clock_is_off", skew_ms=self._venue_clock.skew_ms())
             await self._measure()
         elif abs(jumped_ms) > JUMP_MS_MAX:
-            self._records.log.warning("clock_jumped", jumped_ms=jumped_ms)
+            self._log.warning("clock_jumped", jumped_ms=jumped_ms)
             await self._measure()
         elif age_seconds is None or age_seconds > MEASURE_SECONDS:
             await self._measure()
-        self._judge()
+        self.judge()
 
     async def _measure(self) -> None:
         try:
             await self._exchange.synchronise_clock()
         except ExchangeError as error:
-            self._records.log.warning("background_read_failed", why=f"time: {type(error).__name__}: {error}"[:200])
-            self._judge()
-            await asyncio.sleep(max(AFTER_FAILURE_SECONDS, self._exchange.blocked_ms() / 1000))
+            self._log.warning("background_read_failed", why=f"time: {type(error).__name__}: {error}"[:200])
+            self.judge()
+            await self._clock.sleep(max(AFTER_FAILURE_SECONDS, self._exchange.blocked_ms() / 1000))
 
-    def _judge(self) -> None:
+    def judge(self) -> None:
+        """Say whether entries must wait; logged when the reason becomes another one."""
         problem = self.problem()
-        self._switches.clock_problem = problem
-        kind = None if problem is None else problem.split(":")[0]
-        if kind != self._told and problem is not None:
-            self._records.log.error("clock_unfit", why=problem)
-        self._told = kind
+        self._gate.clock_problem = problem
+        code = None if problem is None else problem.code
+        if code is not self._reported and problem is not None:
+            self._log.error("clock_unfit", why=str(problem))
+        self._reported = code
 
-    def problem(self) -> str | None:
+    def problem(self) -> Reason | None:
         """Why entries must wait, or None."""
         if self._exchange.clock_is_off.is_set():
-            return "refused: the exchange refused our timestamp and its clock has not been read since"
+            return ClockCode.REFUSED.because()
         age_seconds = self._venue_clock.age_seconds()
         if age_seconds is None or age_seconds > AGE_SECONDS_MAX:
-            return "unknown: the exchange's clock could not be read for an hour"
+            return ClockCode.UNKNOWN.because()
         skew_ms = self._venue_clock.skew_ms()
         if abs(skew_ms) > self._skew_ms_max:
             side = "ahead of" if skew_ms > 0 else "behind"
-            return f"skewed: this machine's clock is {abs(skew_ms)} ms {side} the exchange's; run NTP"
+            return ClockCode.SKEWED.because(skew_ms=abs(skew_ms), side=side)
         return None

@@ -6,15 +6,17 @@ A contract that is halted, or whose end has been announced, is close-only at onc
 import asyncio
 from collections.abc import Callable, Collection
 
-from domain.errors import ConfigError, ExchangeError
+from domain.errors import ConfigError
+from domain.ladder import step_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import PairId, Symbol
 from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.exchange_clock import VenueClock
 from runner.exchange.binance.requests import hurried
+from runner.exchange.errors import ExchangeError
+from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
-from runner.execution.orders.store import TradeStore
 
 RULES_SECONDS = 300.0
 AGAIN_SECONDS = 2.0
@@ -27,33 +29,35 @@ class ContractMonitor:
 
     def __init__(
         self,
+        context: Context,
         *,
         rules: ContractRules,
-        records: TradeStore,
-        switches: EntryGate,
+        gate: EntryGate,
         venue_clock: VenueClock,
         symbols: Callable[[], Collection[Symbol]],
         close: Callable[[PairId, ExitReason], None],
         delivery_lead_ms: int,
     ) -> None:
         self._rules = rules
-        self._records = records
-        self._switches = switches
+        self._book, self._clock, self._log = context.book, context.clock, context.log
+        self._gate = gate
         self._venue_clock = venue_clock
         self._symbols = symbols
         self._close = close
         self._delivery_lead_ms = delivery_lead_ms
-        self._doubted: dict[Symbol, int] = {}
+        self._doubted: dict[Symbol, str] = {}
         self._due = asyncio.Event()
         self._close_only: set[Symbol] = set()
         self.refreshes = 0
+        context.notices.rules_doubted.subscribe(self.doubt)
 
-    def doubt(self, symbol: Symbol, code: int) -> None:
+    def doubt(self, symbol: Symbol, code: str) -> None:
         """The venue refused what the rules as we know them allow: no entries in this symbol until they are read again."""
         if symbol not in self._doubted:
-            self._records.log.warning("rules_doubted", symbol=symbol, code=code)
+            self._log.warning("rules_doubted", symbol=symbol, code=code)
         self._doubted[symbol] = code
-        self._switches.rules_doubted |= {symbol}
+        if self._gate.rules_doubted is not None:
+            self._gate.rules_doubted |= {symbol}
         self._due.set()
 
     def hint(self) -> None:
@@ -64,7 +68,7 @@ class ContractMonitor:
         """Until cancelled."""
         failures = 0
         while True:
-            pause = AFTER_FAILURE_SECONDS[min(failures, len(AFTER_FAILURE_SECONDS)) - 1] if failures else RULES_SECONDS
+            pause = step_of(AFTER_FAILURE_SECONDS, failures - 1) if failures else RULES_SECONDS
             try:
                 async with asyncio.timeout(pause):
                     await self._due.wait()
@@ -76,8 +80,8 @@ class ContractMonitor:
                 failures = 0
             except (ExchangeError, ConfigError) as error:
                 failures += 1
-                self._records.log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
-            await asyncio.sleep(AGAIN_SECONDS)
+                self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+            await self._clock.sleep(AGAIN_SECONDS)
 
     async def refresh(self) -> None:
         """Read filters, statuses, brackets and predicted funding. Raises: ExchangeError; what is known still stands then."""
@@ -91,45 +95,43 @@ class ContractMonitor:
         for symbol in asked_for:
             if symbol not in unreadable:
                 self._doubted.pop(symbol, None)
-        self._switches.rules_doubted = frozenset(self._doubted) | (unreadable & set(self._known()))
         if asked_for or changed:
-            self._records.log.info("rules_refreshed", doubted=sorted(asked_for), changed=changed)
+            self._log.info("rules_refreshed", doubted=sorted(asked_for), changed=changed)
         self.judge()
         await self._rules.load_funding()
 
     def _known(self) -> list[Symbol]:
-        held = {symbol for trade in self._records.book.live_trades() for symbol in trade.symbols}
+        held = {symbol for trade in self._book.live_trades() for symbol in trade.symbols}
         return sorted(symbol for symbol in held | set(self._symbols()) if self._rules.knows(symbol))
 
     def judge(self) -> None:
         """Say what has become close-only, and close what would not be closed in time."""
+        self._gate.rules_doubted = frozenset(self._doubted) | (self._rules.unreadable & set(self._known()))
         now_close_only = {symbol for symbol in self._known() if not self._rules.instrument(symbol).may_enter}
         for symbol in sorted(now_close_only - self._close_only):
             instrument = self._rules.instrument(symbol)
-            self._records.log.warning(
+            self._log.warning(
                 "contract_close_only",
                 symbol=symbol,
                 is_trading=instrument.is_trading,
                 delivery_ms=instrument.delivery_ms,
             )
         for symbol in sorted(self._close_only - now_close_only):
-            self._records.log.info("contract_reopened", symbol=symbol)
+            self._log.info("contract_reopened", symbol=symbol)
         self._close_only = now_close_only
         venue_ms = self._venue_clock.now_ms()
-        for trade in list(self._records.book.live_trades()):
+        for trade in list(self._book.live_trades()):
             if trade.status is not TradeStatus.OPEN:
                 continue
             if gone := [symbol for symbol in trade.symbols if not self._rules.knows(symbol)]:
                 # One leg can be neither priced nor closed, and was perhaps settled: the other one stands alone.
-                self._records.log.error(
-                    "contract_not_listed", pair_id=trade.pair_id, trade_id=trade.trade_id, symbols=gone
-                )
+                self._log.error("contract_not_listed", pair_id=trade.pair_id, trade_id=trade.trade_id, symbols=gone)
                 self._close(trade.pair_id, ExitReason.DELISTED)
                 continue
             ends = [self._rules.instrument(symbol).delivery_ms for symbol in trade.symbols]
             soonest = min((end for end in ends if end is not None), default=None)
             if soonest is not None and soonest - venue_ms <= self._delivery_lead_ms:
-                self._records.log.error(
+                self._log.error(
                     "closing_before_delivery",
                     pair_id=trade.pair_id,
                     trade_id=trade.trade_id,

@@ -16,15 +16,18 @@ FROM journal.signals_received AS received LEFT JOIN resolved USING (signal_id);
 CREATE OR REPLACE VIEW order_events AS
 WITH steps AS (
     SELECT "at", client_order_id, NULL::VARCHAR AS change, 'intended' AS status, NULL::VARCHAR AS exchange_order_id,
-           0::DECIMAL(38, 18) AS filled, NULL::DECIMAL(38, 18) AS average_price, 'intent' AS source, '' AS reason, seq
+           0::DECIMAL(38, 18) AS filled, NULL::DECIMAL(38, 18) AS average_price, 'intent' AS source, '' AS reason, seq,
+           NULL::VARCHAR AS refusal_kind, NULL::VARCHAR AS refusal_code
     FROM journal.order_intents
     UNION ALL
-    SELECT "at", client_order_id, change, status, exchange_order_id, filled, average_price, source, reason, seq
+    SELECT "at", client_order_id, change, status, exchange_order_id, filled, average_price, source, reason, seq,
+           refusal_kind, refusal_code
     FROM journal.order_steps
 )
 SELECT steps.client_order_id, steps.exchange_order_id, intent.trade_id, intent.leg, intent.symbol, intent.side,
        intent.type, intent.reduce_only, intent.quantity, steps.filled, steps.average_price, steps.status, steps."at",
-       steps.change, steps.source, steps.reason, intent.pair_id, intent.purpose, intent.attempt, steps.seq
+       steps.change, steps.source, steps.reason, intent.pair_id, intent.purpose, intent.attempt, steps.seq,
+       steps.refusal_kind, steps.refusal_code
 FROM steps LEFT JOIN journal.order_intents AS intent USING (client_order_id);
 
 -- News comes late and out of order: the newest status, but the greatest filled quantity and its price.
@@ -33,6 +36,8 @@ WITH latest AS (
     SELECT client_order_id, max("at") AS "at", arg_max(status, seq) AS status, arg_max(reason, seq) AS reason,
            arg_max(exchange_order_id, seq) FILTER (exchange_order_id IS NOT NULL) AS exchange_order_id,
            max(filled) AS filled,
+           arg_max(refusal_kind, seq) FILTER (status IN ('refused', 'unknown', 'dead')) AS refusal_kind,
+           arg_max(refusal_code, seq) FILTER (status IN ('refused', 'unknown', 'dead')) AS refusal_code,
            arg_max(average_price, (filled, seq)) FILTER (average_price IS NOT NULL) AS average_price
     FROM journal.order_steps GROUP BY client_order_id
 )
@@ -40,7 +45,7 @@ SELECT intent.client_order_id, latest.exchange_order_id, intent.trade_id, intent
        intent.type, intent.reduce_only, intent.quantity, coalesce(latest.filled, 0) AS filled, latest.average_price,
        coalesce(latest.status, 'intended') AS status, coalesce(latest."at", intent."at") AS "at",
        intent."at" AS intended_at, latest.reason, intent.pair_id, intent.purpose, intent.attempt,
-       intent.time_in_force, intent.limit_price
+       intent.time_in_force, intent.limit_price, latest.refusal_kind, latest.refusal_code
 FROM journal.order_intents AS intent LEFT JOIN latest USING (client_order_id);
 
 CREATE OR REPLACE VIEW positions AS

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,6 +12,8 @@ from domain.symbols import Symbol
 from runner.exchange.binance.market_stream.protocol import ControlReply, FeedProtocol, SymbolFeed
 from runner.exchange.binance.market_stream.session import CONNECT_ERRORS, Session
 from runner.exchange.binance.market_stream.settings import FeedSettings
+from runner.exchange.binance.transport import distrust
+from runner.ports import Clock
 
 ROLLOVER_RETRY_SECONDS = 60.0
 ROLLOVER_OVERLAP_SECONDS_MAX = 10.0
@@ -28,12 +29,14 @@ class FeedConnection:
 
     def __init__(
         self,
+        clock: Clock,
         settings: FeedSettings,
         *,
         on_quote: QuoteCallback,
         on_interrupted: InterruptedCallback,
         on_event: EventCallback,
     ) -> None:
+        self._clock = clock
         self._settings = settings
         self._on_quote = on_quote
         self._on_interrupted = on_interrupted
@@ -86,9 +89,9 @@ class FeedConnection:
                 except CONNECT_ERRORS as error:
                     failures += 1
                     delay = self._backoff_seconds(failures)
-                    why = str(error) or type(error).__name__
+                    why = distrust(error) or str(error) or type(error).__name__
                     self._on_event("warning", "stream_unreachable", {"why": why, "retry_seconds": round(delay, 2)})
-                    await asyncio.sleep(delay)
+                    await self._clock.sleep(delay)
                     continue
                 await self._keep()
                 ended, self._session = self._current, None  # Not necessarily the one we began with.
@@ -99,7 +102,7 @@ class FeedConnection:
                 self._on_interrupted(frozenset(self._symbols))
                 delay = self._backoff_seconds(failures)
                 self._on_event("warning", "stream_lost", {"why": ended.why, "retry_seconds": round(delay, 2)})
-                await asyncio.sleep(delay)
+                await self._clock.sleep(delay)
         finally:
             if self._session is not None:
                 await self._session.close("closed by us")
@@ -111,7 +114,7 @@ class FeedConnection:
 
     async def _open(self) -> Session:
         """A socket with every symbol subscribed. Raises: one of CONNECT_ERRORS."""
-        session = await Session.open(self._settings, self._received)
+        session = await Session.open(self._clock, self._settings, self._received)
         try:
             await self._catch_up(session)
         except BaseException:
@@ -145,7 +148,7 @@ class FeedConnection:
     def _deaf_seconds(self, session: Session) -> float:
         """How long no quote has come. Acknowledgements do not count: a stream on a wrong route is acknowledged, too."""
         newest_ns = max((feed.received_ns for feed in self.protocol.feeds), default=0)
-        return (time.monotonic_ns() - max(newest_ns, session.opened_ns)) / 1e9
+        return (self._clock.monotonic_ns() - max(newest_ns, session.opened_ns)) / 1e9
 
     async def _roll_over(self, old: Session) -> None:
         """Open the next socket before closing this one; both feed the protocol, which drops what it has seen."""
@@ -159,7 +162,8 @@ class FeedConnection:
                 raise
         except CONNECT_ERRORS as error:
             self._rollover_after_seconds = old.age_seconds + ROLLOVER_RETRY_SECONDS
-            self._on_event("warning", "stream_rollover_failed", {"why": str(error) or type(error).__name__})
+            why = distrust(error) or str(error) or type(error).__name__
+            self._on_event("warning", "stream_rollover_failed", {"why": why})
             return
         self._session = fresh
         self._rollover_after_seconds = self._settings.rollover_seconds
@@ -173,7 +177,7 @@ class FeedConnection:
             while not fresh.quoted:
                 if fresh.ended.done():
                     raise ConnectionError(fresh.why)
-                await asyncio.sleep(0.01)
+                await self._clock.sleep(0.01)
 
     @property
     def _current(self) -> Session:

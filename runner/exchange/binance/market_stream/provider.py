@@ -1,7 +1,6 @@
 """BinanceWebSocketProvider: the newest bookTicker quote of every watched symbol, over as few connections as it takes."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,8 @@ from runner.exchange.binance.market_stream.connection import (
 )
 from runner.exchange.binance.market_stream.settings import FeedSettings
 from runner.exchange.binance.market_stream.staleness import StaleCallback, StalenessWatch
+from runner.ports import Clock
+from runner.tasks import cancel_all
 
 FailedCallback = Callable[[BaseException], None]
 """A connection's task died of a bug of ours (a callback that raised); its symbols get no more quotes."""
@@ -40,6 +41,7 @@ class BinanceWebSocketProvider:
 
     def __init__(
         self,
+        clock: Clock,
         settings: FeedSettings,
         *,
         on_quote: QuoteCallback,
@@ -48,6 +50,7 @@ class BinanceWebSocketProvider:
         on_event: EventCallback,
         on_failed: FailedCallback,
     ) -> None:
+        self._clock = clock
         self._settings = settings
         self._callbacks: dict[str, Any] = {
             "on_quote": on_quote,
@@ -73,7 +76,7 @@ class BinanceWebSocketProvider:
             if room:
                 await connection.add(room)
         while fresh:
-            connection = FeedConnection(self._settings, **self._callbacks)
+            connection = FeedConnection(self._clock, self._settings, **self._callbacks)
             room, fresh = fresh[: connection.room], fresh[connection.room :]
             await connection.add(room)
             self._start(connection)
@@ -88,15 +91,12 @@ class BinanceWebSocketProvider:
             await connection.remove(gone & frozenset(connection.symbols))
             if not connection.symbols:
                 del self._connections[connection]
-                await _cancelled(task)
+                await cancel_all(task)
 
     async def close(self) -> None:
         """Close every socket. No callback is called afterwards."""
         self._closing = True
-        if self._watchdog is not None:
-            await _cancelled(self._watchdog)
-        for task in self._connections.values():
-            await _cancelled(task)
+        await cancel_all(self._watchdog, *self._connections.values())
         self._connections.clear()
 
     @property
@@ -122,7 +122,7 @@ class BinanceWebSocketProvider:
 
     def quote_ages_seconds(self) -> Mapping[Symbol, float | None]:
         """Since local receipt; None for a symbol without a quote on its present connection."""
-        now_ns = time.monotonic_ns()
+        now_ns = self._clock.monotonic_ns()
         return {
             feed.symbol: (now_ns - feed.received_ns) / 1e9 if feed.received_ns else None
             for connection in self._connections
@@ -142,11 +142,6 @@ class BinanceWebSocketProvider:
     async def _watch(self) -> None:
         seconds = min(0.25, self._settings.silence_seconds_max / 4)
         while True:
-            await asyncio.sleep(seconds)
+            await self._clock.sleep(seconds)
             feeds = [feed for connection in self._connections for feed in connection.protocol.feeds]
-            self._staleness.look(feeds, time.monotonic_ns())
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
+            self._staleness.look(feeds, self._clock.monotonic_ns())

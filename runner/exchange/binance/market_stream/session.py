@@ -3,18 +3,15 @@
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import Callable, Iterable, Sequence
-from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from domain.symbols import Symbol, stream_name
 from runner.exchange.binance.market_stream.settings import FeedSettings
-
-MESSAGE_BYTES_MAX = 1 << 20
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+from runner.exchange.binance.transport import open_socket
+from runner.ports import Clock
 
 CONNECT_ERRORS = (OSError, TimeoutError, WebSocketException, EOFError)
 """Whatever a socket that cannot be opened may raise."""
@@ -25,7 +22,8 @@ OnMessage = Callable[["Session", bytes, int], None]
 class Session:
     """Owns one socket and its reader task. Ends by itself when the socket does; `why` then says why."""
 
-    def __init__(self, socket: ClientConnection, settings: FeedSettings, on_message: OnMessage) -> None:
+    def __init__(self, clock: Clock, socket: ClientConnection, settings: FeedSettings, on_message: OnMessage) -> None:
+        self._clock = clock
         self._socket = socket
         self._settings = settings
         self._on_message = on_message
@@ -33,35 +31,27 @@ class Session:
         self._turn = asyncio.Lock()
         self.asked: set[Symbol] = set()
         self._answers: dict[int, tuple[Symbol, ...]] = {}
-        self.opened_ns = self.heard_ns = time.monotonic_ns()
+        self.opened_ns = self.heard_ns = clock.monotonic_ns()
         self.quoted = False  # A quote has come through this socket.
         self.why = ""
         self.ended = asyncio.create_task(self._read(), name="feed-session")
 
     @classmethod
-    async def open(cls, settings: FeedSettings, on_message: OnMessage) -> "Session":
+    async def open(cls, clock: Clock, settings: FeedSettings, on_message: OnMessage) -> "Session":
         """Raises: one of CONNECT_ERRORS."""
-        host = urlsplit(settings.url).hostname
-        socket = await connect(
-            settings.url,
-            compression=None,  # Costs more time than these small messages cost on the wire.
-            max_size=MESSAGE_BYTES_MAX,
-            open_timeout=settings.connect_seconds_max,
-            close_timeout=1,
-            ping_interval=20,
-            ping_timeout=20,
-            proxy=None if host in LOOPBACK else True,
+        socket = await open_socket(
+            settings.url, open_seconds_max=settings.connect_seconds_max, ping_seconds=20, close_seconds_max=1
         )
-        return cls(socket, settings, on_message)
+        return cls(clock, socket, settings, on_message)
 
     @property
     def silent_seconds(self) -> float:
         """Since the last message of any kind."""
-        return (time.monotonic_ns() - self.heard_ns) / 1e9
+        return (self._clock.monotonic_ns() - self.heard_ns) / 1e9
 
     @property
     def age_seconds(self) -> float:
-        return (time.monotonic_ns() - self.opened_ns) / 1e9
+        return (self._clock.monotonic_ns() - self.opened_ns) / 1e9
 
     async def subscribe(self, symbols: Iterable[Symbol]) -> None:
         """Ask for bookTicker of each. Raises: ConnectionClosed."""
@@ -96,10 +86,10 @@ class Session:
                 self._answers[self._requests] = chunk
                 params = [f"{stream_name(symbol)}@bookTicker" for symbol in chunk]
                 await self._socket.send(json.dumps({"method": method, "params": params, "id": self._requests}))
-                await asyncio.sleep(1 / self._settings.requests_per_second_max)
+                await self._clock.sleep(1 / self._settings.requests_per_second_max)
 
     async def _read(self) -> None:
-        receive, on_message, now_ns = self._socket.recv, self._on_message, time.monotonic_ns
+        receive, on_message, now_ns = self._socket.recv, self._on_message, self._clock.monotonic_ns
         try:
             while True:
                 message = await receive(decode=False)
