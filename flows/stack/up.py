@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import sys
 from pathlib import Path
 
@@ -121,19 +122,28 @@ async def _live(supervisor: Supervisor, settings: Settings, stop: asyncio.Event,
 async def _start(supervisor: Supervisor, settings: Settings) -> None:
     run = await supervisor.start()
     await supervisor.until_trading(run)
-    for line in closing_lines(supervisor.plan, settings, run.run_id):
+    for line in closing_lines(supervisor.plan, settings, run.run_id, is_private=is_private(sys.stdout.fileno())):
         click.echo(line)
     supervisor.begin_first_runs(run)
 
 
-def closing_lines(plan: Plan, settings: Settings, run_id: str) -> list[str]:
-    """Return where everything is, and what to look at next."""
+def is_private(descriptor: int) -> bool:
+    """Return whether what is written there is read by this user alone: a terminal, a pipe, a file that nobody else can read."""
+    facts = os.fstat(descriptor)
+    is_closed_file = stat.S_ISREG(facts.st_mode) and not facts.st_mode & (stat.S_IRGRP | stat.S_IROTH)
+    return os.isatty(descriptor) or stat.S_ISFIFO(facts.st_mode) or is_closed_file
+
+
+def closing_lines(plan: Plan, settings: Settings, run_id: str, *, is_private: bool) -> list[str]:
+    """Return where everything is, and what to look at next; what opens the UI without asking only where nobody else reads it."""
+    ui, run = plan.prefect_url, f"/runs/flow-run/{run_id}"
     logs = plan.layout.logs
     # As it can be typed here: on the path, or in the environment that `make` made.
     tandem = "tandem" if shutil.which("tandem") else os.path.relpath(Path(sys.executable).with_name("tandem"))
+    key = os.path.relpath(plan.layout.prefect_auth)
     shown = [
-        ("Prefect UI", plan.prefect_link()),
-        ("live run", plan.prefect_link(f"/runs/flow-run/{run_id}")),
+        ("Prefect UI", plan.prefect_link() if is_private else f"{ui} (asks once, for the text in {key})"),
+        ("live run", plan.prefect_link(run) if is_private else ui + run),
         (
             "control",
             f"{plan.control_url}/status" if plan.control_port else "any free port, see the runner's first lines",
@@ -147,6 +157,7 @@ def closing_lines(plan: Plan, settings: Settings, run_id: str) -> list[str]:
         *(f"  {name:<11} {value}" for name, value in shown),
         "",
         f"  next: {tandem} status",
+        *([] if is_private else [f"        {tandem} prefect --link    an address that opens the UI without asking"]),
         f'        {tandem} query "{FIRST_QUESTION}"',
         "  Ctrl-C stops everything, the live run first. What follows is the runner's own log.",
         "",

@@ -29,6 +29,7 @@ from flows.stack.layout import Layout
 from flows.stack.listener import Listener
 from flows.stack.ports import LOOPBACK, Claims
 from flows.stack.proof import PATH, proof, proves
+from flows.stack.up import is_private
 from runner import keys
 from runner.config import load_settings
 from runner.keys import Purpose
@@ -206,6 +207,16 @@ def test_the_entrance_leads_to_this_server_alone(path: str) -> None:
     found = entrance.link("http://127.0.0.1:4200", "a:b c", path)
     assert found == f"http://127.0.0.1:4200/enter{path}#a:b%20c"
     assert b"location.origin +" in entrance.PAGE
+
+
+@pytest.mark.parametrize(("mode", "private"), [(0o600, True), (0o640, False), (0o604, False)])
+def test_the_link_is_printed_where_nobody_else_reads_it(tmp_path: Path, mode: int, *, private: bool) -> None:
+    (tmp_path / "up.log").touch()
+    (tmp_path / "up.log").chmod(mode)
+    with (tmp_path / "up.log").open() as file:
+        assert is_private(file.fileno()) is private
+    with socket.socket() as journal:
+        assert not is_private(journal.fileno()), "a service manager's journal"
 
 
 # --- what is inherited ---
