@@ -22,6 +22,7 @@ class Door:
     what: str
     who: str
     guard: str
+    is_http: bool
     probe: Callable[[Socket], str | None]
     """What is wrong with it, None if nothing is."""
 
@@ -48,6 +49,7 @@ def _door_of(holders: Sequence[Ours], *, is_control: bool, prefect_auth: str) ->
             what="Prefect API and UI",
             who="who has var/prefect-auth.key, or the printed link",
             guard="secret, Host and Origin checked",
+            is_http=True,
             probe=lambda socket: _prefect(socket, prefect_auth),
         )
     if "live runner" in roles or is_control:
@@ -55,6 +57,7 @@ def _door_of(holders: Sequence[Ours], *, is_control: bool, prefect_auth: str) ->
             what="control",
             who="programs of this machine may look; who has control.token may act",
             guard="token, Host and Origin checked",
+            is_http=True,
             probe=_control,
         )
     if "paper exchange" in roles:
@@ -62,6 +65,7 @@ def _door_of(holders: Sequence[Ours], *, is_control: bool, prefect_auth: str) ->
             what="paper exchange",
             who="programs of this machine; no real money",
             guard="Host and Origin checked",
+            is_http=True,
             probe=_exchange,
         )
     if roles <= {"prefect worker", "flow run"}:
@@ -69,6 +73,7 @@ def _door_of(holders: Sequence[Ours], *, is_control: bool, prefect_auth: str) ->
             what="Prefect's signals to a flow run",
             who="that run alone",
             guard="a token for one use",
+            is_http=False,
             probe=lambda _: None,
         )
     return None
@@ -80,6 +85,10 @@ def _judged(socket: Socket, holders: Sequence[Ours], door: Door | None) -> Findi
         who = ", ".join(f"{holder.role} (pid {holder.pid})" for holder in holders)
         return warn(address, f"listened on by {who}, unknown to us", "find out what it is; stop it if nobody needs it")
     detail = f"{door.what}; for {door.who}; {door.guard}"
+    if door.is_http and _status(socket, "GET", "/health") is None:
+        return warn(
+            address, f"{detail}; gives no answer now", "it may be starting: ask again in a moment; var/log/ says more"
+        )
     if problem := door.probe(socket):
         return fail(address, f"{door.what}: {problem}", "stop it and start it with this version's `tandem up`")
     if not ipaddress.ip_address(socket.host).is_loopback:

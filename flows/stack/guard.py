@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 from urllib.parse import urlsplit
 
+from domain.web_requests import RowLimit
 from flows.stack import entrance
 from flows.stack.ports import LOOPBACK
 from flows.stack.proof import PATH as PROOF_PATH
@@ -43,7 +44,7 @@ class Guard:
         self._home = f"http://{LOOPBACK}:{port}"
         self._origins = frozenset(origin.lower() for origin in origins)
         self._hosts = frozenset(urlsplit(origin).netloc for origin in self._origins)
-        self._refusals = _Refusals()
+        self._rows = RowLimit(LOG_EVERY_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, answer what is ours to answer, or pass it on."""
@@ -53,8 +54,10 @@ class Guard:
         headers = _headers_of(scope)
         host, path = headers.get("host", "").lower(), str(scope.get("path", ""))
         is_http = scope["type"] == "http"
-        if refusal := self._refusal(host, headers.get("origin"), is_http=is_http):
-            self._refusals.log(refusal, scope, headers)
+        if refusal := self._refusal(host, headers, is_http=is_http):
+            kept_back = self._rows.admit(refusal, time.monotonic())
+            if kept_back is not None:
+                _log(refusal, scope, headers, kept_back)
             await _refuse(scope, receive, send, refusal)
         elif host not in self._hosts:
             # A page of the name `localhost` would be another origin than ours, and ::1 may be somebody else's.
@@ -69,37 +72,34 @@ class Guard:
         else:
             await self._app(scope, receive, _unframed(send))
 
-    def _refusal(self, host: str, origin: str | None, *, is_http: bool) -> str | None:
+    def _refusal(self, host: str, headers: Mapping[str, str], *, is_http: bool) -> str | None:
         if host not in self._hosts and not (is_http and host == f"localhost:{self._port}"):
             return f"this server is not for that Host; use {self._home}"
-        if origin is not None and origin.lower() not in self._origins:
+        if _comes_from(headers) not in {None, *self._origins}:
             return f"pages of another origin may not use this server; open {self._home}"
         return None
 
 
-class _Refusals:
-    """A line in the log for each kind of refusal, at most one in ten seconds: nobody fills the disk by asking."""
+def _comes_from(headers: Mapping[str, str]) -> str | None:
+    """The origin of the page that sent it; None for a program, our own page, and a person who follows a link."""
+    if "origin" in headers:
+        return headers["origin"].lower()
+    # A picture or a script of a foreign page comes without Origin.
+    site, mode = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode")
+    return None if site in {"none", "same-origin"} or mode == "navigate" else site
 
-    def __init__(self) -> None:
-        self._logged_at_s: dict[str, float] = {}
-        self._unlogged: dict[str, int] = {}
 
-    def log(self, refusal: str, scope: Scope, headers: Mapping[str, str]) -> None:
-        now_s = time.monotonic()
-        if now_s - self._logged_at_s.get(refusal, -LOG_EVERY_S) < LOG_EVERY_S:
-            self._unlogged[refusal] = self._unlogged.get(refusal, 0) + 1
-            return
-        self._logged_at_s[refusal] = now_s
-        facts = {
-            "method": scope.get("method", "websocket"),
-            "path": str(scope.get("path", ""))[:200],
-            "host": headers.get("host", "")[:200],
-            "origin": headers.get("origin", "")[:200],
-            "from": (scope.get("client") or ["unknown"])[0],
-            "more_since_the_last_line": self._unlogged.pop(refusal, 0),
-        }
-        # As JSON, so that what a stranger sends cannot make a line of its own.
-        logger.warning("prefect_request_refused %s %s", refusal, json.dumps(facts))
+def _log(refusal: str, scope: Scope, headers: Mapping[str, str], kept_back: int) -> None:
+    facts = {
+        "method": scope.get("method", "websocket"),
+        "path": str(scope.get("path", ""))[:200],
+        "host": headers.get("host", "")[:200],
+        "origin": headers.get("origin", "")[:200],
+        "from": (scope.get("client") or ["unknown"])[0],
+        "more_since_the_last_line": kept_back,
+    }
+    # As JSON, so that what a stranger sends cannot make a line of its own.
+    logger.warning("prefect_request_refused %s %s", refusal, json.dumps(facts))
 
 
 def _headers_of(scope: Scope) -> dict[str, str]:

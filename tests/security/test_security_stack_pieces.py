@@ -187,6 +187,8 @@ REQUESTS: list[tuple[str, list[tuple[str, str]], int]] = [
     ("another page",            [("host", "127.0.0.1:4200"), ("origin", "https://evil.example")],           403),
     ("two origins",             [("host", "127.0.0.1:4200"), ("origin", "http://127.0.0.1:4200"), ("origin", "null")], 403),
     ("a name below a proxy's",  [("host", "evil.desk.example")],                                            403),
+    ("another page's picture",  [("host", "127.0.0.1:4200"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], 403),
+    ("a link on another page",  [("host", "127.0.0.1:4200"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], 200),
     ("localhost",               [("host", "localhost:4200")],                                               308),
 ]
 # fmt: on
