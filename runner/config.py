@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from domain.errors import ConfigError
 from domain.web_requests import hostname, is_loopback
 from runner.keys import FIELDS, VARIABLES, Purpose, given
+from storage.files import read_file
 
 ENV_PREFIX = "TANDEM_"
 # Names of ours that are about processes, not about trading.
@@ -29,6 +30,7 @@ ENV_RESERVED = frozenset(
 PAPER_REST_URL = "http://127.0.0.1:18080"
 STREAM_URL = "wss://fstream.binance.com"
 STREAM_URL_DEMO = "wss://demo-fstream.binance.com"
+CONFIG_BYTES_MAX = 2**20
 DEAD_MAN_SECONDS_MIN = 5.0
 PAPER_KEY = "paper-key"
 PAPER_SECRET = "paper-secret"  # noqa: S105  (The paper exchange's public default, not a secret.)
@@ -214,7 +216,7 @@ def load_settings(path: Path, purpose: Purpose = Purpose.TRADE) -> Settings:
     Raises: ConfigError, one line that says what, where and how to mend it.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_file(path, bytes_max=CONFIG_BYTES_MAX)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; create it, or name another with --config") from None
     except OSError as error:

@@ -161,7 +161,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    assert "cannot be read" in complaint(tmp_path)
+    assert "is a folder; need a regular file" in complaint(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

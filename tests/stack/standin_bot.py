@@ -41,12 +41,12 @@ class StandinBot:
         held = keys.given(keys.Purpose.TRADE, os.environ)
         seen = {name: hashlib.sha256(value.encode()).hexdigest() for name, value in held.items()}
         (self._folder / "keys-seen.json").write_text(json.dumps(seen), encoding="utf-8")
-        self._log("runner_started\ntrade_opened trade_id=1\n")
+        self._log("runner_started\n")
         while not stop.is_set():
             ticks += 1
             self._write("tick")
             if self._on_status is not None:
-                self._on_status({"state": "trading", "ticks": ticks})
+                self._on_status({"state": "trading", "ticks": ticks, "executed": 1})
             await asyncio.sleep(0.1)
         await asyncio.sleep(1.0)  # A second of leaving in order, which a SIGKILL would cut short.
         self._write("left in order")
