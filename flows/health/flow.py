@@ -104,6 +104,7 @@ def _as_live_run(run: FlowRun, alive: set[str]) -> LiveRun:
     return LiveRun(
         run_id=str(run.id),
         state_type=run.state_type.value if run.state_type is not None else "SCHEDULED",
+        state_name=run.state.name or "" if run.state is not None else "",
         message=(run.state.message or "") if run.state is not None else "",
         state_age_seconds=max(0.0, facts.now_ms() / 1000 - since),
         has_process=str(run.id) in alive,
@@ -114,17 +115,17 @@ def _acted(restart: Restart, *, restart_live: bool, say: Say) -> Probe:
     """Start the live deployment if it is called for and allowed; the probe says what was done."""
     name = "live deployment"
     if not restart.start:
-        status = ProbeStatus.OK if restart.reason.startswith("alive") or not restart.is_wanted else ProbeStatus.DEGRADED
+        status = ProbeStatus.OK if restart.is_alive or not restart.is_wanted else ProbeStatus.DEGRADED
         return Probe(name=name, status=status, detail=restart.reason)
     if not restart_live:
         return Probe(name=name, status=ProbeStatus.FAILED, detail=f"{restart.reason}: not allowed by restart_live")
     say(restart.reason)
     try:
         run = run_deployment(f"{LIVE}/{LIVE}", timeout=0, as_subflow=False, idempotency_key=restart.once)
-        if restart.bury is not None:
+        if restart.ghost is not None:
             with get_client(sync_client=True) as client:
                 client.set_flow_run_state(
-                    UUID(restart.bury), Crashed(message="its process is gone; found by the health check"), force=True
+                    UUID(restart.ghost), Crashed(message="its process is gone; found by the health check"), force=True
                 )
     except (PrefectException, httpx.HTTPError, OSError, RuntimeError) as problem:
         detail = f"{restart.reason}: could not be started ({type(problem).__name__})"

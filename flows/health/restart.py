@@ -8,12 +8,13 @@ has only just begun is given its time. Who stopped the runner on purpose (cancel
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flows.live.states import ACCOUNT_BUSY
+
 STARTING_SECONDS = 180.0
 """A run has this long from its last change of state to take the journal's lock."""
 
 _WAITING = frozenset({"SCHEDULED", "PENDING"})
 _ON_ITS_WAY_OUT = frozenset({"CANCELLING"})
-_REFUSED_TWIN = "another runner"  # How the flow `live` begins the message of a run that found the account taken.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class LiveRun:
 
     run_id: str
     state_type: str
+    state_name: str
     message: str
     state_age_seconds: float
     has_process: bool  # Of this machine, told by pid and start time.
@@ -34,18 +36,19 @@ class Restart:
     start: bool
     is_wanted: bool
     reason: str
+    is_alive: bool = False
     once: str = ""
-    bury: str | None = None  # A run that the server takes for running although its process is gone.
+    ghost: str | None = None  # A run that the server takes for running although its process is gone.
 
 
 def judge(*, enabled: bool, lock_holder: int | None, runs: Sequence[LiveRun]) -> Restart:
     """`runs`: newest first. `enabled`: the Prefect variable `live_enabled`; unset means yes."""
     if lock_holder is not None:
         unwanted = "" if enabled else "; live_enabled is off: cancel the run to stop it"
-        return Restart(start=False, is_wanted=enabled, reason=f"alive (process {lock_holder}){unwanted}")
+        return Restart(start=False, is_wanted=enabled, is_alive=True, reason=f"alive (process {lock_holder}){unwanted}")
     if not enabled:
         return Restart(start=False, is_wanted=False, reason="switched off by the variable live_enabled")
-    newest = next((run for run in runs if not _is_refused_twin(run)), None)
+    newest = next((run for run in runs if run.state_name != ACCOUNT_BUSY), None)
     if newest is None:
         return Restart(start=False, is_wanted=False, reason="never started here; run the deployment `live` once")
     age = f"{newest.state_age_seconds:.0f} s"
@@ -70,9 +73,5 @@ def judge(*, enabled: bool, lock_holder: int | None, runs: Sequence[LiveRun]) ->
         is_wanted=True,
         reason=f"the last run {what} ({age} ago); starting it again",
         once=f"health-after-{newest.run_id}",
-        bury=newest.run_id if is_ghost else None,
+        ghost=newest.run_id if is_ghost else None,
     )
-
-
-def _is_refused_twin(run: LiveRun) -> bool:
-    return run.state_type == "CANCELLED" and run.message.startswith(_REFUSED_TWIN)

@@ -25,6 +25,7 @@ from prefect.states import Cancelled, Completed
 from pydantic import Field
 
 from domain.errors import AccountBusy
+from flows.live.states import ACCOUNT_BUSY
 from flows.stack.hosting import Bot, Status, host
 from flows.stack.identity import registered
 from flows.stack.run_watch import RunWatch
@@ -123,7 +124,7 @@ async def live(
             try:
                 statistics = await host(lambda: _make_bot(config, pairs, latest), stop)
             except AccountBusy as busy:
-                return Cancelled(message=f"another runner trades this account: {busy}")
+                return Cancelled(name=ACCOUNT_BUSY, message=f"another runner trades this account: {busy}")
             finally:
                 for task in tasks:
                     task.cancel()
