@@ -80,7 +80,9 @@ def _judged(lock_holder: int | None, say: Say) -> Restart:
         enabled = Variable.get(LIVE_ENABLED, default=True)
     except (PrefectException, httpx.HTTPError, OSError, RuntimeError) as problem:
         say(f"the Prefect server cannot be asked about live runs: {type(problem).__name__}")
-        return Restart(start=False, is_wanted=True, reason="unknown: the Prefect server does not answer")
+        return Restart(
+            start=False, is_wanted=True, is_alive=False, reason="unknown: the Prefect server does not answer"
+        )
     return judge(enabled=_is_on(enabled), lock_holder=lock_holder, runs=runs)
 
 
@@ -104,7 +106,7 @@ def _as_live_run(run: FlowRun, alive: set[str]) -> LiveRun:
     return LiveRun(
         run_id=str(run.id),
         state_type=run.state_type.value if run.state_type is not None else "SCHEDULED",
-        state_name=run.state.name or "" if run.state is not None else "",
+        state_name=run.state_name or "",
         message=(run.state.message or "") if run.state is not None else "",
         state_age_seconds=max(0.0, facts.now_ms() / 1000 - since),
         has_process=str(run.id) in alive,
@@ -122,10 +124,10 @@ def _acted(restart: Restart, *, restart_live: bool, say: Say) -> Probe:
     say(restart.reason)
     try:
         run = run_deployment(f"{LIVE}/{LIVE}", timeout=0, as_subflow=False, idempotency_key=restart.once)
-        if restart.ghost is not None:
+        if restart.bury is not None:
             with get_client(sync_client=True) as client:
                 client.set_flow_run_state(
-                    UUID(restart.ghost), Crashed(message="its process is gone; found by the health check"), force=True
+                    UUID(restart.bury), Crashed(message="its process is gone; found by the health check"), force=True
                 )
     except (PrefectException, httpx.HTTPError, OSError, RuntimeError) as problem:
         detail = f"{restart.reason}: could not be started ({type(problem).__name__})"

@@ -25,9 +25,9 @@ from prefect.states import Cancelled, Completed
 from pydantic import Field
 
 from domain.errors import AccountBusy
-from flows.live.states import ACCOUNT_BUSY
 from flows.stack.hosting import Bot, Status, host
-from flows.stack.identity import registered
+from flows.stack.identity import ACCOUNT_BUSY, registered, write_record
+from flows.stack.layout import STATUS_FILE
 from flows.stack.run_watch import RunWatch
 from runner.logs import LOGGER_NAME, file_handler
 
@@ -44,6 +44,7 @@ class _Latest:
 
     def __call__(self, status: Status) -> None:
         self.status = dict(status)
+        write_record(RUNS / STATUS_FILE, {"executed": status.get("executed", 0)})
 
 
 def _make_bot(config_path: Path, pairs_path: Path, latest: _Latest) -> Bot:

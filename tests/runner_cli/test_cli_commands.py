@@ -58,6 +58,18 @@ def test_help_lists_every_command_and_imports_nothing_heavy(folder: Path) -> Non
     assert [name for name in names if name in wanted] == wanted
 
 
+def test_the_live_process_loads_neither_duckdb_nor_what_computes() -> None:
+    """What the import contract promises, seen in a process that has loaded all that `tandem run` does."""
+    code = (
+        "import sys, runner.bot, runner.commands.run, runner.control;"
+        "print(sorted({'duckdb', 'prefect', 'pandas', 'numba', 'scipy', 'statsmodels'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == ["[]"]
+
+
 HELP_OF_ALL = """
 import sys
 from importlib.metadata import EntryPoint
