@@ -124,7 +124,7 @@ def moving(rig: Rig, symbol: Symbol, share: float) -> Callable[[Symbol], Quote |
 
 
 def quotes_of(rig: Rig, quote: Callable[[Symbol], Quote | None]) -> None:
-    rig.engine._opener._weigher._quote_of = quote
+    rig.engine._entry_saga._planner._quote_of = quote
 
 
 async def test_the_price_is_gone_so_the_excess_goes_back(tmp_path: Path) -> None:
@@ -293,7 +293,8 @@ async def write_down(rig: Rig, tape: list[AnyEntry]) -> None:
 async def test_where_somebody_holds_the_other_way_a_leg_is_all_or_nothing(tmp_path: Path) -> None:
     """A person is long what we sell: a part of it could not be bought back reduce-only, so there are no parts."""
     async with running(tmp_path) as rig:
-        rig.engine._pre_trade_check.foreign_source = lambda symbol: D(3000) if symbol == CAT else D(0)
+        for part in (rig.engine._pre_trade_check, rig.engine._entry_saga._planner):
+            part._external_of = lambda symbol: D(3000) if symbol == CAT else D(0)
         rig.fault("partial", element=0, parameters={"fraction": "0.4"})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed, rig.log.said
         trade = the_trade(rig)
@@ -316,4 +317,4 @@ async def test_the_budget_is_looked_at_in_time_and_not_in_a_busy_loop(tmp_path: 
             trade: Any = SimpleNamespace(
                 naked_notional_usd=D(naked_usd), naked_notional_usd_seconds=lambda _now_ms, spent=spent: spent
             )
-            assert rig.engine._opener._look_seconds(trade) == pytest.approx(seconds)
+            assert rig.engine._entry_saga._look_seconds(trade) == pytest.approx(seconds)

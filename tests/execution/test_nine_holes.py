@@ -138,7 +138,7 @@ async def test_6_an_exit_whose_second_leg_failed(tmp_path: Path, code: int, monk
     monkeypatch.setattr(saga, "ROUND_PAUSES_SECONDS", (LATER_SECONDS,))
     async with running(tmp_path) as rig:
         await post(rig, "/paper/position", symbol="1000CATUSDT", quantity=str(THEIRS))
-        await eventually(lambda: rig.engine._pre_trade_check.foreign_of(CAT) == THEIRS)
+        await eventually(lambda: rig.execution.positions.external(CAT) == THEIRS)
         assert (await rig.engine.execute_signal(rig.signal(SignalType.BUY))).executed
         (trade,) = rig.book.live_trades()
         entered = dict(trade.held)
