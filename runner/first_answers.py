@@ -7,6 +7,7 @@ from domain.errors import ConfigError, TandemError
 from domain.ladder import step_of
 from domain.refusals import RefusalKind
 from domain.symbols import Symbol
+from runner import events
 from runner.components import Components
 from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.requests import hurried
@@ -48,7 +49,7 @@ class FirstAnswers:
                 return
             if not self._parts.book.open_by_pair and self._clock.monotonic_ns() > deadline_ns:
                 raise failure
-            self._log.warning("waiting_for_exchange", why=str(failure))
+            self._log.emit(events.WAITING_FOR_EXCHANGE, why=str(failure))
             await self._clock.sleep(step_of(RETRY_SECONDS, tries))
             tries += 1
 
@@ -71,7 +72,7 @@ class FirstAnswers:
         except ExchangeError as error:
             if not book.open_by_pair:
                 raise
-            self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+            self._log.emit(events.BACKGROUND_READ_FAILED, why=f"{type(error).__name__}: {error}"[:200])
 
     def _drop_unlisted(self) -> None:
         """With trades open a pair whose contract is gone must not keep us from managing the others: it is left out."""
@@ -80,7 +81,7 @@ class FirstAnswers:
             if gone:
                 self._pairs.drop(pair.pair_id)
                 self._parts.generator.reconfigure(self._pairs)
-                self._log.error("pair_not_listed", pair_id=pair.pair_id, symbols=gone)
+                self._log.emit(events.PAIR_NOT_LISTED, pair_id=pair.pair_id, symbols=gone)
 
     async def _prepare(self, symbols: Sequence[Symbol], *, is_flat: bool) -> None:
         """With trades open nothing about the set-up keeps us from closing them: it stops entries instead.
@@ -92,7 +93,7 @@ class FirstAnswers:
         except ConfigError as error:
             if is_flat:
                 raise
-            self._log.error("account_not_prepared", why=str(error))
+            self._log.emit(events.ACCOUNT_NOT_PREPARED, why=str(error))
             return
         invalid = [
             problem

@@ -12,6 +12,7 @@ from typing import Self
 import click
 
 from flows.stack import leftovers, live_run, ports
+from flows.stack.deployments import first_runs
 from flows.stack.follow import Follower
 from flows.stack.identity import read_record
 from flows.stack.layout import STATUS_FILE
@@ -21,7 +22,6 @@ from flows.stack.processes import Child, ChildDied, Program, tail_of
 from flows.stack.programs import Plan
 from flows.stack.steps import Steps
 
-FIRST_RUNS = ("health", "reconcile", "recalibrate", "scan", "backtest")
 FIRST_RUN_WITHIN_S = 300.0
 START_WITHIN_S = 300.0
 PATIENCE_S = 30.0
@@ -217,7 +217,7 @@ class Supervisor:
         await self.deployed.wait()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._first_trade(), TRADE_WITHIN_S)
-        for name in FIRST_RUNS:
+        for name in first_runs(self.plan.layout.home):
             try:
                 run = await self.api.start(f"{name}/{name}", once=f"first-{name}-{self.plan.mark}")
                 ended = await self._until_over(run)

@@ -231,9 +231,9 @@ RESTS: tuple[Mutant, ...] = (
     _m(
         "what rests", "the switch is never put off", "runner/execution/entry/dead_man_switch.py",
         "            try:\n                await self._arm()\n            except ExchangeError as failure:\n"
-        '                self._log.warning("dead_man_not_put_off"',
+        "                self._log.emit(events.DEAD_MAN_RENEWAL_FAILED",
         "            try:\n                pass\n            except ExchangeError as failure:\n"
-        '                self._log.warning("dead_man_not_put_off"',
+        "                self._log.emit(events.DEAD_MAN_RENEWAL_FAILED",
         "tests/execution/test_execution_dead_man.py",
     ),
     _m(
