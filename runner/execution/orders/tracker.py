@@ -196,7 +196,7 @@ class OrderTracker:
         blocked = self._exchange.blocked_ms() / 1000
         await self._store.changed(order.intent.trade_id, max(self._pause(search), blocked))
 
-    def _say_waiting(self, order: OrderState, failure: ExchangeError) -> None:
+    def _log_waiting(self, order: OrderState, failure: ExchangeError) -> None:
         self._log.emit(
             events.ORDER_STATUS_UNKNOWN,
             trade_id=order.intent.trade_id,
