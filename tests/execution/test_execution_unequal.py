@@ -98,7 +98,7 @@ async def test_the_short_leg_is_completed_while_that_is_cheap(
 async def test_a_leg_refused_for_good_is_answered_at_once(tmp_path: Path, code: int) -> None:
     """Margin, leverage, or rules that are not ours any more: no second try, and whoever keeps the rules is told."""
     async with running(tmp_path) as rig:
-        doubted: list[tuple[Symbol, int]] = []
+        doubted: list[tuple[Symbol, str]] = []
         rig.context.notices.rules_doubted.subscribe(lambda symbol, code: doubted.append((symbol, code)))
         rig.fault("rejected", element=1, parameters={"code": code})
         assert not (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
@@ -109,7 +109,7 @@ async def test_a_leg_refused_for_good_is_answered_at_once(tmp_path: Path, code: 
         assert step.facts["complete"]["obstacle"] == "refused"
         assert trade.attempts(B, Purpose.ENTRY) == 1
         assert trade.naked_seconds() < 2
-        assert doubted == ([] if code == -2019 else [(DOGE, code)])
+        assert doubted == ([] if code == -2019 else [(DOGE, str(code))])
 
 
 def moving(rig: Rig, symbol: Symbol, share: float) -> Callable[[Symbol], Quote | None]:

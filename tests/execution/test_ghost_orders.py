@@ -241,7 +241,7 @@ async def test_entries_wait_at_start_until_every_order_has_an_end(tmp_path: Path
         try:
             assert second.gate.recovering
             trade = second.book.trades[plan.trade_id]
-            second.pairs.replace([PAIR, ELSEWHERE])
+            second.configure(PAIR, ELSEWHERE)
             early = await second.engine.execute_signal(second.signal(SignalType.SELL, ELSEWHERE))
             assert early.denial is DenialCode.RECOVERING
             assert "not judged" not in second.desk.told

@@ -45,7 +45,7 @@ async def test_1_lock_released_before_the_orders_were_over(tmp_path: Path) -> No
     async with running(tmp_path) as rig:
         rig.fault("executed-delayed", parameters={"delay_ms": 300})
         other = msgspec.structs.replace(PAIR, pair_id="OTHER")
-        rig.pairs.replace([PAIR, other])
+        rig.configure(PAIR, other)
         outcomes = await asyncio.gather(
             rig.engine.execute_signal(rig.signal(SignalType.SELL)),
             rig.engine.execute_signal(rig.signal(SignalType.BUY)),
