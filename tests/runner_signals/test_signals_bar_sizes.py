@@ -145,7 +145,7 @@ def warm_up(told: Told) -> tuple[Klines, list[dict[str, Any]]]:
             klines,
             clock=Clock(),  # type: ignore[arg-type]  # As much of it as is asked.
             wanted=asyncio.Event(),
-            on_event=lambda event, facts: said.append({"level": event.severity, "event": event.name, **facts}),
+            on_event=lambda event, facts: said.append({"event": event, **facts}),
         )
         return await keeper.warm_up()
 
