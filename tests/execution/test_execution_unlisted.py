@@ -86,7 +86,7 @@ async def test_the_other_trades_are_managed(tmp_path: Path) -> None:
             await eventually(lambda: trade.status is TradeStatus.ATTENTION and trade.held[LegName.B] == 0, 30)
             assert trade.held[LegName.A] > 0, "nobody has said what became of it"
             assert rig.at_venue() == {}
-            assert set(bot.pairs) == {OTHER.pair_id}
+            assert [pair.pair_id for pair in bot.pairs] == [OTHER.pair_id]
             await eventually(lambda: not parts.execution.gate.unprepared and _quoted(rig, bot), 30)
             assert (await parts.execution.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed
             assert set(rig.at_venue()) == {"ETHUSDT", "BTCUSDT"}

@@ -98,7 +98,7 @@ async def test_a_persons_position_looks_like_the_lost_order_after_a_crash(tmp_pa
         first = Rig(market, exchange, tmp_path / "journal.sqlite")
         await by_hand(first, "1MBABYDOGEUSDT", "777")
         await first.start()
-        await eventually(lambda: first.engine._lifecycle._view.learned(PAIR.leg_b) is not None)
+        await eventually(lambda: first.execution.positions.learned(PAIR.leg_b) is not None)
         first.fault("lost-dropped")
         entering = asyncio.create_task(first.engine.execute_signal(first.signal(SignalType.SELL)))
         await eventually(lambda: {o.status for o in first.book.orders.values()} == {OrderStatus.UNKNOWN})
