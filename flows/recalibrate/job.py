@@ -31,7 +31,7 @@ from flows.recalibrate.result import Recalibration
 from flows.recalibrate.rows import Stamp, incumbent_of, limits_of, row_of
 from flows.recalibrate.rules import CalibrationRules
 from runner.config import Settings
-from runner.pairs.file import PairRow, PairsDocument, pairs_of, parse_document, write_document
+from runner.pairs.file import PairRow, PairsDocument, pairs_of, parse_document, read_raw, write_document
 from storage import market
 from storage.holdings import journal_holdings
 
@@ -92,6 +92,7 @@ def recalibrate(
             calibrated_at=facts.iso(facts.now_ms()),
             window=evidence.window,
             candle_seconds=market.timeframe_ms(rules.timeframe) // 1000,
+            hedge_estimator=rules.hedge_estimator,
         )
         return Recalibration(
             run_id=run_id,
@@ -128,7 +129,7 @@ class _Before:
 
 def _incumbents(settings: Settings, path: Path, rules: CalibrationRules, only: Sequence[str]) -> _Before:
     """Raises: ConfigError."""
-    raw = _read(path)
+    raw = read_raw(path)
     document = parse_document(raw, where=str(path))
     chosen = _chosen(pairs_of(document, settings.signal, where=str(path)), only, rules, path)
     candle_seconds = market.timeframe_ms(rules.timeframe) // 1000
@@ -140,15 +141,6 @@ def _incumbents(settings: Settings, path: Path, rules: CalibrationRules, only: S
         ],
         held=sorted({symbol for pair in chosen.values() for symbol in pair.symbols}),
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; create it, or name another with --pairs") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
 
 
 def _chosen(
@@ -172,7 +164,7 @@ def _open_pairs(settings: Settings) -> set[str]:
 
 def _confirm(panel: PricePanel, decisions: Sequence[Decision], rules: CalibrationRules, say: Say) -> str:
     """statsmodels' own word on everything that is or would be written; says so. Raises: InvariantBroken, naming the pair."""
-    method = Method(criterion=Criterion(rules.criterion), lags_max=rules.lags_max)
+    method = Method(criterion=Criterion(rules.criterion), lags_max=rules.lags_max, estimator=rules.hedge_estimator)
     written = [decision for decision in decisions if decision.action in {Action.UPDATE, Action.ADD}]
     for decision in written:
         fit = decision.found

@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import importlib
-import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -64,12 +63,13 @@ def _log_to_terminal() -> None:
 def _recorder(settings: "Settings") -> Iterator["RecorderKeeper"]:
     """Raises: ConfigError when it does not start; nothing else has started then."""
     from domain.errors import ConfigError  # noqa: PLC0415
+    from storage.files import private_folder  # noqa: PLC0415
     from storage.recorder_process import RecorderKeeper  # noqa: PLC0415
 
     storage = settings.storage
     try:
         for path in (storage.journal, storage.ledger):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
     except OSError as error:
         raise ConfigError(f"storage: {error.filename} cannot be made ({error.strerror}); mend storage") from None
     keeper = RecorderKeeper(storage.journal, settings.flows_journal, storage.ledger)
@@ -102,16 +102,16 @@ async def _trade(config_path: Path, pairs_path: Path, keeper: "RecorderKeeper") 
 async def _keep_recording(keeper: "RecorderKeeper") -> None:
     """A recorder that died is replaced; the journals keep everything meanwhile, so trading never waits for it."""
     from domain.errors import ConfigError  # noqa: PLC0415
-    from runner.logs import LOGGER_NAME  # noqa: PLC0415
+    from runner import events  # noqa: PLC0415
+    from runner.logs import emit_line  # noqa: PLC0415
 
-    logger = logging.getLogger(LOGGER_NAME)
     while True:
         await asyncio.sleep(KEEP_SECONDS)
         try:
             if await asyncio.to_thread(keeper.look):
-                logger.warning("recorder_replaced")
+                emit_line(events.RECORDER_REPLACED)
         except (ConfigError, OSError) as problem:
-            logger.error("recorder_missing why=%s", problem)
+            emit_line(events.RECORDER_MISSING, why=str(problem))
 
 
 def _print(statistics: "Statistics") -> None:
