@@ -16,9 +16,11 @@ import pytest
 from security_folders import said, tandem
 
 from domain.errors import ConfigError
+from runner.clock import SystemClock
 from runner.config import Settings, load_settings
 from runner.logs import Log
 from runner.off_loop import OffLoop
+from runner.pairs.registry import PairsRegistry
 from runner.pairs.watch import PairsWatch, signature_of
 from storage.files import READ_BYTES_MAX, FileHangs, FileRefused, read_file, require_file, within
 from storage.journal import FlowJournal
@@ -167,9 +169,9 @@ async def _nothing(*_: object) -> None:
 
 def _watch(path: Path, told: Told) -> PairsWatch:
     generator = SimpleNamespace(symbols=frozenset({"LTC/USDT:USDT", "BCH/USDT:USDT"}), reconfigure=lambda _: None)
-    parts: Any = SimpleNamespace(generator=generator, watch_quotes=_nothing)
+    parts: Any = SimpleNamespace(generator=generator, watch_quotes=_nothing, clock=SystemClock())
     log: Log = told.log
-    return PairsWatch(path, Settings(), parts, {}, log, seen=signature_of(path))
+    return PairsWatch(path, Settings(), parts, PairsRegistry(), log, seen=signature_of(path))
 
 
 async def test_a_pipe_for_pairs_stops_neither_quotes_nor_exits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
