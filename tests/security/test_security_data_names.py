@@ -63,6 +63,7 @@ PIECES = [
         "BTC/USDT",
         "*",
         "[a]",
+        "[/a]",
     ),
 ]
 NAMES = st.one_of(
@@ -154,8 +155,8 @@ def outside(folder: Path) -> dict[str, tuple[int, bytes | None]]:
 
 def check(folder: Path, make: Callable[[Path, str], list[str]], name: str) -> None:
     before = outside(folder)
-    errors = io.StringIO()
-    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+    errors, answer = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(answer):
         try:
             code = exit_code_of(make(folder, name))
         except SystemExit as ended:
@@ -164,7 +165,8 @@ def check(folder: Path, make: Callable[[Path, str], list[str]], name: str) -> No
     assert code in {0, 1, 2}, told
     assert "unexpected" not in told.replace("unexpected extra", ""), told
     assert "Traceback" not in told
-    assert all(letter.isprintable() or letter == "\n" for letter in told), "nothing that a terminal obeys"
+    shown = told + answer.getvalue()
+    assert all(letter.isprintable() or letter == "\n" for letter in shown), "nothing that a terminal obeys"
     assert outside(folder) == before
 
 
@@ -188,6 +190,14 @@ def test_a_hostile_name_in_a_file(make: Callable[[Path, str], list[str]]) -> Non
 
     with project() as folder:
         each()
+
+
+def test_text_in_the_ledger_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    with project():
+        assert exit_code_of(["query", "select 'a' || chr(27) || '[2J' || chr(8238) || '[/b][link=x]c' as \"[d]\""]) == 0
+    shown = capsys.readouterr().out
+    assert r"a\x1b[2J\u202e[/b][link=x]c" in shown
+    assert "[d]" in shown
 
 
 @settings(deadline=None)
