@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 _ID = re.compile(r"[0-9a-z]+")
 _CLIENT_ORDER_ID = re.compile(r"tdm-([0-9a-z]+)(-[ab][exu]\d+)?")
-_TOLD_BY_OTHER_ROWS = ("signal", "denied", "trade_opened", "trade_closed", "trade_rolled_back", "legs_unequal")
+TOLD_BY_OTHER_ROWS = ("signal", "denied", "trade_opened", "trade_closed", "trade_rolled_back", "legs_unequal")
 _NOT_ABOUT_TRADES = "^(quotes|stream|windows|klines|pairs|prefect|backtest)_"
 """Events of the market-data half and of the flows: not what an execution is explained by."""
 _FILL_FACTS = (
@@ -271,7 +271,7 @@ class _Gathered:
         ours = f"trade_id = {literal(self._id)} OR (trade_id IS NULL AND pair_id = {self._pair()} AND {self._during})"
         everybodys = f"trade_id IS NULL AND pair_id IS NULL AND {self._during}"
         others = f"{everybodys} AND NOT regexp_matches(event, {literal(_NOT_ABOUT_TRADES)})"
-        where = f"({ours} OR ({others})) AND event NOT IN ({literals(_TOLD_BY_OTHER_ROWS)})"
+        where = f"({ours} OR ({others})) AND event NOT IN ({literals(TOLD_BY_OTHER_ROWS)})"
         for row in self._of("events", where):
             facts = _json(row["facts"])
             text = f"{row['event']} {said(facts)}".rstrip()

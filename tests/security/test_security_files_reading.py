@@ -187,7 +187,7 @@ async def test_a_pipe_for_pairs_stops_neither_quotes_nor_exits(tmp_path: Path, m
         before = time.monotonic()
         await asyncio.sleep(0.001)
         longest = max(longest, time.monotonic() - before)
-    assert [(event, "is a pipe" in why) for event, why in told.lines] == [("pairs_refused", True)]
+    assert [(event, "is a pipe" in why) for event, why in told.lines] == [("pairs_file_invalid", True)]
     assert longest < 2, "the loop went on"
     path.unlink()
     path.write_text(json.dumps({"pairs": [PAIR]}))
