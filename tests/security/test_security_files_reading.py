@@ -156,11 +156,7 @@ class Told:
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []
-        self.log: Any = SimpleNamespace(
-            error=lambda event, **facts: self.lines.append((event, str(facts.get("why")))),
-            warning=lambda event, **facts: self.lines.append((event, str(facts))),
-            info=lambda event, **facts: self.lines.append((event, str(facts))),
-        )
+        self.log: Any = SimpleNamespace(emit=lambda event, **facts: self.lines.append((event.name, str(facts))))
 
 
 async def _nothing(*_: object) -> None:
