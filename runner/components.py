@@ -121,15 +121,7 @@ def build(
         ),
     )
     account = watch_account(settings, binance, execution, symbols=lambda: generator.symbols)
-    contracts = ContractMonitor(
-        context,
-        rules=binance.rules,
-        gate=execution.gate,
-        venue_clock=binance.budget.venue_clock,
-        symbols=lambda: generator.symbols,
-        close=execution.engine.abandon,
-        delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
-    )
+    contracts = _contracts(settings, binance, execution, generator)
     stream_url, symbol_of = settings.exchange_stream_url, binance.rules.symbol_of
     return Components(
         settings=settings,
@@ -236,6 +228,20 @@ def _generator(
         on_sample=sampled,
         on_pair_failed=pair_failed,
         on_torn=on_torn,
+    )
+
+
+def _contracts(
+    settings: Settings, binance: Binance, execution: Execution, generator: SignalGenerator
+) -> ContractMonitor:
+    return ContractMonitor(
+        execution.context,
+        rules=binance.rules,
+        gate=execution.gate,
+        venue_clock=binance.budget.venue_clock,
+        symbols=lambda: generator.symbols,
+        close=execution.engine.abandon,
+        delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
     )
 
 

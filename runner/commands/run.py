@@ -89,6 +89,7 @@ def _recorder(settings: "Settings") -> Iterator["RecorderKeeper"]:
 
 async def _trade(config_path: Path, pairs_path: Path, keeper: "RecorderKeeper") -> "Statistics":
     from runner.bot import TradingBot  # noqa: PLC0415
+    from runner.tasks import cancel_all  # noqa: PLC0415
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -98,8 +99,7 @@ async def _trade(config_path: Path, pairs_path: Path, keeper: "RecorderKeeper") 
     try:
         return await TradingBot(config_path, pairs_path).run(stop)
     finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        await cancel_all(keeping)
 
 
 async def _keep_recording(keeper: "RecorderKeeper") -> None:

@@ -1,4 +1,4 @@
-"""The contracts' rules, kept true: read again regularly, on the venue's hint, and at once when a refusal contradicts them.
+"""The contracts' rules, kept true: read again regularly, on the exchange's hint, and at once when a refusal contradicts them.
 
 A contract that is halted, or whose end has been announced, is close-only at once; a trade in it is closed before the end.
 """
@@ -53,7 +53,7 @@ class ContractMonitor:
         context.notices.rules_doubted.subscribe(self.doubt)
 
     def doubt(self, symbol: Symbol, code: str) -> None:
-        """The venue refused what the rules as we know them allow: no entries in this symbol until they are read again."""
+        """The exchange refused what the rules as we know them allow: no entries in this symbol until they are read again."""
         if symbol not in self._doubted:
             self._log.emit(events.RULES_DOUBTED, symbol=symbol, code=code)
         self._doubted[symbol] = code
@@ -62,7 +62,7 @@ class ContractMonitor:
         self._due.set()
 
     def hint(self) -> None:
-        """The venue says that some contract has changed, or may have: read the rules now."""
+        """The exchange says that some contract has changed, or may have: read the rules now."""
         self._due.set()
 
     async def run(self) -> None:
@@ -120,7 +120,7 @@ class ContractMonitor:
         for symbol in sorted(self._close_only - now_close_only):
             self._log.emit(events.CONTRACT_REOPENED, symbol=symbol)
         self._close_only = now_close_only
-        venue_ms = self._venue_clock.now_ms()
+        exchange_ms = self._venue_clock.now_ms()
         for trade in list(self._book.live_trades()):
             if trade.status is not TradeStatus.OPEN:
                 continue
@@ -131,11 +131,11 @@ class ContractMonitor:
                 continue
             ends = [self._rules.instrument(symbol).delivery_ms for symbol in trade.symbols]
             soonest = min((end for end in ends if end is not None), default=None)
-            if soonest is not None and soonest - venue_ms <= self._delivery_lead_ms:
+            if soonest is not None and soonest - exchange_ms <= self._delivery_lead_ms:
                 self._log.emit(
                     events.CLOSING_BEFORE_DELIVERY,
                     pair_id=trade.pair_id,
                     trade_id=trade.trade_id,
-                    delivery_in_hours=round((soonest - venue_ms) / 3_600_000, 2),
+                    delivery_in_hours=round((soonest - exchange_ms) / 3_600_000, 2),
                 )
                 self._close(trade.pair_id, ExitReason.DELISTED)
