@@ -18,8 +18,6 @@ from domain.symbols import Symbol, TradeId
 from domain.trade_book import SHARE_MARK
 from domain.trades import ZERO, TradeState
 
-FORCED_PREFIXES = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
-"""Client ids of the orders that the exchange itself makes: liquidation, auto-deleveraging, delisting."""
 FEE_PLACES = Decimal("1E-8")
 
 _Holder = tuple[TradeId, LegName]

@@ -22,13 +22,11 @@ from domain.trade_book import DAY_MS, KINDS_FOLDED, TradeBook
 from domain.trades import TradeState
 from runner.account_lock import lock_account
 from runner.clock import SystemClock
-from runner.components import Components, build
+from runner.components import Components, build, empty_book
 from runner.config import Settings, load_settings
 from runner.control import ControlServer
-from runner.exchange.binance.budget import Priority
-from runner.exchange.binance.codes import kind_of_code
-from runner.exchange.binance.requests import hurried
 from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
+from runner.exchange.priority import Priority, with_priority
 from runner.execution.engine import FORGET_AFTER_MS
 from runner.execution.signal_port import held_of, pair_to_close
 from runner.logs import Log, keep_secret
@@ -94,7 +92,7 @@ class TradingBot:
             self._account_lock = lock_account(settings)
         alone_since_ns = self._clock.monotonic_ns()
         self._log = Log(self._journal.note, self._clock)
-        book = TradeBook(settings.execution.hedge_error_max, kind_of_code)
+        book = empty_book(settings)
         # What `forget_ended_before` would drop is not read in the first place: a start takes no longer after a year.
         forgotten_ms = self._clock.now_ms() - FORGET_AFTER_MS
         for _, entry in self._journal.replay(kinds=KINDS_FOLDED, closed_before_ms=forgotten_ms - DAY_MS):
@@ -170,14 +168,14 @@ class TradingBot:
         held = {symbol for trade in book.live_trades() for symbol in trade.symbols}
         configured = self.pairs.symbols
         # What a close needs comes first and waits for nobody; the rest stops entries while it is missing, not the start.
-        with hurried(Priority.UNWIND):
+        with with_priority(Priority.UNWIND):
             await parts.binance.exchange.synchronise_clock()
             parts.clock_monitor.judge()
             await parts.binance.rules.load(() if held else configured, held=held)
         self._drop_unlisted()
         symbols = sorted(symbol for symbol in held | configured if parts.binance.rules.knows(symbol))
         try:
-            with hurried(Priority.PROOF):
+            with with_priority(Priority.PROOF):
                 await self._prepare(symbols, is_flat=not book.open_by_pair)
                 await parts.binance.rules.load_funding()
                 await parts.account.sampler.sample()

@@ -13,6 +13,7 @@ from domain.trade_book import TradeBook
 from runner.config import ExecutionSettings, Settings
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import Client, make_client
+from runner.exchange.binance.codes import kind_of_code
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.contract_stream import ContractStream
 from runner.exchange.binance.exchange import BinanceExchange
@@ -37,6 +38,11 @@ from storage.journal import Journal
 
 QUIET_STREAM_EVENTS = frozenset({"user_stream_up", "user_stream_rolled_over"})
 REPLY_MARGIN_SECONDS = 1.0
+
+
+def empty_book(settings: Settings) -> TradeBook:
+    """A trade book that can read what older releases wrote of this exchange's refusals."""
+    return TradeBook(settings.execution.hedge_error_max, kind_of_code)
 
 
 def reply_timeout_seconds(execution: ExecutionSettings) -> float:
@@ -123,7 +129,7 @@ def build(
         context,
         rules=binance.rules,
         gate=execution.gate,
-        venue_clock=binance.budget.venue_clock,
+        exchange_clock=binance.budget.exchange_clock,
         symbols=lambda: generator.symbols,
         close=execution.engine.abandon,
         delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
@@ -153,7 +159,7 @@ def build(
         clock_monitor=ClockMonitor(
             context,
             exchange=binance.exchange,
-            venue_clock=binance.budget.venue_clock,
+            exchange_clock=binance.budget.exchange_clock,
             gate=execution.gate,
             skew_ms_max=settings.data.clock_skew_ms_max,
         ),
@@ -188,23 +194,20 @@ def watch_account(
     settings: Settings, binance: Binance, execution: Execution, *, symbols: Callable[[], frozenset[Symbol]]
 ) -> AccountMonitor:
     """What keeps balance, fees, funding and set-up of these symbols fresh."""
-    context, budget, exchange, rules = execution.context, binance.budget, binance.exchange, binance.rules
+    context, exchange, rules = execution.context, binance.exchange, binance.rules
     return AccountMonitor(
         context,
-        sampler=EquitySampler(context, exchange=exchange, budget=budget, store=execution.store, gate=execution.gate),
-        fees=FeeReader(context, rules=rules, budget=budget, symbols=symbols),
+        sampler=EquitySampler(context, exchange=exchange, store=execution.store, gate=execution.gate),
+        fees=FeeReader(context, exchange=exchange, rules=rules, symbols=symbols),
         funding=FundingBooker(
             context,
             exchange=exchange,
-            rules=rules,
-            budget=budget,
             store=execution.store,
             since_ms=context.book.funding_owed_since_ms(context.clock.now_ms()),
         ),
         set_up=AccountSetUp(
             context,
             exchange=exchange,
-            budget=budget,
             gate=execution.gate,
             symbols=symbols,
             leverage=settings.risk.leverage,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from domain.symbols import Symbol, exchange_id, stream_name, unified
+from domain.symbols import Symbol, unified
+from runner.exchange.binance.symbols import exchange_id, stream_name
 
 # as typed -> unified, the exchange's id, the streams' name
 NAMES = [

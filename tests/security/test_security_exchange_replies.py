@@ -12,7 +12,7 @@ import hostile_exchange as hostile
 import pytest
 from raw_sockets import Serve, listening
 
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from runner.clock import SystemClock
 from runner.config import DataSettings, Settings
 from runner.exchange.binance.budget import Budget

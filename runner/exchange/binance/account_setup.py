@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 from domain.errors import ConfigError
 from domain.refusals import Refusal, RefusalKind
-from domain.symbols import Symbol, exchange_id
-from runner.exchange.binance.budget import Priority
+from domain.symbols import Symbol
 from runner.exchange.binance.client import Client
-from runner.exchange.binance.requests import reading
+from runner.exchange.binance.shapes import list_of, reading
+from runner.exchange.binance.symbols import exchange_id
 from runner.exchange.errors import OutcomeUnknown, Refused
 from runner.exchange.port import SetupProblem
+from runner.exchange.priority import Priority
 
 CROSSED = "CROSSED"
 
@@ -47,14 +48,14 @@ class AccountSetup:
         changed = False
         for symbol in symbols:
             margin_type, set_leverage = found.get(symbol, ("", 0))
-            venue_id = exchange_id(symbol)
+            listed_id = exchange_id(symbol)
             if margin_type != CROSSED:
                 changed = True
-                wanted = {"symbol": venue_id, "marginType": CROSSED}
+                wanted = {"symbol": listed_id, "marginType": CROSSED}
                 await self._try("marginType", self._client.fapiPrivatePostMarginType, wanted, symbol, refusals)
             if set_leverage != leverage:
                 changed = True
-                wanted = {"symbol": venue_id, "leverage": str(leverage)}
+                wanted = {"symbol": listed_id, "leverage": str(leverage)}
                 await self._try("leverage", self._client.fapiPrivatePostLeverage, wanted, symbol, refusals)
         if changed:
             found = await self._read(symbols)
@@ -88,7 +89,7 @@ class AccountSetup:
         with reading("symbolConfig"):
             return {
                 wanted[str(row["symbol"])]: (str(row["marginType"]).upper(), int(row["leverage"]))
-                for row in rows
+                for row in list_of("symbolConfig", rows)
                 if str(row["symbol"]) in wanted
             }
 

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from runner.config import Settings
-from runner.exchange.binance.budget import Budget, Priority, orders_of, weight_of
+from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.ccxt_alone import binanceusdm
 from runner.exchange.binance.transport import open_session
+from runner.exchange.binance.weights import orders_of, weight_of
+from runner.exchange.priority import Priority
 
 PRIORITY: ContextVar[Priority] = ContextVar("PRIORITY", default=Priority.BACKGROUND)
 """Of the request that is being made: ccxt's calls have no place for it. Set by `requests.ask`."""
@@ -38,6 +40,8 @@ class Client(Protocol):
     async def fapiPublicGetKlines(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPublicGetPremiumIndex(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPublicGetFundingInfo(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPublicGetFundingRate(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPublicGetTicker24hr(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPrivatePostOrder(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPrivatePostBatchOrders(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPrivateGetOrder(self, params: Any = ...) -> Any: ...  # noqa: N802
@@ -81,7 +85,7 @@ class _Binance(binanceusdm):  # type: ignore[misc]  # ccxt is untyped.
             await session.close()
 
     def nonce(self) -> int:
-        return self.budget.venue_clock.now_ms()
+        return self.budget.exchange_clock.now_ms()
 
     # Its signature is ccxt's.
     async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
@@ -99,12 +103,12 @@ class _Binance(binanceusdm):  # type: ignore[misc]  # ccxt is untyped.
 
     def handle_errors(self, *reply: Any) -> None:
         code, reason, _url, _method, _headers, _body, response, *_request = reply
-        venue_code, message = None, f"{reason}: no JSON body"
+        exchange_code, message = None, f"{reason}: no JSON body"
         if isinstance(response, dict):
-            venue_code = code_of(response.get("code"))
+            exchange_code = code_of(response.get("code"))
             message = str(response.get("msg", reason))
-        if code >= 400 or (venue_code is not None and venue_code < 0):
-            raise ExchangeReply(code, venue_code, message[:300])
+        if code >= 400 or (exchange_code is not None and exchange_code < 0):
+            raise ExchangeReply(code, exchange_code, message[:300])
         if response is None:
             raise ExchangeReply(code, None, "the body is not JSON")
 

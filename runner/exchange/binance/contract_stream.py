@@ -8,7 +8,7 @@ import msgspec
 import websockets
 
 from domain.ladder import step_of
-from runner.exchange.binance.requests import UNREADABLE
+from runner.exchange.binance.shapes import UNREADABLE
 from runner.exchange.binance.transport import open_socket
 from runner.exchange.binance.wire import SymbolOf
 from runner.ports import Clock

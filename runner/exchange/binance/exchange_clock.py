@@ -9,20 +9,20 @@ from runner.ports import Clock
 MS_NS = 1_000_000
 
 
-class VenueClock:
+class MeasuredClock:
     """The venue's Unix milliseconds; until the first measurement, the machine's."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._venue_ms = 0
+        self._exchange_ms = 0
         self._wall_ms = 0
         self._at_ns: int | None = None
         self.uncertainty_ms = 0
         """Half of the round trip in which it was last measured."""
 
-    def measured(self, venue_ms: int, asked_ns: int, answered_ns: int) -> None:
-        """The venue said `venue_ms` at some moment between the two (monotonic ns); the middle is the best guess."""
-        self._venue_ms = venue_ms
+    def measured(self, exchange_ms: int, asked_ns: int, answered_ns: int) -> None:
+        """The venue said `exchange_ms` at some moment between the two (monotonic ns); the middle is the best guess."""
+        self._exchange_ms = exchange_ms
         self._at_ns = (asked_ns + answered_ns) // 2
         self._wall_ms = self._clock.now_ms() - (self._clock.monotonic_ns() - self._at_ns) // MS_NS
         self.uncertainty_ms = (answered_ns - asked_ns) // (2 * MS_NS)
@@ -35,7 +35,7 @@ class VenueClock:
         """What the venue's clock shows now."""
         if self._at_ns is None:
             return self._clock.now_ms()
-        return self._venue_ms + (self._clock.monotonic_ns() - self._at_ns) // MS_NS
+        return self._exchange_ms + (self._clock.monotonic_ns() - self._at_ns) // MS_NS
 
     def skew_ms(self) -> int:
         """How far this machine's wall clock is ahead of the venue's; negative when it is behind."""
@@ -43,7 +43,7 @@ class VenueClock:
 
     def jumped_ms(self) -> int:
         """How far the wall clock has moved against the monotonic one since the last measurement."""
-        return 0 if self._at_ns is None else self.skew_ms() - (self._wall_ms - self._venue_ms)
+        return 0 if self._at_ns is None else self.skew_ms() - (self._wall_ms - self._exchange_ms)
 
     def age_seconds(self) -> float | None:
         """Since the last measurement; None before the first."""

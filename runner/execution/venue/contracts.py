@@ -10,11 +10,9 @@ from domain.errors import ConfigError
 from domain.ladder import step_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import PairId, Symbol
-from runner.exchange.binance.budget import Priority
-from runner.exchange.binance.contract_rules import ContractRules
-from runner.exchange.binance.exchange_clock import VenueClock
-from runner.exchange.binance.requests import hurried
 from runner.exchange.errors import ExchangeError
+from runner.exchange.port import ContractSource, ExchangeClock
+from runner.exchange.priority import Priority, with_priority
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 
@@ -31,9 +29,9 @@ class ContractMonitor:
         self,
         context: Context,
         *,
-        rules: ContractRules,
+        rules: ContractSource,
         gate: EntryGate,
-        venue_clock: VenueClock,
+        exchange_clock: ExchangeClock,
         symbols: Callable[[], Collection[Symbol]],
         close: Callable[[PairId, ExitReason], None],
         delivery_lead_ms: int,
@@ -41,7 +39,7 @@ class ContractMonitor:
         self._rules = rules
         self._book, self._clock, self._log = context.book, context.clock, context.log
         self._gate = gate
-        self._venue_clock = venue_clock
+        self._exchange_clock = exchange_clock
         self._symbols = symbols
         self._close = close
         self._delivery_lead_ms = delivery_lead_ms
@@ -87,7 +85,7 @@ class ContractMonitor:
         """Read filters, statuses, brackets and predicted funding. Raises: ExchangeError; what is known still stands then."""
         asked_for = dict(self._doubted)
         before = {symbol: self._rules.instrument(symbol) for symbol in self._known()}
-        with hurried(Priority.PROOF if asked_for else Priority.BACKGROUND):
+        with with_priority(Priority.PROOF if asked_for else Priority.BACKGROUND):
             await self._rules.load(())
         self.refreshes += 1
         changed = sorted(symbol for symbol, known in before.items() if self._rules.instrument(symbol) != known)
@@ -119,7 +117,7 @@ class ContractMonitor:
         for symbol in sorted(self._close_only - now_close_only):
             self._log.info("contract_reopened", symbol=symbol)
         self._close_only = now_close_only
-        venue_ms = self._venue_clock.now_ms()
+        exchange_ms = self._exchange_clock.now_ms()
         for trade in list(self._book.live_trades()):
             if trade.status is not TradeStatus.OPEN:
                 continue
@@ -130,11 +128,11 @@ class ContractMonitor:
                 continue
             ends = [self._rules.instrument(symbol).delivery_ms for symbol in trade.symbols]
             soonest = min((end for end in ends if end is not None), default=None)
-            if soonest is not None and soonest - venue_ms <= self._delivery_lead_ms:
+            if soonest is not None and soonest - exchange_ms <= self._delivery_lead_ms:
                 self._log.error(
                     "closing_before_delivery",
                     pair_id=trade.pair_id,
                     trade_id=trade.trade_id,
-                    delivery_in_hours=round((soonest - venue_ms) / 3_600_000, 2),
+                    delivery_in_hours=round((soonest - exchange_ms) / 3_600_000, 2),
                 )
                 self._close(trade.pair_id, ExitReason.DELISTED)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from domain.symbols import Symbol, stream_name
+from domain.symbols import Symbol
 from runner.exchange.binance.market_stream.settings import FeedSettings
+from runner.exchange.binance.symbols import stream_name
 from runner.exchange.binance.transport import open_socket
 from runner.ports import Clock
 
