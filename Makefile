@@ -34,6 +34,8 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	@$(BIN)/python tests/tools/lock_age.py
 
 bench: $(STAMP)
 	$(BIN)/python -m bench

@@ -25,7 +25,8 @@ from bench.latency_proxy import far_away
 from bench.market import JUMP, BenchMarket
 from bench.seeded_journal import write_past_life
 from domain.order_resolution import SETTLE_MS
-from domain.trade_book import DAY_MS, KINDS_FOLDED, TradeBook
+from domain.trade_book import KINDS_FOLDED, TradeBook
+from domain.units import DAY_MS
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.options import ExchangeOptions, LimitOptions, VenueOptions
 from paper.server import PaperExchange

@@ -14,8 +14,9 @@ from domain.pairs import PairSide, TradingSignal
 from domain.reasons import Reason
 from domain.sizing import Sized, TooLarge, TooSmall
 from domain.symbols import PairId, Symbol
+from domain.units import MINUTE_MS
 
-BALANCE_AGE_MS_MAX = 60_000
+BALANCE_AGE_MS_MAX = MINUTE_MS
 """An account that could not be read for so long may have no margin left; it is read every ten seconds."""
 
 

@@ -66,11 +66,6 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         """The smallest quantity that a market order can close: both lot filters, reduce-only or not."""
         return max(self.quantity_min, self.market_quantity_min)
 
-    @property
-    def closable_max(self) -> Decimal:
-        """The largest quantity that one market order can close."""
-        return min(self.quantity_max, self.market_quantity_max)
-
     def any_part_closes(self, price: Decimal, *, reduce_only: bool) -> bool:
         """Whether every part that may fill of an order can be closed again by one market order.
 

@@ -11,11 +11,13 @@ from enum import StrEnum
 
 import msgspec
 
+from domain.units import MINUTE_MS
+
 LOOKS_MIN = 3
 """Answers "does not exist" in a row, after the bound."""
 SETTLE_MS = 1_000
 """From the first of them to the verdict: replicas of the venue may lag behind its matching."""
-STRANGE_POSITION_MS = 60_000
+STRANGE_POSITION_MS = MINUTE_MS
 """How long a position that this order cannot explain keeps it from being called dead."""
 
 

@@ -10,6 +10,9 @@ import msgspec
 from domain.orders import LegName, Side
 from domain.symbols import PairId, Symbol
 
+BAR_SECONDS = (60, 180, 300, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 28_800, 43_200, 86_400)
+"""The bar sizes that a window can be made of: those that the exchange keeps klines of, so that a missed bar can be repaired."""
+
 
 class SignalType(StrEnum):
     SELL = "SELL"  # z ≤ −entry: sell a, buy b.
@@ -102,6 +105,7 @@ class PairConfig(msgspec.Struct, frozen=True, kw_only=True):
     half_life_bars: float | None  # In bars of `half_life_bar_seconds`; None: no time stop, no funding estimate.
     half_life_bar_seconds: int
     enabled: bool = True  # False: closes only.
+    bar_seconds: int | None = None  # Of the bars behind mean and deviation; None: `signal.bar_seconds`.
 
     def __post_init__(self) -> None:
         if self.leg_a == self.leg_b:
@@ -115,6 +119,9 @@ class PairConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.half_life_bars is not None and not (math.isfinite(self.half_life_bars) and self.half_life_bars > 0):
             raise ValueError(f"{self.pair_id}: half_life_candles must be a finite number above 0")
+        if self.bar_seconds is not None and self.bar_seconds not in BAR_SECONDS:
+            known = ", ".join(map(str, BAR_SECONDS))
+            raise ValueError(f"{self.pair_id}: bar_seconds must be one of {known}, not {self.bar_seconds}")
         if self.half_life_bar_seconds <= 0:
             raise ValueError(f"{self.pair_id}: candle_seconds must be above 0, not {self.half_life_bar_seconds}")
 

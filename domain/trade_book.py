@@ -20,6 +20,7 @@ from domain.pairs import TradeStatus
 from domain.refusals import CodeReader, Refusal, refusal_of_text, unlisted
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from domain.trades import ZERO, OrderState, TradeState
+from domain.units import DAY_MS
 
 KINDS_FOLDED = (
     "trade_intended",
@@ -31,7 +32,6 @@ KINDS_FOLDED = (
     "pair_frozen",
 )
 """The journal's kinds that a TradeBook has use for; a start need not read the rest."""
-DAY_MS = 86_400_000
 ROLLBACKS_KEPT = 100
 DUST_FACT = "dust_"
 """Facts of a trade's end that begin so declare what was left of a leg."""

@@ -15,7 +15,6 @@ from paper.numbers import ZERO, floor_to, q8
 from paper.orders import Order, OrderRequest
 from paper.portfolio import Portfolio
 
-UNBOUNDED = Decimal("1E+20")
 AMENDMENTS_MAX = 10_000
 
 

@@ -50,13 +50,13 @@ def _unexpected(problem: Exception) -> None:
     import logging  # noqa: PLC0415  (Only when needed: `--help` should answer at once.)
     import os  # noqa: PLC0415
 
-    from runner.logs import LOGGER_NAME, redacted  # noqa: PLC0415
+    from runner import events  # noqa: PLC0415
+    from runner.logs import LOGGER_NAME, emit_line, redacted  # noqa: PLC0415
 
     where = os.environ.get("TANDEM_LOG_FILE")
-    logger = logging.getLogger(LOGGER_NAME)
-    kept = where is not None and bool(logger.handlers)
+    kept = where is not None and bool(logging.getLogger(LOGGER_NAME).handlers)
     if kept:
-        logger.error("unexpected_error", exc_info=problem)
+        emit_line(events.UNEXPECTED_ERROR, exception=problem)
     hint = f"the traceback is in {where}" if kept else "set TANDEM_LOG_FILE to a file and try again for the traceback"
     _say(redacted(f"unexpected {type(problem).__name__}: {problem}; {hint}"))
 

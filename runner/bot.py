@@ -18,8 +18,10 @@ from domain.ladder import step_of
 from domain.pairs import PairConfig, SignalType
 from domain.refusals import RefusalKind
 from domain.symbols import PairId, Symbol
-from domain.trade_book import DAY_MS, KINDS_FOLDED, TradeBook
+from domain.trade_book import KINDS_FOLDED, TradeBook
 from domain.trades import TradeState
+from domain.units import DAY_MS
+from runner import events
 from runner.account_lock import lock_account
 from runner.clock import SystemClock
 from runner.components import Components, build, empty_book
@@ -128,11 +130,11 @@ class TradingBot:
         self._watch = PairsWatch(self._pairs_path, settings, self._parts, self.pairs, self._log, seen=seen)
         if settings.trading_mode == "live":
             for url in settings.unencrypted_urls:  # On loopback, or the configuration would have been refused.
-                self._log.warning(
-                    "exchange_unencrypted", url=url, why="keys and orders travel in plain text on this machine"
+                self._log.emit(
+                    events.EXCHANGE_UNENCRYPTED, url=url, why="keys and orders travel in plain text on this machine"
                 )
-        self._log.info(
-            "starting",
+        self._log.emit(
+            events.STARTING,
             mode=settings.trading_mode,
             dry_run=settings.dry_run,
             pairs=len(self.pairs),
@@ -159,7 +161,7 @@ class TradingBot:
                 return
             if not book.open_by_pair and self._clock.monotonic_ns() > deadline_ns:
                 raise failure
-            self._log.warning("waiting_for_exchange", why=str(failure))
+            self._log.emit(events.WAITING_FOR_EXCHANGE, why=str(failure))
             await self._clock.sleep(step_of(RETRY_SECONDS, tries))
             tries += 1
 
@@ -182,7 +184,7 @@ class TradingBot:
         except ExchangeError as error:
             if not book.open_by_pair:
                 raise
-            self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+            self._log.emit(events.BACKGROUND_READ_FAILED, why=f"{type(error).__name__}: {error}"[:200])
 
     def _drop_unlisted(self) -> None:
         """With trades open a pair whose contract is gone must not keep us from managing the others: it is left out."""
@@ -191,7 +193,7 @@ class TradingBot:
             if gone:
                 self.pairs.drop(pair.pair_id)
                 self._parts.generator.reconfigure(self.pairs)
-                self._log.error("pair_not_listed", pair_id=pair.pair_id, symbols=gone)
+                self._log.emit(events.PAIR_NOT_LISTED, pair_id=pair.pair_id, symbols=gone)
 
     async def _prepare(self, symbols: Sequence[Symbol], *, is_flat: bool) -> None:
         """With trades open nothing about the set-up keeps us from closing them: it stops entries instead.
@@ -203,7 +205,7 @@ class TradingBot:
         except ConfigError as error:
             if is_flat:
                 raise
-            self._log.error("account_not_prepared", why=str(error))
+            self._log.emit(events.ACCOUNT_NOT_PREPARED, why=str(error))
             return
         invalid = [
             problem
@@ -248,7 +250,7 @@ class TradingBot:
             "samples",
         )
         self._background(tasks, self._report_status(), "status")
-        self._log.info("trading", pairs=len(self.pairs), symbols=len(parts.generator.symbols))
+        self._log.emit(events.TRADING, pairs=len(self.pairs), symbols=len(parts.generator.symbols))
 
     def _pair_of(self, trade: TradeState) -> PairConfig:
         """The pair as configured if its legs are still the same, else as the trade was opened, to close only."""
@@ -261,12 +263,12 @@ class TradingBot:
         """No new entries, trades in flight to hedged or flat, the journal drained."""
         parts = self._parts
         parts.execution.gate.paused_because = "shutting down"
-        self._log.info("stopping", why=reason, in_flight=parts.execution.engine.in_flight)
+        self._log.emit(events.STOPPING, why=reason, in_flight=parts.execution.engine.in_flight)
         await parts.execution.engine.disconnect(
             DISCONNECT_SECONDS, flatten=self.settings.execution.on_shutdown == "flatten" and not self._fatal
         )
         statistics = self._statistics(reason)
-        self._log.info("stopped", **asdict(statistics))
+        self._log.emit(events.STOPPED, **asdict(statistics))
         return statistics
 
     async def run(self, stop: asyncio.Event) -> Statistics:
@@ -337,7 +339,7 @@ class TradingBot:
         """Going on would be unsafe for every pair: stop, loudly; the next start replays the journal."""
         if self._fatal is None:
             self._fatal = reason
-            self._log.error("halting", why=reason)
+            self._log.emit(events.HALTING, why=reason)
         self._stop.set()
 
     def _statistics(self, reason: str) -> Statistics:
@@ -375,7 +377,7 @@ class TradingBot:
 
     async def pause(self, reason: str) -> None:
         self._parts.execution.gate.paused_because = reason
-        self._log.warning("paused", why=reason)
+        self._log.emit(events.PAUSED, why=reason)
 
     async def resume(self) -> None:
         """Let entries go on. Raises: ConfigError while orders under our prefix are at the exchange that we do not know."""
@@ -387,7 +389,7 @@ class TradingBot:
             )
         self._parts.execution.gate.paused_because = None
         thawed = await self._parts.execution.freezer.thaw()
-        self._log.warning("resumed_by_operator", thawed=thawed)
+        self._log.emit(events.RESUMED_BY_OPERATOR, thawed=thawed)
 
     async def flatten(self, pair_id: str | None) -> Mapping[str, str]:
         """Close one pair's trade, or all of them. Entries go on; pause first to stay flat. Raises: ConfigError."""
@@ -395,7 +397,7 @@ class TradingBot:
         if pair_id is not None and PairId(pair_id) not in self.pairs and PairId(pair_id) not in book.open_by_pair:
             raise ConfigError(f"no pair {pair_id} here; `tandem status` lists them")
         wanted = [PairId(pair_id)] if pair_id is not None else list(book.open_by_pair)
-        self._log.warning("flatten_by_operator", pairs=len(wanted))
+        self._log.emit(events.FLATTEN_BY_OPERATOR, pairs=len(wanted))
         return await self._parts.execution.engine.flatten(wanted, wait_seconds=FLATTEN_SECONDS)
 
     async def reload(self) -> Mapping[str, Any]:

@@ -8,9 +8,12 @@ from typing import Any
 import msgspec
 
 from domain.entries import PairFrozen, SpreadSampled
+from domain.events import Event
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
+from runner import events
 from runner.config import ExecutionSettings, Settings
+from runner.events import EventCallback
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import Client, make_client
 from runner.exchange.binance.codes import kind_of_code
@@ -36,7 +39,6 @@ from runner.signals.generator import SignalGenerator
 from runner.signals.warmup import WindowMonitor
 from storage.journal import Journal
 
-QUIET_STREAM_EVENTS = frozenset({"user_stream_up", "user_stream_rolled_over"})
 REPLY_MARGIN_SECONDS = 1.0
 
 
@@ -146,7 +148,6 @@ def build(
         windows=WindowMonitor(
             generator,
             binance.exchange,
-            bar_seconds=settings.signal.bar_seconds,
             clock=clock,
             wanted=torn,
             on_event=_logged(log),
@@ -222,7 +223,7 @@ def _generator(
     settings: Settings, context: Context, journal: Journal, pairs: PairsRegistry, *, on_torn: Callable[[], None]
 ) -> SignalGenerator:
     def pair_failed(pair_id: PairId, error: Exception) -> None:
-        context.log.error("pair_failed", pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
+        context.log.emit(events.PAIR_FAILED, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
         now_ms = context.clock.now_ms()
         journal.note(PairFrozen(at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + HALTED_MS, reason="signal failed"))
         context.notices.pair_failed(pair_id)
@@ -246,12 +247,12 @@ def _user_stream(
 ) -> UserStream:
     gate = execution.gate
 
-    def changed(event: str, facts: Mapping[str, Any]) -> None:
-        if event == "user_stream_up":
+    def changed(event: Event, facts: Mapping[str, Any]) -> None:
+        if event is events.USER_STREAM_UP:
             gate.user_stream_down = False
-        elif event == "user_stream_down":
+        elif event is events.USER_STREAM_DOWN:
             gate.user_stream_down = True
-        log.at("info" if event in QUIET_STREAM_EVENTS else "warning", event, **facts)
+        log.emit(event, **facts)
 
     stream = UserStream(
         execution.context.clock,
@@ -275,8 +276,7 @@ def _provider(
     def stale(symbol: Symbol, is_stale: bool, age_seconds: float | None) -> None:
         generator.mark_stale(symbol, stale=is_stale)
         age = None if age_seconds is None else round(age_seconds, 1)
-        level, event = ("warning", "quotes_stale") if is_stale else ("info", "quotes_fresh")
-        log.at(level, event, symbol=symbol, age_seconds=age)
+        log.emit(events.QUOTES_STALE if is_stale else events.QUOTES_FRESH, symbol=symbol, age_seconds=age)
 
     return BinanceWebSocketProvider(
         clock,
@@ -289,8 +289,8 @@ def _provider(
     )
 
 
-def _logged(log: Log) -> Callable[[str, str, Mapping[str, Any]], None]:
-    def event(level: str, event: str, facts: Mapping[str, Any]) -> None:
-        log.at(level, event, **facts)
+def _logged(log: Log) -> EventCallback:
+    def report(event: Event, facts: Mapping[str, Any]) -> None:
+        log.emit(event, **facts)
 
-    return event
+    return report

@@ -22,6 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from domain.errors import ConfigError, TandemError
 from domain.web_requests import LOOPBACK_NAMES, WILDCARDS, Foreign, RowLimit, foreign, is_loopback, reachable
+from runner import events
 from runner.config import Settings
 from runner.control_connections import Connections
 from runner.logs import Log, keep_secret, redacted
@@ -126,8 +127,8 @@ class ControlServer:
             await self._close()
             raise self._explained(error) from None
         if not is_loopback(control.host):
-            self._log.warning(
-                "control_open_to_others",
+            self._log.emit(
+                events.CONTROL_OPEN_TO_OTHERS,
                 host=control.host,
                 why="every machine that reaches this address may read status and metrics, and what is sent can be read"
                 " on the way; set control.host to 127.0.0.1 unless that is wanted",
@@ -162,15 +163,15 @@ class ControlServer:
             f"control: cannot listen on {control.host}:{control.port} ({error.strerror}); correct control.host"
         )
 
-    def _refused(self, why: str, **facts: object) -> None:
+    def _refused(self, why: str, **facts: Any) -> None:
         kept_back = self._rows.admit(why, asyncio.get_running_loop().time())
         if kept_back is not None:
-            self._log.warning("control_refused", why=why, **facts, more_like_it=kept_back)
+            self._log.emit(events.CONTROL_REFUSED, why=why, **facts, more_like_it=kept_back)
 
     def _server_says(self, why: str, *, is_ours: bool) -> None:
         """What aiohttp reports: requests that are no HTTP, and what a handler of ours did not expect."""
         if is_ours:
-            self._log.error("control_failed", error=why)
+            self._log.emit(events.CONTROL_FAILED, error=why)
         else:
             self._refused("not a valid HTTP request")
 

@@ -1,4 +1,4 @@
-"""One line per event on the terminal, the same as a row in the journal; no secret in either.
+"""One line per event on the terminal, the same as a row in the journal; no secret in either. The events: `runner.events`.
 
 Everything of ours goes to the standard logger `runner`, which Prefect forwards when told to. Without `configure_logging` the
 lines go wherever the host's logging sends them.
@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import structlog
 
 from domain.entries import EventLogged
+from domain.events import Event, Severity
 from domain.symbols import PairId, TradeId
 from runner.ports import Clock
 
@@ -77,51 +78,48 @@ def plain(fact: object) -> Any:
 
 
 class Log:
-    """Says an event with its facts: to people and, from level info on, to the journal."""
+    """Emits events with their facts: to people and, from severity info on, to the journal."""
 
     def __init__(self, note: Note, clock: Clock) -> None:
         keep_secret(os.environ.get("BINANCE_API_KEY"), os.environ.get("BINANCE_API_SECRET"))
         self._note = note
         self._clock = clock
-        self._logger = logging.getLogger(LOGGER_NAME)
 
-    def at(
-        self, level: str, event: str, *, pair_id: PairId | None = None, trade_id: TradeId | None = None, **facts: object
+    def emit(
+        self, event: Event, *, pair_id: PairId | None = None, trade_id: TradeId | None = None, **facts: object
     ) -> None:
-        """`level` is a name of the logging module, in small letters."""
-        number = LEVELS[level.upper()]
         shown = {name: plain(value) for name, value in facts.items()}
-        if number >= logging.INFO:
+        if event.severity is not Severity.DEBUG:
             self._note(
                 EventLogged(
                     at_ms=self._clock.now_ms(),
-                    level=level,
-                    event=event,
+                    level=event.severity.value,
+                    event=event.name,
                     pair_id=pair_id,
                     trade_id=trade_id,
                     facts=shown,
                 )
             )
-        if self._logger.isEnabledFor(number):
-            who = {"pair_id": pair_id, "trade_id": trade_id}
-            everything = {name: value for name, value in who.items() if value is not None} | shown
-            words = " ".join(f"{name}={_brief(value)}" for name, value in everything.items())
-            self._logger.log(number, "%s", f"{event} {words}".rstrip(), extra={"event": event, "facts": everything})
+        who = {"pair_id": pair_id, "trade_id": trade_id}
+        _write_line(event, {name: value for name, value in who.items() if value is not None} | shown)
 
-    def debug(self, event: str, **facts: Any) -> None:
-        self.at("debug", event, **facts)
 
-    def info(self, event: str, **facts: Any) -> None:
-        self.at("info", event, **facts)
+def emit_line(event: Event, *, exception: BaseException | None = None, **facts: object) -> None:
+    """An event of what has no journal: to people only, with the traceback of the exception."""
+    _write_line(event, {name: plain(value) for name, value in facts.items()}, exception)
 
-    def warning(self, event: str, **facts: Any) -> None:
-        self.at("warning", event, **facts)
 
-    def error(self, event: str, **facts: Any) -> None:
-        self.at("error", event, **facts)
-
-    def critical(self, event: str, **facts: Any) -> None:
-        self.at("critical", event, **facts)
+def _write_line(event: Event, facts: Mapping[str, Any], exception: BaseException | None = None) -> None:
+    logger, level = logging.getLogger(LOGGER_NAME), LEVELS[event.severity.upper()]
+    if logger.isEnabledFor(level):
+        text = " ".join(f"{name}={_brief(value)}" for name, value in facts.items())
+        logger.log(
+            level,
+            "%s",
+            f"{event.name} {text}".rstrip(),
+            exc_info=exception,
+            extra={"event": event.name, "facts": facts},
+        )
 
 
 def _brief(value: object) -> str:

@@ -33,11 +33,6 @@ NOTES_LINGER_SECONDS = 0.05
 GROUP_ROWS_MAX = 2_000
 
 
-def flows_journal_of(journal: Path) -> Path:
-    """Where the flows of this account write: beside the runner's journal."""
-    return journal.with_name("flows.sqlite")
-
-
 class _Unit:
     """Rows that are written together or not at all, and who waits for them."""
 

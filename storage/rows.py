@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from domain import entries as e
 from domain.orders import DOLLARS
+from storage.events import JOURNAL_ROW_UNREADABLE
 
 DECIMAL_PLACES = Decimal(1).scaleb(-18)
 DECIMAL_LIMIT = Decimal(10) ** 20  # What DECIMAL(38,18) can hold.
@@ -37,7 +38,8 @@ def unreadable(*, at_ms: int, seq: int, kind: str, problem: str) -> LedgerRow:
     """What stands in the ledger for a journal row that could not be read: never a silent gap."""
     facts = json.dumps({"seq": seq, "kind": kind, "problem": problem})
     at = at_ms if 0 <= at_ms <= TIME_MS_MAX else 0
-    return LedgerRow("events", {"at": at, "level": "error", "event": "journal_row_unreadable", "facts": facts})
+    event = JOURNAL_ROW_UNREADABLE
+    return LedgerRow("events", {"at": at, "level": event.severity.value, "event": event.name, "facts": facts})
 
 
 def time_ms(value: int) -> int:

@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 _ID = re.compile(r"[0-9a-z]+")
 _CLIENT_ORDER_ID = re.compile(r"tdm-([0-9a-z]+)(-[ab][exu]\d+)?")
-_TOLD_BY_OTHER_ROWS = ("signal", "denied", "trade_opened", "trade_closed", "trade_rolled_back", "legs_unequal")
+TOLD_BY_OTHER_ROWS = ("signal", "denied", "trade_opened", "trade_closed", "trade_rolled_back", "legs_unequal")
 _NOT_ABOUT_TRADES = "^(quotes|stream|windows|klines|pairs|prefect|backtest)_"
 """Events of the market-data half and of the flows: not what an execution is explained by."""
 _FILL_FACTS = (
@@ -270,7 +270,7 @@ class _Gathered:
     def _events(self) -> Iterator[tuple[float, Line]]:
         ours = f"trade_id = '{self._id}' OR (trade_id IS NULL AND pair_id = {self._pair()} AND {self._during})"
         everybodys = f"trade_id IS NULL AND pair_id IS NULL AND {self._during}"
-        listed = ", ".join(f"'{event}'" for event in _TOLD_BY_OTHER_ROWS)
+        listed = ", ".join(f"'{event}'" for event in TOLD_BY_OTHER_ROWS)
         where = f"({ours} OR ({everybodys} AND NOT regexp_matches(event, '{_NOT_ABOUT_TRADES}'))) AND event NOT IN ({listed})"
         for row in self._of("events", where):
             facts = _json(row["facts"])

@@ -13,12 +13,13 @@ The semantics are those of `statsmodels.tsa.stattools.adfuller` (regressions "n"
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.statistics.compiled import compiled
+from domain.statistics.compiled import compiled, kernel_record
 
 Floats = NDArray[np.float64]
 
@@ -33,16 +34,24 @@ T_STAT_STOP = 1.6448536269514722  # statsmodels' own: the 95 % quantile of the n
 
 
 class Search(NamedTuple):
-    """How one test is made. A tuple of its own, so that its numbers are never constants to the compiler: it would build each."""
+    """How one test is made. A tuple of its own, so that its numbers are never constants to the compiler: it would build each.
+
+    And a tuple rather than a record, because compiled code makes it, too.
+    """
 
     window: int  # Where the autocovariances start, and how far back they reach; at least lags_max.
-    lags_max: int
-    criterion: int
+    lags_max: int  # Most lags of the step, in bars; with FIXED, all of them.
+    criterion: int  # FIXED, AIC, BIC or T_STAT.
     constant: int  # 1: an intercept in the test regression.
 
 
-class Lanes(NamedTuple):
-    """Residuals side by side: axis 0 is time or lag, axis 1 the lane."""
+@kernel_record
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lanes:
+    """Residuals side by side, what is told of them, room to work in, and results: axis 0 is time or lag, axis 1 the lane.
+
+    Levels e and steps d are in the tested space: price units of y, or logarithms.
+    """
 
     head_level: Floats  # (window + 1, lanes): e_0 … e_window
     tail_level: Floats  # (window + 1, lanes): e_m, e_{m-1} …
@@ -55,32 +64,39 @@ class Lanes(NamedTuple):
     factor: Floats  # scratch (lags_max + 2, lags_max + 2, lanes)
     sums: Floats  # scratch (window + 4, lanes)
     small: Floats  # scratch (lags_max + 2, lags_max + 2)
-    t_stat: Floats  # result
-    lag: Floats  # result
-    phi: Floats  # result: AR(1) coefficient without a constant
-    hurst: Floats  # result
-    sound: Floats  # result: the smallest pivot as a share of its diagonal
+    t_stat: Floats  # result (lanes,): t of the level, a pure number
+    lag: Floats  # result (lanes,): lags of the step, in bars
+    phi: Floats  # result (lanes,): AR(1) coefficient a bar, without a constant
+    hurst: Floats  # result (lanes,): exponent, 0.5 for a walk
+    sound: Floats  # result (lanes,): the smallest pivot as a share of its diagonal
 
 
 def lanes_of(window: int, lags_max: int, count: int) -> Lanes:
-    """Room for `count` residuals."""
-    size = lags_max + 2
-    return Lanes._make(
-        [
-            *(np.zeros((window + more, count)) for more in (1, 1, 0, 0, 1)),
-            *(np.zeros(count) for _ in range(2)),
-            np.zeros((window + 1, window + 1, count)),
-            np.zeros((size, size, count)),
-            np.zeros((window + 4, count)),
-            np.zeros((size, size)),
-            *(np.zeros(count) for _ in range(5)),
-        ]
+    """Room for `count` residuals, `window` and `lags_max` in bars."""
+    edge, size = (window, count), lags_max + 2
+    return Lanes(
+        head_level=np.zeros((window + 1, count)),
+        tail_level=np.zeros((window + 1, count)),
+        head_step=np.zeros(edge),
+        tail_step=np.zeros(edge),
+        products=np.zeros((window + 1, count)),
+        energy=np.zeros(count),
+        total=np.zeros(count),
+        gram=np.zeros((window + 1, window + 1, count)),
+        factor=np.zeros((size, size, count)),
+        sums=np.zeros((window + 4, count)),
+        small=np.zeros((size, size)),
+        t_stat=np.zeros(count),
+        lag=np.zeros(count),
+        phi=np.zeros(count),
+        hurst=np.zeros(count),
+        sound=np.zeros(count),
     )
 
 
 @compiled
 def solve(s: Lanes, m: int, search: Search) -> None:
-    """Fill the results of every lane."""
+    """Fill the results of every lane, of residuals of m + 1 bars (Dickey and Fuller 1979; Said and Dickey 1984 for the lags)."""
     lanes = s.energy.shape[0]
     _gram_of_window(s, search.window)
     _hurst(s, m, search.window)
@@ -116,7 +132,7 @@ def _gram_of_window(s: Lanes, window: int) -> None:
 
 @compiled
 def _hurst(s: Lanes, m: int, window: int) -> None:
-    """Half the slope of ln E(e_{t+τ} - e_t)² on ln τ, τ = 1, 2, 4, 8, 16. Leaves Σ d² over all steps in sums[0]."""
+    """Half the slope of ln E(e_{t+τ} - e_t)² on ln τ, τ = 1, 2, 4, 8, 16 (Mandelbrot and van Ness 1968). Leaves Σ d² in sums[0]."""
     lanes = s.energy.shape[0]
     block = s.sums[window + 1]
     for w in range(lanes):
@@ -367,6 +383,6 @@ def _step_sum(s: Lanes, w: int, start: int, back: int) -> float:
 
 @compiled
 def schwert(n: int, trends: int) -> int:
-    """statsmodels' largest lag of n bars: 12 · (n / 100)^¼, but at most half of the bars."""
+    """The largest lag of n bars, in bars: 12 · (n / 100)^¼ (Schwert 1989), but at most half of them, as statsmodels has it."""
     largest: int = math.ceil(12.0 * (n / 100.0) ** 0.25)
     return min(n // 2 - trends - 1, largest)

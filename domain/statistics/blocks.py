@@ -5,7 +5,7 @@ symmetric in i and j, so only half of the products of the textbook are made.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,15 @@ STRIP = 128
 """Symbols of one product's left side: enough for its speed, few enough to waste little below the diagonal."""
 
 
-class Tile(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tile:
     """A strip of a block: `found` [0, i, j] of symbol right[j] on left[i], [1, i, j] the other way round, where `fits`."""
 
-    left: Places
-    right: Places
-    fits: NDArray[np.bool_]
-    found: Findings
-    trace: Floats
+    left: Places  # (left,): places in the panel, -1 for padding
+    right: Places  # (right,)
+    fits: NDArray[np.bool_]  # (left, right): a pair that is this tile's to tell of
+    found: Findings  # (2, left, right)
+    trace: Floats  # (left, right): Johansen's, the same both ways
 
 
 def strips_of(count: int) -> list[int]:

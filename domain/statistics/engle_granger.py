@@ -7,7 +7,7 @@ grow with the number of pairs.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 import numpy as np
@@ -17,6 +17,7 @@ from domain.statistics import adf, fitness
 from domain.statistics.adf import Floats
 from domain.statistics.batches import Batch, Piece, reach, solve, solve_singly, strips_of_block
 from domain.statistics.blocks import Places, Tile
+from domain.statistics.estimators import ESTIMATORS, HedgeEstimator
 from domain.statistics.mackinnon import COINTEGRATION, UNIT_ROOT, p_values
 from domain.statistics.orthogonal import solve_orthogonal
 from domain.statistics.panel import PricePanel, Space
@@ -35,6 +36,7 @@ HALF_LIFE_BARS_MIN = 0.1
 """A residual that forgets within the bar: its half-life cannot be told any better, and must be above 0."""
 _OK, _UNUSABLE, _EXCLUDED = CODES[PairStatus.OK], CODES[PairStatus.UNUSABLE], CODES[PairStatus.EXCLUDED]
 _STATIONARY = CODES[PairStatus.STATIONARY_LEG]
+_FOUND = tuple(field.name for field in fields(Findings))
 _PENDING = -1
 _BARS_MIN = 40
 _TOGETHER_MIN = 64  # Fewer pairs than this on the same bars are not worth a matrix product.
@@ -54,11 +56,15 @@ _CRITERIA = {Criterion.FIXED: adf.FIXED, Criterion.AIC: adf.AIC, Criterion.BIC: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """What is tested and how. `lags_max` None: Schwert's rule, as in statsmodels; with FIXED it is the number of lags itself."""
+    """What is tested and how. `lags_max` None: Schwert's rule, as in statsmodels; with FIXED it is the number of lags itself.
+
+    `estimator`: of the hedge ratio that is told and traded; the test's own residual is of least squares whatever it says.
+    """
 
     space: Space = Space.LEVELS
     criterion: Criterion = Criterion.AIC
     lags_max: int | None = None
+    estimator: HedgeEstimator = HedgeEstimator.OLS_LEVELS
     fitness: Fitness = field(default_factory=Fitness)
 
     def __post_init__(self) -> None:
@@ -71,22 +77,23 @@ class PairTests:
     """Every direction of every pair, as matrices [y, x] in the panel's order of symbols.
 
     The numbers stand where `status` is OK or STATIONARY_LEG, and are NaN (lag and crossings -1) everywhere else. `half_life`
-    is in bars, NaN when nothing pulls the spread back. `johansen_trace` is the same both ways.
+    is in bars, NaN when nothing pulls the spread back. `johansen_trace` is the same both ways. Hedge ratio, intercept, deviation
+    and half-life are of the method's estimator; t, p, lag, Hurst exponent and crossings of the test's least squares.
     """
 
     symbols: tuple[str, ...]
     status: NDArray[np.int8]  # Places in STATUSES; the diagonal is EXCLUDED.
-    bars: NDArray[np.int32]
-    hedge_ratio: Floats
-    intercept: Floats
-    residual_std: Floats
+    bars: NDArray[np.int32]  # That both symbols have.
+    hedge_ratio: Floats  # Units of x for a unit of y; in logs, dollars of x for a dollar of y.
+    intercept: Floats  # In units of y.
+    residual_std: Floats  # ddof 1, in units of y.
     t_stat: Floats
     p_value: Floats
-    lag: NDArray[np.int16]
-    half_life: Floats
-    hurst: Floats
+    lag: NDArray[np.int16]  # Of the test, in bars.
+    half_life: Floats  # In bars.
+    hurst: Floats  # 0.5 for a walk, less for what comes back.
     johansen_trace: Floats
-    crossings: NDArray[np.int32]
+    crossings: NDArray[np.int32]  # Of the residual's mean.
 
 
 def examine_pairs(
@@ -97,9 +104,10 @@ def examine_pairs(
     progress: Progress | None = None,
     spread: Spread | None = None,
 ) -> PairTests:
-    """Test every pair both ways. Never raises for prices: the status says what is wrong with them.
+    """Test every pair both ways (Engle and Granger 1987, p by MacKinnon 2010). Never raises for prices: the status says what is wrong.
 
-    `excluded` [y, x] names pairs that are not to be looked at. `spread`: who solves it instead of this process alone.
+    `panel` (bars, symbols); `excluded` (symbols, symbols) [y, x] names pairs that are not to be looked at. `spread`: who solves it
+    instead of this process alone.
     """
     options = options or Method()
     # What the arithmetic itself needs, whatever is asked for: more bars than a lag search has columns, and than its edges are long.
@@ -118,7 +126,7 @@ def examine_pairs(
         for piece in solve(whole) if spread is None else spread(whole):
             report(_take(sheet, piece))
         _solve_with_care(sheet, whole)
-        return _finished(sheet)
+        return _estimated(_finished(sheet), sheet, options.estimator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,13 +286,13 @@ def _take(sheet: _Sheet, piece: Piece) -> int:
     if isinstance(piece, Tile):
         i, j = np.nonzero(piece.fits)
         left, right = piece.left[i], piece.right[j]
-        for name in Findings._fields:
+        for name in _FOUND:
             whole, tile = getattr(sheet.found, name), getattr(piece.found, name)
             whole[right, left], whole[left, right] = tile[0, i, j], tile[1, i, j]
         sheet.trace[left, right] = sheet.trace[right, left] = piece.trace[i, j]
         return len(i)
     at = tuple(piece.directions.T)
-    for name in Findings._fields:
+    for name in _FOUND:
         getattr(sheet.found, name)[at] = getattr(piece.found, name)
     sheet.trace[at] = piece.trace
     sheet.trace[at[::-1]] = piece.trace
@@ -336,8 +344,29 @@ def _finished(sheet: _Sheet) -> PairTests:
     )
 
 
+def _estimated(tests: PairTests, sheet: _Sheet, estimator: HedgeEstimator) -> PairTests:
+    """The spread of each tested direction by another hedge ratio than the test's own."""
+    if estimator is HedgeEstimator.OLS_LEVELS:
+        return tests
+    phi = np.full(tests.status.shape, np.nan)
+    for y, x in np.argwhere(np.isin(tests.status, (_OK, _STATIONARY))):
+        together = sheet.present[y] & sheet.present[x]
+        legs = np.column_stack((sheet.values[y, together], sheet.values[x, together]))
+        ratio = ESTIMATORS[estimator].hedge_ratio(legs)
+        spread = legs[:, 0] - ratio * legs[:, 1]
+        intercept = float(spread.mean())
+        spread -= intercept
+        tests.hedge_ratio[y, x], tests.intercept[y, x] = ratio, intercept
+        tests.residual_std[y, x] = math.sqrt(spread @ spread / (len(spread) - 1))
+        phi[y, x] = spread[:-1] @ spread[1:] / (spread[:-1] @ spread[:-1])
+    return replace(tests, half_life=half_lives(phi))
+
+
 def half_lives(phi: Floats) -> Floats:
-    """−ln 2 / ln φ of AR(1) coefficients, in bars, at least `HALF_LIFE_BARS_MIN`; NaN where nothing pulls the residual back."""
+    """−ln 2 / ln φ of AR(1) coefficients a bar (any shape), in bars: how long half of a distance takes to go.
+
+    At least `HALF_LIFE_BARS_MIN`; NaN where nothing pulls the residual back.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         found = -math.log(2) / np.log(np.clip(phi, 0.0, None))
         kept: Floats = np.where(phi < 1, np.maximum(found, HALF_LIFE_BARS_MIN), np.nan)

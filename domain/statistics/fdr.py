@@ -15,7 +15,10 @@ class Correction(StrEnum):
 
 
 def q_values(p_values: Floats, correction: Correction = Correction.BY) -> Floats:
-    """The share of false ones among all with at most this p. Raises: ValueError for a p outside of [0, 1]."""
+    """The share of false ones among all with at most this p, of each of `p_values` (tests,).
+
+    Benjamini and Hochberg 1995, or Benjamini and Yekutieli 2001. Raises: ValueError for a p outside of [0, 1].
+    """
     if not p_values.size:
         return np.empty(0)
     if not (p_values.min() >= 0 and p_values.max() <= 1):

@@ -1,4 +1,4 @@
-"""Johansen's trace statistic of two series, constant, one lagged difference: `coint_johansen(·, 0, 1).lr1[0]` of statsmodels.
+"""Johansen's trace statistic (1991) of two series, constant, one lagged difference: statsmodels' `coint_johansen(·, 0, 1).lr1[0]`.
 
 With u the steps, v the steps before them and l the levels between, all centred over t = 1 … m-1, and S the moments of u and l
 freed of v: trace = -T ln(det(S_ll - S_lu S_uu⁻¹ S_ul) / det S_ll). Every moment of a pair is an element of a matrix product.

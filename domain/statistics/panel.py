@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.statistics.adf import Floats
+from domain.units import DAY_MS, SECOND_MS
 
 
 class Space(StrEnum):
@@ -35,6 +36,11 @@ class PricePanel:
     @property
     def bars(self) -> int:
         return int(self.prices.shape[0])
+
+    @property
+    def bars_per_day(self) -> float:
+        """Without a known bar the slowest is assumed, a day: funding is then charged in full."""
+        return DAY_MS / (self.bar_seconds * SECOND_MS) if self.bar_seconds else 1.0
 
     def between(self, start: int, stop: int) -> "PricePanel":
         """The bars [start, stop)."""

@@ -30,15 +30,15 @@ from domain.statistics.decisions import (
 from domain.statistics.engle_granger import PairTests, Progress, Spread, examine_pairs
 from domain.statistics.gates import Rejection, edge_ratio, half_life_is_useful, hedge_is_positive, pays
 from domain.statistics.panel import PricePanel
-from domain.statistics.prefilter import SymbolFacts
+from domain.statistics.prefilter import Prefilter, SymbolFacts
 from domain.statistics.run_gates import never_emptied, refusals, retired, turnover_max
-from domain.statistics.scan import ScanOptions, ScanResult, scan
+from domain.statistics.scan import ScanResult, scan
+from domain.statistics.statistic import STATISTICS
 from domain.statistics.status import STATUSES, PairStatus
 
 NEAR = 2.0
 """A candidate whose q-value is within this multiple of the level is told of, although it was not let in."""
 _MANY = 1_000_000
-_SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ def recalibrate(
     patient = replace(rules.scan.method, fitness=replace(rules.scan.method.fitness, leg_p_min=None))
     if rules.universe is Universe.CONFIGURED:
         gates = replace(rules.scan.gates, holdout_share=0.0)
-        options = ScanOptions(method=patient, gates=gates)
+        options = replace(rules.scan, method=patient, gates=gates, prefilter=Prefilter())
         scanned = scan(panel, options, excluded=~held, progress=progress, spread=spread)
         fits = scanned.tests
     else:
@@ -197,8 +197,6 @@ class _Desk:
         if gates.costs is not None and math.isfinite(half_life):
             both = np.isfinite(self.panel.prices[:, [y, x]]).all(axis=1)
             last = self.panel.prices[np.flatnonzero(both)[-1]]
-            # Without a known bar the slowest is assumed, a day: funding is then charged in full.
-            bars_per_day = _SECONDS_PER_DAY / self.panel.bar_seconds if self.panel.bar_seconds else 1.0
             ratio = edge_ratio(
                 space=self.rules.scan.method.space,
                 hedge_ratio=float(tests.hedge_ratio[y, x]),
@@ -206,7 +204,7 @@ class _Desk:
                 half_life_bars=half_life,
                 price_y=float(last[y]),
                 price_x=float(last[x]),
-                bars_per_day=bars_per_day,
+                bars_per_day=self.panel.bars_per_day,
                 costs=gates.costs,
             )
         return Fit(
@@ -216,7 +214,7 @@ class _Desk:
             half_life_bars=_finite(half_life),
             observations=int(tests.bars[y, x]),
             t_stat=_finite(float(tests.t_stat[y, x])),
-            p_value=_finite(float(tests.p_value[y, x])),
+            p_value=_finite(float(STATISTICS[self.rules.scan.statistic].p_values(tests)[y, x])),
             q_value=_finite(float(self.scanned.q_value[y, x])),
             edge_ratio=None if ratio is None else _finite(ratio),
         )

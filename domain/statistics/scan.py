@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from domain.statistics.adf import Floats
 from domain.statistics.engle_granger import Method, PairTests, Progress, Spread, examine_pairs
+from domain.statistics.estimators import ESTIMATORS
 from domain.statistics.fdr import q_values
 from domain.statistics.gates import (
     REASONS,
@@ -27,11 +28,11 @@ from domain.statistics.gates import (
 )
 from domain.statistics.panel import PricePanel, Space
 from domain.statistics.prefilter import Prefilter, SymbolFacts, prefilter
+from domain.statistics.statistic import STATISTICS, Statistic
 from domain.statistics.status import CODES, STATUSES, Fitness, PairStatus
 
 _OK = CODES[PairStatus.OK]
 _PLACES = {reason: place for place, reason in enumerate(REASONS)}
-_SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class ScanOptions:
     """How it is tested and what is kept."""
 
     method: Method = field(default_factory=lambda: Method(fitness=Fitness(leg_p_min=0.05)))
+    statistic: Statistic = Statistic.ENGLE_GRANGER
     gates: Gates = field(default_factory=Gates)
     prefilter: Prefilter = field(default_factory=Prefilter)
 
@@ -59,11 +61,13 @@ class Survivor:
 class ScanResult:
     """Matrices are [y, x] in the order of `tests.symbols`. `tests` are of the formation window alone.
 
-    `family`: how many directions the q-values count, both of every pair that was ranked. `q_value` is NaN outside of it.
+    `p_value`: by the statistic that is ranked by. `family`: how many directions the q-values count, both of every pair that was
+    ranked; `q_value` is NaN outside of it.
     """
 
     options: ScanOptions
     tests: PairTests
+    p_value: Floats
     q_value: Floats
     reason: NDArray[np.int8]  # Places in REASONS.
     family: int
@@ -115,7 +119,8 @@ def scan(
     tests = examine_pairs(formation, options.method, excluded=filtered, progress=progress, spread=spread)
     family = tests.status == _OK
     q_value = np.full(tests.status.shape, np.nan)
-    q_value[family] = q_values(tests.p_value[family], gates.correction)
+    p_value = STATISTICS[options.statistic].p_values(tests)
+    q_value[family] = q_values(p_value[family], gates.correction)
     reason = np.full(tests.status.shape, _PLACES[Reason.NOT_RANKED], dtype=np.int8)
     reason[family] = _PLACES[Reason.Q_ABOVE_LEVEL]
     better = family & (q_value <= gates.q_max) & _is_better(tests.t_stat)
@@ -129,6 +134,7 @@ def scan(
     return ScanResult(
         options=options,
         tests=tests,
+        p_value=p_value,
         q_value=q_value,
         reason=reason,
         family=int(family.sum()),
@@ -163,7 +169,6 @@ def _gated(
     parts = _hedge_ratios_of_parts(formation, places, options)
     with np.errstate(all="ignore"):
         values = np.log(panel.prices) if method.space is Space.LOGS else panel.prices
-    bars_per_day = _SECONDS_PER_DAY / panel.bar_seconds if panel.bar_seconds else None
     for row, (y, x) in enumerate(places.tolist()):
         mine = tuple(parts[row].tolist()) if gates.sub_windows >= 2 else None
         rejection = hedge_is_positive(tests, y, x) or half_life_is_useful(tests, y, x, gates)
@@ -188,8 +193,7 @@ def _gated(
                 half_life_bars=float(tests.half_life[y, x]),
                 price_y=float(last[y]),
                 price_x=float(last[x]),
-                # Without a known bar the slowest is assumed, a day: funding is then charged in full.
-                bars_per_day=bars_per_day or 1.0,
+                bars_per_day=panel.bars_per_day,
                 costs=gates.costs,
             )
             rejection = pays(ratio, gates.costs)
@@ -200,6 +204,7 @@ def _hedge_ratios_of_parts(formation: PricePanel, places: NDArray[np.int64], opt
     """The hedge ratio (places, parts) of each equal part of the bars that a pair has."""
     count = options.gates.sub_windows if options.gates.sub_windows >= 2 else 0
     found = np.full((len(places), count), np.nan)
+    hedge_ratio = ESTIMATORS[options.method.estimator].hedge_ratio
     with np.errstate(all="ignore"):
         values = np.log(formation.prices) if options.method.space is Space.LOGS else formation.prices
         for row, (y, x) in enumerate(places):
@@ -207,8 +212,7 @@ def _hedge_ratios_of_parts(formation: PricePanel, places: NDArray[np.int64], opt
             together = together[np.isfinite(together).all(axis=1)]
             for part in range(count):
                 here = together[len(together) * part // count : len(together) * (part + 1) // count]
-                centred = here - here.mean(axis=0)
-                found[row, part] = centred[:, 0] @ centred[:, 1] / (centred[:, 1] @ centred[:, 1])
+                found[row, part] = hedge_ratio(here)
     return found
 
 

@@ -1,54 +1,68 @@
 """Where the residuals come from: all pairs of a block out of matrix products, or one pair at a time out of its own series."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domain.statistics.adf import LANES, WINDOW_MIN, Floats, Lanes, Search, schwert, solve
-from domain.statistics.compiled import compiled
+from domain.statistics.compiled import compiled, for_kernel, kernel_record
 
 
-class Findings(NamedTuple):
-    """What is found: of all directions of a panel as matrices [y, x], NaN where nothing was tested; of a tile as [direction, i, j]."""
+@kernel_record
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Findings:
+    """What is found, an array each, all of one shape: of all directions of a panel (symbols, symbols) as [y, x], NaN and -1 where
+    nothing was tested; of a tile (2, left, right) as [direction, i, j].
 
-    hedge_ratio: Floats
-    intercept: Floats
-    residual_std: Floats
-    t_stat: Floats
-    lag: NDArray[np.int16]
-    phi: Floats
-    hurst: Floats
-    crossings: NDArray[np.int32]
+    Hedge ratio, intercept and deviation are in units of the tested space: prices, or logarithms.
+    """
+
+    hedge_ratio: Floats  # Units of x for a unit of y.
+    intercept: Floats  # Of the line, in units of y.
+    residual_std: Floats  # Standard deviation (ddof 1) of the residual, in units of y.
+    t_stat: Floats  # Of the residual's level: the Engle-Granger statistic.
+    lag: NDArray[np.int16]  # Of the test, in bars.
+    phi: Floats  # AR(1) coefficient of the residual a bar, without a constant.
+    hurst: Floats  # Exponent of the residual; 0.5 for a walk.
+    crossings: NDArray[np.int32]  # How often the residual crosses its mean.
     unexplained: Floats  # 1 - R² of the levels.
-    sound: Floats
+    sound: Floats  # The smallest pivot as a share of its diagonal; 0: take the exact path.
 
 
 def findings_of(*shape: int) -> Findings:
     """Nothing found yet."""
-    return Findings._make(
-        [
-            *(np.full(shape, np.nan) for _ in range(4)),
-            np.full(shape, -1, dtype=np.int16),
-            *(np.full(shape, np.nan) for _ in range(2)),
-            np.full(shape, -1, dtype=np.int32),
-            *(np.full(shape, np.nan) for _ in range(2)),
-        ]
+    return Findings(
+        hedge_ratio=np.full(shape, np.nan),
+        intercept=np.full(shape, np.nan),
+        residual_std=np.full(shape, np.nan),
+        t_stat=np.full(shape, np.nan),
+        lag=np.full(shape, -1, dtype=np.int16),
+        phi=np.full(shape, np.nan),
+        hurst=np.full(shape, np.nan),
+        crossings=np.full(shape, -1, dtype=np.int32),
+        unexplained=np.full(shape, np.nan),
+        sound=np.full(shape, np.nan),
     )
 
 
-class Block(NamedTuple):
-    """Symbols that share their bars: axis 1 is the symbol, padded with zeros to whole lanes."""
+@kernel_record
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Block:
+    """Symbols that share their n bars, padded with zeros to whole lanes; in units of the tested space.
+
+    The edges are laid as those of `Lanes`, a symbol in place of a lane.
+    """
 
     levels: Floats  # (symbols, n), centred
-    means: Floats  # (symbols,)
-    head_level: Floats
-    tail_level: Floats
-    head_step: Floats
-    tail_step: Floats
+    means: Floats  # (symbols,): what was taken out
+    head_level: Floats  # (window + 1, symbols)
+    tail_level: Floats  # (window + 1, symbols)
+    head_step: Floats  # (window, symbols)
+    tail_step: Floats  # (window, symbols)
     doubled: Floats  # (window + 1, symbols): each one's own Σ (d_t + d_{t-k})² over t = window … m-1; for k = 0, Σ d_t²
-    energy: Floats  # (symbols,)
+    energy: Floats  # (symbols,): Σ level² over all n bars
     place: NDArray[np.int64]  # (symbols,): its place in the panel; -1 for padding
 
 
@@ -56,8 +70,28 @@ EXPLAINED_MAX = 1e-4
 """Below this share of what the legs bring, a spread built from products has lost digits: the exact path takes over."""
 
 
-@compiled
 def solve_tile(
+    room: Lanes,
+    block: Block,
+    m: int,
+    search: Search,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    levels: Floats,
+    steps: Floats,
+    out: Findings,
+) -> None:
+    """Both directions of every pair (i, j), i in `rows`, j in `columns`, i < j, over m + 1 bars; the lanes share one i. In `out`
+    direction 0 is j on i, direction 1 is i on j.
+
+    `levels` (rows, columns) [i, j] holds Σ x_i x_j and `steps` (window + 1, rows, columns) [k, i, j] the sum
+    Σ (d_i,t + d_i,t-k)(d_j,t + d_j,t-k), for k = 0 Σ d_i,t d_j,t, both over this tile; only j from i's own lanes on is read.
+    """
+    _solve_tile(for_kernel(room), for_kernel(block), m, search, rows, columns, levels, steps, for_kernel(out))
+
+
+@compiled
+def _solve_tile(
     s: Lanes,
     b: Block,
     m: int,
@@ -68,12 +102,6 @@ def solve_tile(
     steps: Floats,
     out: Findings,
 ) -> None:
-    """Both directions of every pair (i, j), i in `rows`, j in `columns`, i < j; the lanes share one i. In `out` direction 0 is j
-    on i, direction 1 is i on j.
-
-    `levels` [i, j] holds Σ x_i x_j and `steps` [k, i, j] the sum Σ (d_i,t + d_i,t-k)(d_j,t + d_j,t-k), for k = 0 Σ d_i,t d_j,t,
-    both over this tile; only j from i's own lanes on is read.
-    """
     slope, of_i, of_j = np.empty(LANES), np.empty(LANES), np.empty(LANES)
     for i in range(rows[0], rows[1]):
         if b.place[i] < 0:
@@ -128,12 +156,18 @@ def solve_tile(
                         out.hurst[at] = s.hurst[w]
                         out.unexplained[at] = s.energy[w] / b.energy[y]
                         out.sound[at] = s.sound[w]
-            for w in range(LANES):  # Of both directions at once: their rows come from far away.
-                if i < j + w and b.place[j + w] >= 0:
-                    at_i, at_j = i - rows[0], j + w - columns[0]
-                    on_i, on_j = out.hedge_ratio[0, at_i, at_j], out.hedge_ratio[1, at_i, at_j]
-                    both = _crossings_of_both(b.levels[j + w], b.levels[i], on_i, on_j, m)
-                    out.crossings[0, at_i, at_j], out.crossings[1, at_i, at_j] = both
+            _count_crossings(b, i, j, m, (i - rows[0], j - columns[0]), out)
+
+
+@compiled
+def _count_crossings(b: Block, i: int, j: int, m: int, at: tuple[int, int], out: Findings) -> None:
+    """Of i with the lanes from j on, the first at `at` in the tile; both directions at once: their rows come from far away."""
+    for w in range(LANES):
+        if i < j + w and b.place[j + w] >= 0:
+            at_i, at_j = at[0], at[1] + w
+            on_i, on_j = out.hedge_ratio[0, at_i, at_j], out.hedge_ratio[1, at_i, at_j]
+            both = _crossings_of_both(b.levels[j + w], b.levels[i], on_i, on_j, m)
+            out.crossings[0, at_i, at_j], out.crossings[1, at_i, at_j] = both
 
 
 @compiled
@@ -199,10 +233,12 @@ def _centred(a: Floats, count: int) -> float:
     return mean
 
 
-class Series(NamedTuple):
-    """What the exact path finds, one row a request."""
+@kernel_record
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Series:
+    """What the exact path finds, each (requests,); the fields as in `Findings`."""
 
-    bars: NDArray[np.int64]
+    bars: NDArray[np.int64]  # That both legs have.
     hedge_ratio: Floats
     intercept: Floats
     residual_std: Floats
@@ -217,20 +253,41 @@ class Series(NamedTuple):
 
 def series_of(count: int) -> Series:
     """Room for so many requests."""
-    return Series._make(
-        [
-            np.zeros(count, dtype=np.int64),
-            *(np.full(count, np.nan) for _ in range(4)),
-            np.zeros(count, dtype=np.int64),
-            *(np.full(count, np.nan) for _ in range(2)),
-            np.zeros(count, dtype=np.int64),
-            *(np.full(count, np.nan) for _ in range(2)),
-        ]
+    return Series(
+        bars=np.zeros(count, dtype=np.int64),
+        hedge_ratio=np.full(count, np.nan),
+        intercept=np.full(count, np.nan),
+        residual_std=np.full(count, np.nan),
+        t_stat=np.full(count, np.nan),
+        lag=np.zeros(count, dtype=np.int64),
+        phi=np.full(count, np.nan),
+        hurst=np.full(count, np.nan),
+        crossings=np.zeros(count, dtype=np.int64),
+        unexplained=np.full(count, np.nan),
+        sound=np.full(count, np.nan),
     )
 
 
-@compiled
 def solve_each(
+    room: Lanes,
+    values: Floats,
+    present: NDArray[np.bool_],
+    pairs: NDArray[np.int64],
+    lags_asked: int,
+    criterion: int,
+    constant: int,
+    out: Series,
+) -> None:
+    """The exact path: directions `pairs` (requests, 2) as (y, x) one by one, each over the bars that both have, into `out`.
+
+    `values` (symbols, bars) in the tested space where `present` (symbols, bars) is true. `lags_asked` -1: Schwert's. `constant` 1:
+    an ADF test of y itself, with an intercept. `room`: one lane of the largest reach.
+    """
+    _solve_each(for_kernel(room), values, present, pairs, lags_asked, criterion, constant, for_kernel(out))
+
+
+@compiled
+def _solve_each(
     s: Lanes,
     values: Floats,
     present: NDArray[np.bool_],
@@ -240,10 +297,6 @@ def solve_each(
     constant: int,
     out: Series,
 ) -> None:
-    """The exact path: directions (y, x) one by one, each over the bars that both have. `constant` 1: an ADF test of y itself.
-
-    `values` (symbols, bars) where `present` is true. `lags_asked` -1: Schwert's.
-    """
     count = values.shape[1]
     y, x, e = np.empty(count), np.empty(count), np.empty(count)
     for row in range(pairs.shape[0]):

@@ -83,9 +83,12 @@ def _walked(
     """Every fee's walk, and what it adds up to. Raises: ConfigError when there is nothing to trade."""
     market = loaded.market
     terms = terms_of(settings, rules, loaded)
-    if market.bars.count <= terms.lookback_bars:
+    longest_ms = max((terms.bar_ms_of(pair) or market.bars.step_ms for pair in pairs), default=loaded.bar_ms)
+    count = market.bars.count * market.bars.step_ms // longest_ms
+    if count <= terms.lookback_bars:
         raise ConfigError(
-            f"--lookback-bars {terms.lookback_bars}: there are {market.bars.count} bars, and nothing is left to trade; give more"
+            f"--lookback-bars {terms.lookback_bars}: there are {count} bars of"
+            f" {timeframe_of(longest_ms // 1000)}, and nothing is left to trade; give more"
         )
     forward = _forward(settings, rules, market) if rules.walk_forward else None
     start_ms = recalibration_times(market.bars, forward)[0] if forward is not None else market.bars.start_ms
@@ -149,6 +152,7 @@ def terms_of(settings: Settings, rules: BacktestRules, loaded: Loaded) -> Terms:
     fee_bps = risk.taker_fee_bps if rules.taker_fee_bps is None else rules.taker_fee_bps
     return Terms(
         lookback_bars=rules.lookback_bars or settings.signal.lookback_bars,
+        bar_ms=loaded.bar_ms,
         notional_usd=risk.pair_notional_usd,
         hedge_error_max=settings.execution.hedge_error_max,
         taker_fee_rate=fee_bps / 10_000,

@@ -6,6 +6,7 @@ from domain.entries import BacktestDone, BacktestTraded, Entry, EventLogged
 from flows.backtest.engine.trades import BacktestTrade
 from flows.backtest.result import Backtest, parameters_of, rounded, stretch_row
 from flows.common import facts
+from runner import events
 
 _PLACES = 10
 
@@ -89,8 +90,8 @@ def _event(result: Backtest, at_ms: int) -> EventLogged:
     sums = result.total.sums
     return EventLogged(
         at_ms=at_ms,
-        level="info",
-        event="backtest_done",
+        level=events.BACKTEST_DONE.severity.value,
+        event=events.BACKTEST_DONE.name,
         facts={
             "run_id": result.run_id,
             "window": result.window,

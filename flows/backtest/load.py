@@ -1,6 +1,7 @@
 """Where a backtest's prices come from: a file of one's own, or the store of bars, brought up to date first."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,9 +28,13 @@ _FUNDING_BEFORE_MS = 2 * DAY_MS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """The market, the contracts' rules where the exchange told them, and what must be said about either."""
+    """The market, the contracts' rules where the exchange told them, and what must be said about either.
+
+    `bar_ms`: of the windows of pairs without a size of their own.
+    """
 
     market: Market
+    bar_ms: int
     instruments: Mapping[Symbol, Instrument] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -59,8 +64,14 @@ def load(settings: Settings, rules: BacktestRules, pairs: Sequence[PairConfig], 
     """Every symbol that is traded, or may come to be. Raises: ConfigError, ExchangeError when bars must be had and cannot be."""
     if rules.funding and not rules.prices:
         raise ConfigError("--funding needs --prices; the exchange's own rates are used without it")
-    loaded = _of_file(settings, rules) if rules.prices else _of_store(settings, rules, pairs, say)
+    loaded = _of_file(settings, rules, pairs) if rules.prices else _of_store(settings, rules, pairs, say)
     bars = loaded.market.bars
+    for pair in pairs:
+        if pair.bar_seconds is not None and pair.bar_seconds * 1000 % bars.step_ms:
+            raise ConfigError(
+                f"{pair.pair_id}: its bars of {timeframe_of(pair.bar_seconds)} cannot be made of bars of"
+                f" {timeframe_of(bars.step_ms // 1000)}; replay shorter bars, or leave the pair out with --only"
+            )
     missing = sorted({symbol for pair in pairs for symbol in pair.symbols} - set(bars.symbols))
     if missing:
         where = rules.prices or str(store_of(settings))
@@ -70,9 +81,18 @@ def load(settings: Settings, rules: BacktestRules, pairs: Sequence[PairConfig], 
     return loaded
 
 
-def _of_file(settings: Settings, rules: BacktestRules) -> Loaded:
+def _timeframe(settings: Settings, rules: BacktestRules, pairs: Sequence[PairConfig]) -> str:
+    """The bars that are replayed: as asked for, else the longest of which every pair's own bars can be made."""
+    if rules.timeframe:
+        return rules.timeframe
+    default = settings.signal.bar_seconds
+    return timeframe_of(math.gcd(*(pair.bar_seconds or default for pair in pairs)) or default)
+
+
+def _of_file(settings: Settings, rules: BacktestRules, pairs: Sequence[PairConfig]) -> Loaded:
     path = Path(rules.prices)
-    step_ms = store.timeframe_ms(rules.timeframe or timeframe_of(settings.signal.bar_seconds))
+    step_ms = store.timeframe_ms(_timeframe(settings, rules, pairs))
+    bar_ms = store.timeframe_ms(rules.timeframe or timeframe_of(settings.signal.bar_seconds))
     bars, quotes = read_prices(path, step_ms=step_ms)
     if rules.timeframe and quotes is None and bars.step_ms != step_ms:
         raise ConfigError(
@@ -96,11 +116,13 @@ def _of_file(settings: Settings, rules: BacktestRules) -> Loaded:
             closes=bars.closes[first:],
             opens=None if bars.opens is None else bars.opens[first:],
         )
-    return Loaded(market=with_funding(bars, quotes, rates), notes=tuple(notes))
+    market = with_funding(bars, quotes, rates)
+    return Loaded(market=market, bar_ms=bars.step_ms if quotes is None else bar_ms, notes=tuple(notes))
 
 
 def _of_store(settings: Settings, rules: BacktestRules, pairs: Sequence[PairConfig], say: Say) -> Loaded:
-    timeframe = rules.timeframe or timeframe_of(settings.signal.bar_seconds)
+    timeframe = _timeframe(settings, rules, pairs)
+    bar_ms = store.timeframe_ms(rules.timeframe or timeframe_of(settings.signal.bar_seconds))
     root, step_ms = store_of(settings), store.timeframe_ms(timeframe)
     days = _DAYS_DEFAULT if rules.days is None else rules.days
     days += rules.calibration.window_days if rules.walk_forward else 0
@@ -128,7 +150,8 @@ def _of_store(settings: Settings, rules: BacktestRules, pairs: Sequence[PairConf
     notes = [] if instruments else ["contract rules unknown: quantities are not rounded to the exchange's steps"]
     bars = read_bars(root, symbols, timeframe, end_ms - count * step_ms, end_ms)
     rates = {symbol: store.read_funding(root, symbol, 0, end_ms) for symbol in bars.symbols}
-    return Loaded(market=with_funding(bars, None, rates), instruments=instruments, notes=tuple(notes))
+    market = with_funding(bars, None, rates)
+    return Loaded(market=market, bar_ms=bar_ms, instruments=instruments, notes=tuple(notes))
 
 
 def _universe(rules: BacktestRules, own: list[Symbol], there: list[Symbol]) -> list[Symbol]:

@@ -77,7 +77,7 @@ class Sealed:
         self.batch, self.pieces = batch, tuple(pieces)
 
 
-@task(name="scan-batch", retries=1, cache_policy=NO_CACHE, persist_result=False)
+@task(name="scan-batch", cache_policy=NO_CACHE, persist_result=False)
 def solve_batch(given: Sealed) -> Sealed:
     """One batch, on whoever was given it."""
     assert given.batch is not None

@@ -3,6 +3,7 @@
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
 import click
@@ -80,5 +81,7 @@ def _shown(default: Any) -> str:
 def _type_of(annotation: Any) -> Any:
     if isinstance(annotation, types.UnionType):
         annotation = next(one for one in typing.get_args(annotation) if one is not type(None))
-    is_choice = typing.get_origin(annotation) is Literal
-    return click.Choice(typing.get_args(annotation)) if is_choice else annotation
+    if typing.get_origin(annotation) is Literal:
+        return click.Choice(typing.get_args(annotation))
+    is_named = isinstance(annotation, type) and issubclass(annotation, StrEnum)
+    return click.Choice([str(one) for one in annotation]) if is_named else annotation

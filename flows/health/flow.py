@@ -80,7 +80,9 @@ def _judged(lock_holder: int | None, say: Say) -> Restart:
         enabled = Variable.get(LIVE_ENABLED, default=True)
     except (PrefectException, httpx.HTTPError, OSError, RuntimeError) as problem:
         say(f"the Prefect server cannot be asked about live runs: {type(problem).__name__}")
-        return Restart(start=False, is_wanted=True, reason="unknown: the Prefect server does not answer")
+        return Restart(
+            start=False, is_wanted=True, is_alive=False, reason="unknown: the Prefect server does not answer"
+        )
     return judge(enabled=_is_on(enabled), lock_holder=lock_holder, runs=runs)
 
 
@@ -104,6 +106,7 @@ def _as_live_run(run: FlowRun, alive: set[str]) -> LiveRun:
     return LiveRun(
         run_id=str(run.id),
         state_type=run.state_type.value if run.state_type is not None else "SCHEDULED",
+        state_name=run.state_name or "",
         message=(run.state.message or "") if run.state is not None else "",
         state_age_seconds=max(0.0, facts.now_ms() / 1000 - since),
         has_process=str(run.id) in alive,
@@ -114,7 +117,7 @@ def _acted(restart: Restart, *, restart_live: bool, say: Say) -> Probe:
     """Start the live deployment if it is called for and allowed; the probe says what was done."""
     name = "live deployment"
     if not restart.start:
-        status = ProbeStatus.OK if restart.reason.startswith("alive") or not restart.is_wanted else ProbeStatus.DEGRADED
+        status = ProbeStatus.OK if restart.is_alive or not restart.is_wanted else ProbeStatus.DEGRADED
         return Probe(name=name, status=status, detail=restart.reason)
     if not restart_live:
         return Probe(name=name, status=ProbeStatus.FAILED, detail=f"{restart.reason}: not allowed by restart_live")

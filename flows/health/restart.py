@@ -8,12 +8,13 @@ has only just begun is given its time. Who stopped the runner on purpose (cancel
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flows.stack.identity import ACCOUNT_BUSY
+
 STARTING_SECONDS = 180.0
 """A run has this long from its last change of state to take the journal's lock."""
 
 _WAITING = frozenset({"SCHEDULED", "PENDING"})
 _ON_ITS_WAY_OUT = frozenset({"CANCELLING"})
-_REFUSED_TWIN = "another runner"  # How the flow `live` begins the message of a run that found the account taken.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class LiveRun:
 
     run_id: str
     state_type: str
+    state_name: str
     message: str
     state_age_seconds: float
     has_process: bool  # Of this machine, told by pid and start time.
@@ -33,6 +35,7 @@ class Restart:
 
     start: bool
     is_wanted: bool
+    is_alive: bool  # The journal's lock is held: a runner lives.
     reason: str
     once: str = ""
     bury: str | None = None  # A run that the server takes for running although its process is gone.
@@ -42,32 +45,45 @@ def judge(*, enabled: bool, lock_holder: int | None, runs: Sequence[LiveRun]) ->
     """`runs`: newest first. `enabled`: the Prefect variable `live_enabled`; unset means yes."""
     if lock_holder is not None:
         unwanted = "" if enabled else "; live_enabled is off: cancel the run to stop it"
-        return Restart(start=False, is_wanted=enabled, reason=f"alive (process {lock_holder}){unwanted}")
+        return Restart(start=False, is_wanted=enabled, is_alive=True, reason=f"alive (process {lock_holder}){unwanted}")
     if not enabled:
-        return Restart(start=False, is_wanted=False, reason="switched off by the variable live_enabled")
+        return Restart(start=False, is_wanted=False, is_alive=False, reason="switched off by the variable live_enabled")
     newest = next((run for run in runs if not _is_refused_twin(run)), None)
     if newest is None:
-        return Restart(start=False, is_wanted=False, reason="never started here; run the deployment `live` once")
+        return Restart(
+            start=False, is_wanted=False, is_alive=False, reason="never started here; run the deployment `live` once"
+        )
     age = f"{newest.state_age_seconds:.0f} s"
     if newest.state_type in _WAITING:
-        return Restart(start=False, is_wanted=True, reason=f"a run is waiting to start for {age}")
+        return Restart(start=False, is_wanted=True, is_alive=False, reason=f"a run is waiting to start for {age}")
     if newest.state_type in _ON_ITS_WAY_OUT:
-        return Restart(start=False, is_wanted=False, reason="a run is being cancelled")
+        return Restart(start=False, is_wanted=False, is_alive=False, reason="a run is being cancelled")
     if newest.state_type in {"CANCELLED", "COMPLETED"}:
         return Restart(
-            start=False, is_wanted=False, reason=f"stopped on purpose: {newest.message or newest.state_type}"
+            start=False,
+            is_wanted=False,
+            is_alive=False,
+            reason=f"stopped on purpose: {newest.message or newest.state_type}",
         )
     if newest.state_type == "FAILED":
-        return Restart(start=False, is_wanted=True, reason=f"the last run failed, a person must look: {newest.message}")
+        return Restart(
+            start=False,
+            is_wanted=True,
+            is_alive=False,
+            reason=f"the last run failed, a person must look: {newest.message}",
+        )
     if newest.state_type == "RUNNING" and newest.has_process:
-        return Restart(start=False, is_wanted=True, reason="its process lives and starts its runner anew by itself")
+        return Restart(
+            start=False, is_wanted=True, is_alive=False, reason="its process lives and starts its runner anew by itself"
+        )
     if newest.state_type == "RUNNING" and newest.state_age_seconds < STARTING_SECONDS:
-        return Restart(start=False, is_wanted=True, reason=f"a run began {age} ago and is starting")
+        return Restart(start=False, is_wanted=True, is_alive=False, reason=f"a run began {age} ago and is starting")
     is_ghost = newest.state_type == "RUNNING"
     what = "is called running, but its process is gone" if is_ghost else "crashed"
     return Restart(
         start=True,
         is_wanted=True,
+        is_alive=False,
         reason=f"the last run {what} ({age} ago); starting it again",
         once=f"health-after-{newest.run_id}",
         bury=newest.run_id if is_ghost else None,
@@ -75,4 +91,4 @@ def judge(*, enabled: bool, lock_holder: int | None, runs: Sequence[LiveRun]) ->
 
 
 def _is_refused_twin(run: LiveRun) -> bool:
-    return run.state_type == "CANCELLED" and run.message.startswith(_REFUSED_TWIN)
+    return run.state_type == "CANCELLED" and run.state_name == ACCOUNT_BUSY

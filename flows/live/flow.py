@@ -26,7 +26,8 @@ from pydantic import Field
 
 from domain.errors import AccountBusy
 from flows.stack.hosting import Bot, Status, host
-from flows.stack.identity import registered
+from flows.stack.identity import ACCOUNT_BUSY, registered, write_record
+from flows.stack.layout import STATUS_FILE
 from flows.stack.run_watch import RunWatch
 from runner.logs import LOGGER_NAME, file_handler
 
@@ -43,6 +44,7 @@ class _Latest:
 
     def __call__(self, status: Status) -> None:
         self.status = dict(status)
+        write_record(RUNS / STATUS_FILE, {"executed": status.get("executed", 0)})
 
 
 def _make_bot(config_path: Path, pairs_path: Path, latest: _Latest) -> Bot:
@@ -123,7 +125,7 @@ async def live(
             try:
                 statistics = await host(lambda: _make_bot(config, pairs, latest), stop)
             except AccountBusy as busy:
-                return Cancelled(message=f"another runner trades this account: {busy}")
+                return Cancelled(name=ACCOUNT_BUSY, message=f"another runner trades this account: {busy}")
             finally:
                 for task in tasks:
                     task.cancel()

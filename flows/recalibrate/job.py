@@ -92,6 +92,7 @@ def recalibrate(
             calibrated_at=facts.iso(facts.now_ms()),
             window=evidence.window,
             candle_seconds=market.timeframe_ms(rules.timeframe) // 1000,
+            hedge_estimator=rules.hedge_estimator,
         )
         return Recalibration(
             run_id=run_id,
@@ -172,7 +173,7 @@ def _open_pairs(settings: Settings) -> set[str]:
 
 def _confirm(panel: PricePanel, decisions: Sequence[Decision], rules: CalibrationRules, say: Say) -> str:
     """statsmodels' own word on everything that is or would be written; says so. Raises: InvariantBroken, naming the pair."""
-    method = Method(criterion=Criterion(rules.criterion), lags_max=rules.lags_max)
+    method = Method(criterion=Criterion(rules.criterion), lags_max=rules.lags_max, estimator=rules.hedge_estimator)
     written = [decision for decision in decisions if decision.action in {Action.UPDATE, Action.ADD}]
     for decision in written:
         fit = decision.found

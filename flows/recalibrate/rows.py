@@ -45,6 +45,7 @@ class Stamp:
     calibrated_at: str
     window: str
     candle_seconds: int
+    hedge_estimator: str
 
 
 def incumbent_of(row: PairRow, *, candle_seconds: int) -> Incumbent:
@@ -93,6 +94,7 @@ def row_of(decision: Decision, row: PairRow | None, stamp: Stamp) -> PairRow | N
         hedge_ratio=found.hedge_ratio,
         half_life_candles=found.half_life_bars,
         candle_seconds=stamp.candle_seconds,
+        hedge_estimator=stamp.hedge_estimator,
         intercept=found.intercept,
         spread_mean=found.intercept,  # The residual's mean is 0.
         spread_std=found.residual_std,

@@ -31,7 +31,7 @@ def sheet_of(result: Recalibration, signal: SignalSettings) -> str:
     else:
         parts.append(
             "Spread and z over the calibration's window, by its mean and deviation. The runner measures z over its own last"
-            f" {signal.lookback_bars} bars of {signal.bar_seconds} s. Green: entry; red: stop."
+            f" {signal.lookback_bars} bars of {signal.bar_seconds} s, or of the pair's own bar_seconds. Green: entry; red: stop."
         )
     size = sum(map(len, parts))
     for number, (decision, fit) in enumerate(drawn):

@@ -15,6 +15,8 @@ _WORDS = {
     "timeframe": "The candle of the test.",
     "window_days": "How far back the test looks.",
     "space": "Prices or logs.",
+    "statistic": "What pairs are ranked by.",
+    "hedge_estimator": "How the hedge ratio is estimated.",
     "criterion": "How the number of lags is chosen.",
     "lags_max": "Most lags.  [default: 12 · (n / 100)^¼]",
     "observations_min": "Fewest common candles.",

@@ -37,6 +37,7 @@ def options_of(rules: ScanRules) -> ScanOptions:
             space=Space(rules.space),
             criterion=Criterion(rules.criterion),
             lags_max=rules.lags_max,
+            estimator=rules.hedge_estimator,
             fitness=Fitness(
                 observations_min=rules.observations_min,
                 gap_share_max=rules.gap_share_max,
@@ -44,6 +45,7 @@ def options_of(rules: ScanRules) -> ScanOptions:
                 leg_p_min=rules.leg_p_min,
             ),
         ),
+        statistic=rules.statistic,
         gates=Gates(
             q_max=rules.q_max,
             correction=Correction(rules.correction),

@@ -27,7 +27,7 @@ def table_of(found: Scan, *, rows_max: int) -> list[dict[str, Any]]:
                 "n": int(tests.bars[y, x]),
                 "hedge_ratio": float(tests.hedge_ratio[y, x]),
                 "t_stat": float(tests.t_stat[y, x]),
-                "p_value": float(tests.p_value[y, x]),
+                "p_value": float(result.p_value[y, x]),
                 "q_value": float(result.q_value[y, x]),
                 "half_life": None if math.isnan(tests.half_life[y, x]) else float(tests.half_life[y, x]),
                 "reason": notes.get((y, x), result.reason_of(y, x)),

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from domain.statistics.estimators import ESTIMATORS, HedgeEstimator
+from domain.statistics.statistic import STATISTICS, Statistic
 from flows.common.universe_rules import UniverseRules
 
 
@@ -11,6 +13,16 @@ class ScanRules(UniverseRules):
     """How the universe is tested, and what a pair must show to be kept."""
 
     space: Literal["levels", "logs"] = Field(default="levels", description="Prices as they are, or their logarithms.")
+    statistic: Statistic = Field(
+        default=Statistic.ENGLE_GRANGER,
+        description="What pairs are ranked by. "
+        + "; ".join(f"{name}: {one.meaning}" for name, one in STATISTICS.items())
+        + ".",
+    )
+    hedge_estimator: HedgeEstimator = Field(
+        default=HedgeEstimator.OLS_LEVELS,
+        description="The hedge ratio. " + "; ".join(f"{name}: {one.meaning}" for name, one in ESTIMATORS.items()) + ".",
+    )
     criterion: Literal["aic", "bic", "t-stat", "fixed"] = Field(
         default="aic", description="How the number of lags is chosen."
     )

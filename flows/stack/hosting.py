@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from domain.errors import AccountBusy, ConfigError
-
-logger = logging.getLogger("runner.host")
+from runner import events
+from runner.logs import emit_line
 
 Status = Mapping[str, Any]
 
@@ -79,7 +78,7 @@ async def host(make_bot: Callable[[], Bot], stop: asyncio.Event, patience: Patie
                     f"{len(crashes)} crashes within {patience.crash_window_s:g} s, the last: {error!r}"
                 ) from error
             pause_s = patience.backoff_s[min(len(crashes), len(patience.backoff_s)) - 1]
-            logger.exception("runner_crashed restart_in_s=%g crashes=%d", pause_s, len(crashes))
+            emit_line(events.RUNNER_CRASHED, exception=error, restart_in_s=pause_s, crashes=len(crashes))
             if await _stopped_within(stop, pause_s):
                 return None
 

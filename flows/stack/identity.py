@@ -17,6 +17,10 @@ MARK = "_TANDEM_STACK"
 prefix names configuration."""
 
 
+ACCOUNT_BUSY = "AccountBusy"
+"""The name of the state in which the flow `live` ends a run that found the account taken: another run trades on."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """One process, told apart from a later one with the same pid."""

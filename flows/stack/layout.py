@@ -7,6 +7,9 @@ from pathlib import Path
 
 from domain.errors import ConfigError
 
+STATUS_FILE = "status.json"
+"""In `Layout.runs`: how many entries the live run has executed, as a number. The supervisor reads it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 from uuid import UUID
@@ -16,8 +15,8 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from flows.stack import status_page
-
-logger = logging.getLogger("runner.host")
+from runner import events
+from runner.logs import emit_line
 
 
 class RunWatch:
@@ -52,11 +51,11 @@ class RunWatch:
                     state = (await self._client.read_flow_run(self._run_id)).state
             except Exception as error:  # noqa: BLE001 - whatever the server does, the runner trades on.
                 if not silent:
-                    logger.warning("prefect_silent error=%s: trading on without it", type(error).__name__)
+                    emit_line(events.PREFECT_UNREACHABLE, error=type(error).__name__)
                 silent = True
             else:
                 if silent:
-                    logger.info("prefect_back")
+                    emit_line(events.PREFECT_RECOVERED)
                 silent = False
                 if state is not None and (state.is_cancelling() or state.is_final()):
                     self.why = f"the run was set to {state.name}"
@@ -84,4 +83,4 @@ class RunWatch:
                     )
                     self._pages[key] = (await self._client.create_artifact(artifact)).id
         except Exception as error:  # noqa: BLE001 - a status page is worth no pause in trading.
-            logger.debug("page_dropped key=%s error=%s", key, type(error).__name__)
+            emit_line(events.STATUS_PAGE_DROPPED, key=key, error=type(error).__name__)

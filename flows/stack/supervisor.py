@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -13,20 +12,22 @@ from typing import Self
 import click
 
 from flows.stack import leftovers, live_run, ports
+from flows.stack.deployments import first_runs
 from flows.stack.follow import Follower
+from flows.stack.identity import read_record
+from flows.stack.layout import STATUS_FILE
 from flows.stack.live_run import LIVE, LiveStop
 from flows.stack.prefect_api import FlowRun, PrefectApi, ServerSilent
 from flows.stack.processes import Child, ChildDied, Program, tail_of
 from flows.stack.programs import Plan
 from flows.stack.steps import Steps
 
-FIRST_RUNS = ("health", "reconcile", "recalibrate", "scan", "backtest")
 FIRST_RUN_WITHIN_S = 300.0
 START_WITHIN_S = 300.0
 PATIENCE_S = 30.0
 WATCH_S = 10.0
 FOLLOW = "follow the runner's log"
-TRADED = re.compile(r"\b(trade_)?(opened|executed)\b")
+TRADE_WITHIN_S = 45.0
 
 
 class Supervisor:
@@ -37,12 +38,12 @@ class Supervisor:
         self.steps = steps
         self.children: dict[str, Child] = {}
         self.hurry = hurry
-        self.first_trade = asyncio.Event()
         self.deployed = asyncio.Event()
         self._began_at = _utc_now()
         self.api = PrefectApi(f"{plan.prefect_url}/api")
-        self.follower = Follower(plan.layout.runner_log, show=self._show)
+        self.follower = Follower(plan.layout.runner_log, show=click.echo)
         self._tasks: list[asyncio.Task[None]] = []
+        self._status_file = plan.layout.runs / STATUS_FILE
 
     async def __aenter__(self) -> Self:
         await self.api.__aenter__()
@@ -50,11 +51,6 @@ class Supervisor:
 
     async def __aexit__(self, *_: object) -> None:
         await self.api.__aexit__()
-
-    def _show(self, line: str) -> None:
-        if TRADED.search(line):
-            self.first_trade.set()
-        click.echo(line)
 
     # --- up ---
 
@@ -64,6 +60,7 @@ class Supervisor:
         Raises: ChildDied, ServerSilent. Call `stop` either way.
         """
         plan = self.plan
+        self._status_file.unlink(missing_ok=True)  # An earlier run's.
         async with asyncio.TaskGroup() as group:
             # The deploy and worker processes import Prefect while the server still migrates its database.
             if plan.exchange_port is not None:
@@ -219,8 +216,8 @@ class Supervisor:
     async def _first_runs(self) -> None:
         await self.deployed.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.first_trade.wait(), 45.0)
-        for name in FIRST_RUNS:
+            await asyncio.wait_for(self._first_trade(), TRADE_WITHIN_S)
+        for name in first_runs(self.plan.layout.home):
             try:
                 run = await self.api.start(f"{name}/{name}", once=f"first-{name}-{self.plan.mark}")
                 ended = await self._until_over(run)
@@ -232,6 +229,11 @@ class Supervisor:
                 self.steps.say(text)
             else:
                 self.steps.warn(f"{text} {ended.message}")
+
+    async def _first_trade(self) -> None:
+        """Until the live run has executed an entry: then the flows have something to show."""
+        while not (read_record(self._status_file) or {}).get("executed"):  # noqa: ASYNC110  (Another process's file.)
+            await asyncio.sleep(0.5)
 
     async def _until_over(self, run: FlowRun) -> FlowRun:
         deadline_s = time.monotonic() + FIRST_RUN_WITHIN_S

@@ -1,5 +1,6 @@
 """The list of commands. Those of flows and paper are found by their entry points, so that the runner never imports them."""
 
+import contextlib
 import importlib
 from collections.abc import Mapping
 from importlib.metadata import entry_points, version
@@ -63,10 +64,19 @@ class LazyGroup(click.Group):
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table of one-liners; nothing is imported for it."""
+        """The table of one-liners; no command is imported for it."""
         helps = {**{name: text for name, (_, text) in OURS.items()}, **THEIRS}
         with formatter.section("Commands"):
-            formatter.write_dl([(name, helps.get(name, "")) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, helps.get(name) or _said_by_folder(name)) for name in self.list_commands(ctx)])
+
+
+def _said_by_folder(command: str) -> str:
+    """A command without a line in the table: the first line of its folder's docstring. Nothing else of it is imported."""
+    for point in entry_points(group=ENTRY_POINTS, name=command):
+        with contextlib.suppress(ImportError):
+            folder = importlib.import_module(point.module.rpartition(".")[0])
+            return (folder.__doc__ or "").partition("\n")[0]
+    return ""
 
 
 @click.group(

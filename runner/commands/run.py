@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import importlib
-import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -102,16 +101,16 @@ async def _trade(config_path: Path, pairs_path: Path, keeper: "RecorderKeeper") 
 async def _keep_recording(keeper: "RecorderKeeper") -> None:
     """A recorder that died is replaced; the journals keep everything meanwhile, so trading never waits for it."""
     from domain.errors import ConfigError  # noqa: PLC0415
-    from runner.logs import LOGGER_NAME  # noqa: PLC0415
+    from runner import events  # noqa: PLC0415
+    from runner.logs import emit_line  # noqa: PLC0415
 
-    logger = logging.getLogger(LOGGER_NAME)
     while True:
         await asyncio.sleep(KEEP_SECONDS)
         try:
             if await asyncio.to_thread(keeper.look):
-                logger.warning("recorder_replaced")
+                emit_line(events.RECORDER_REPLACED)
         except (ConfigError, OSError) as problem:
-            logger.error("recorder_missing why=%s", problem)
+            emit_line(events.RECORDER_MISSING, why=str(problem))
 
 
 def _print(statistics: "Statistics") -> None:

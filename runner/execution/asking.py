@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from domain.ladder import step_of
+from runner import events
 from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
 from runner.execution.context import Context
@@ -20,6 +21,6 @@ async def answered(context: Context, exchange: Exchange, ask: Callable[[], Await
         try:
             return await ask()
         except (OutcomeUnknown, Unreachable) as failure:
-            context.log.warning("waiting_for_exchange", why=str(failure))
+            context.log.emit(events.WAITING_FOR_EXCHANGE, why=str(failure))
         await context.clock.sleep(max(step_of(RETRY_SECONDS, tries), exchange.blocked_ms() / 1000))
         tries += 1

@@ -7,6 +7,7 @@ from typing import Any, Generic, ParamSpec, Protocol
 from domain.symbols import PairId, Symbol, TradeId
 from domain.trade_book import TradeBook
 from domain.trades import TradeState
+from runner import events
 from runner.ports import Clock
 
 _P = ParamSpec("_P")
@@ -15,9 +16,7 @@ _P = ParamSpec("_P")
 class Log(Protocol):
     """One readable line per event, and the same as a row in the journal."""
 
-    def info(self, event: str, **facts: Any) -> None: ...
-    def warning(self, event: str, **facts: Any) -> None: ...
-    def error(self, event: str, **facts: Any) -> None: ...
+    def emit(self, event: events.Event, **facts: Any) -> None: ...
 
 
 class Notice(Generic[_P]):
@@ -32,11 +31,6 @@ class Notice(Generic[_P]):
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> None:
         for handler in self._handlers:
             handler(*args, **kwargs)
-
-    @property
-    def is_heard(self) -> bool:
-        """Somebody subscribed."""
-        return bool(self._handlers)
 
 
 @dataclass(frozen=True, slots=True)

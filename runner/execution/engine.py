@@ -14,7 +14,7 @@ from domain.orders import LegName
 from domain.pairs import EXIT_REASON_OF, ExitReason, PairConfig, SignalOutcome, SignalType, TradeStatus, TradingSignal
 from domain.symbols import ClientOrderId, PairId
 from domain.trades import OrderState, TradeState
-from runner import metrics
+from runner import events, metrics
 from runner.exchange.port import UserNews
 from runner.execution.account.orphans import Orphans
 from runner.execution.context import Context
@@ -124,7 +124,7 @@ class ExecutionEngine:
             seconds -= RECOVERY_LOOK_SECONDS
         left = sorted({order.intent.pair_id for order in unresolved if not order.is_settled})
         if left:
-            self._log.warning("recovery_goes_on", pairs=left)
+            self._log.emit(events.RECOVERY_INCOMPLETE, pairs=left)
         self._gate.recovering = False
         for pair_id in sorted(self._not_judged - self._book.open_by_pair.keys()):
             self._lifecycle.report(self._desk.not_judged, pair_id)
@@ -149,7 +149,7 @@ class ExecutionEngine:
             )
             if unfinished:
                 for task in unfinished:
-                    self._log.warning("left_in_flight", task=task.get_name())
+                    self._log.emit(events.SHUTDOWN_INCOMPLETE, task=task.get_name())
                 break
         await self._tasks.cancel()
 
@@ -170,7 +170,7 @@ class ExecutionEngine:
 
     def on_gap(self, why: str) -> None:
         """Events may have been missed: whoever is being driven looks for itself; resting trades are checked here."""
-        self._log.info("user_stream_gap", why=why)
+        self._log.emit(events.USER_STREAM_GAP, why=why)
         self._lifecycle.check_soon()
 
     async def explain_orders(self) -> frozenset[ClientOrderId]:
@@ -245,8 +245,8 @@ class ExecutionEngine:
             return self._rolled_back(signal, trade, opened)
         self.counters.executed += 1
         self._outcomes.resolve(signal, SignalOutcome.EXECUTED, None, {}, trade.trade_id)
-        self._log.info(
-            "trade_opened",
+        self._log.emit(
+            events.TRADE_OPENED,
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
             side=str(plan.side),
@@ -286,8 +286,8 @@ class ExecutionEngine:
         code = DenialCode.EXCHANGE_REFUSED if opened.refusal else DenialCode.ROLLED_BACK
         facts = {"refusal": opened.refusal, "cost_usd": str(-trade.net_pnl_usd)}
         self._outcomes.resolve(signal, SignalOutcome.FAILED, code, facts, trade.trade_id)
-        self._log.warning(
-            "trade_rolled_back",
+        self._log.emit(
+            events.TRADE_ROLLED_BACK,
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
             naked_seconds=trade.naked_seconds(),

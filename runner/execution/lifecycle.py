@@ -15,7 +15,7 @@ from domain.orders import Fill
 from domain.pairs import ExitReason, PairSide, TradeStatus
 from domain.symbols import PairId, Symbol, TradeId
 from domain.trades import TradeState
-from runner import metrics
+from runner import events, metrics
 from runner.exchange.port import Exchange
 from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions
 from runner.execution.asking import answered
@@ -123,8 +123,8 @@ class Lifecycle:
     def _report_closed(self, trade: TradeState, reason: ExitReason) -> None:
         self._counters.closed += 1
         metrics.observe_naked(trade)
-        self._log.info(
-            "trade_closed",
+        self._log.emit(
+            events.TRADE_CLOSED,
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
             reason=str(reason),
@@ -185,7 +185,9 @@ class Lifecycle:
         async with self._locks.hold(trade.symbols, Urgency.UNWIND):
             if trade.status is TradeStatus.OPENING:
                 opened = await self._post_only_saga.settle(trade)
-                self._log.info("resumed", pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged)
+                self._log.emit(
+                    events.TRADE_RECOVERED, pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged
+                )
                 if not opened.hedged:
                     self.report(self._desk.trade_closed, trade.pair_id, 0)  # The signals had taken it for an open one.
                     return not trade.status.is_over
@@ -211,13 +213,13 @@ class Lifecycle:
         unhedged = trade.status is TradeStatus.OPEN and not trade.is_hedged
         if not (is_told or unhedged or (trade.status.is_over and not trade.is_flat)):
             return
-        self._log.error("late_fill", pair_id=trade.pair_id, trade_id=trade_id)
+        self._log.emit(events.LATE_FILL, pair_id=trade.pair_id, trade_id=trade_id)
         if trade.status.is_over or trade.status is TradeStatus.OPEN:
             self.take_up(trade)
 
     def leg_lost(self, trade: TradeState) -> None:
         """The exchange closed one leg (ADL, liquidation, delisting): close its sibling."""
-        self._log.error("sibling_lost", pair_id=trade.pair_id, trade_id=trade.trade_id)
+        self._log.emit(events.OTHER_LEG_CLOSED_EXTERNALLY, pair_id=trade.pair_id, trade_id=trade.trade_id)
         self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")
 
     async def watch(self) -> None:
@@ -265,7 +267,7 @@ class Lifecycle:
         for symbol, difference in differences.items():
             if self._unexplained.get(symbol) != difference:
                 self._unexplained[symbol] = difference
-                self._log.error("position_unexplained", differences={symbol: str(difference)})
+                self._log.emit(events.POSITION_UNEXPLAINED, differences={symbol: str(difference)})
 
     def external_fill(self, fill: Fill) -> None:
         """An execution of the exchange's own order, or of a execution's: it may have closed what one of our trades holds."""
@@ -283,8 +285,8 @@ class Lifecycle:
 
     async def halt_pair(self, pair_id: PairId, error: Exception) -> None:
         """A bug or a world we do not model: this pair stops, a human is paged, everything it holds stays known."""
-        kind = "invariant_broken" if isinstance(error, InvariantBroken) else "pair_failed"
-        self._log.error(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
+        kind = events.INVARIANT_BROKEN if isinstance(error, InvariantBroken) else events.PAIR_FAILED
+        self._log.emit(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
         self.report(self._desk.trade_failed, pair_id)
         try:
             await self._freezer.freeze(pair_id, for_ms=HALTED_MS, reason=type(error).__name__)
@@ -296,7 +298,7 @@ class Lifecycle:
         try:
             what(*facts)
         except InvariantBroken as error:
-            self._log.warning("not_on_the_desk", why=str(error))
+            self._log.emit(events.PAIR_NOT_TRACKED, why=str(error))
 
 
 def _take_up_seconds(failures: int) -> float:

@@ -7,6 +7,7 @@ from domain.entries import SignalReceived, SignalResolved
 from domain.guards import DenialCode, Denied
 from domain.pairs import SignalOutcome, TradingSignal
 from domain.symbols import TradeId
+from runner import events
 from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 from runner.execution.signal_port import Outcome
@@ -45,12 +46,12 @@ class Outcomes:
                 price_b=signal.price_b,
             )
         )
-        self._log.info("signal", pair_id=signal.pair_id, type=str(signal.signal_type), z=round(signal.z_score, 3))
+        self._log.emit(events.SIGNAL, pair_id=signal.pair_id, type=str(signal.signal_type), z=round(signal.z_score, 3))
 
     def deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
         self.counters.denied[denied.code] = self.counters.denied.get(denied.code, 0) + 1
         self.resolve(signal, SignalOutcome.DENIED, denied.code, denied.facts)
-        self._log.info("denied", pair_id=signal.pair_id, code=str(denied.code), **denied.facts)
+        self._log.emit(events.DENIED, pair_id=signal.pair_id, code=str(denied.code), **denied.facts)
         return Outcome(executed=False, denial=denied.code)
 
     def resolve(

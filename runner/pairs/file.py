@@ -36,8 +36,10 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     exit_threshold: float | None = None
     stop_loss_z: float | None = None
     half_life_candles: float | None = None
+    bar_seconds: int | None = None  # Of the bars behind mean and deviation; without it, signal.bar_seconds.
     # From here on: what recalibration adds.
-    candle_seconds: int | None = None  # The candle of half_life_candles; without it, signal.bar_seconds.
+    candle_seconds: int | None = None  # The candle of half_life_candles; without it, the bar of the pair's window.
+    hedge_estimator: str | None = None  # Of hedge_ratio, as the recalibration's rules name it.
     intercept: float | None = None
     spread_mean: float | None = None
     spread_std: float | None = None
@@ -120,6 +122,7 @@ def pairs_of(document: PairsDocument, defaults: SignalSettings, *, where: str) -
 
 
 def _pair_of(row: PairRow, defaults: SignalSettings) -> PairConfig:
+    window_bar_seconds = defaults.bar_seconds if row.bar_seconds is None else row.bar_seconds
     return PairConfig(
         pair_id=PairId(row.pair_id),
         leg_a=unified(row.leg_a),
@@ -129,8 +132,9 @@ def _pair_of(row: PairRow, defaults: SignalSettings) -> PairConfig:
         exit_z=defaults.exit_threshold if row.exit_threshold is None else row.exit_threshold,
         stop_z=defaults.stop_loss_threshold if row.stop_loss_z is None else row.stop_loss_z,
         half_life_bars=row.half_life_candles,
-        half_life_bar_seconds=defaults.bar_seconds if row.candle_seconds is None else row.candle_seconds,
+        half_life_bar_seconds=window_bar_seconds if row.candle_seconds is None else row.candle_seconds,
         enabled=row.enabled,
+        bar_seconds=row.bar_seconds,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from domain.errors import ConfigError
 from domain.symbols import Symbol
+from runner import events
 from runner.components import Components
 from runner.config import Settings
 from runner.exchange.errors import ExchangeError
@@ -59,10 +60,10 @@ class PairsWatch:
             try:
                 await self.reload()
             except ConfigError as error:
-                self._log.error("pairs_refused", why=str(error))
+                self._log.emit(events.PAIRS_FILE_INVALID, why=str(error))
             except ExchangeError as error:
                 # Not the file's fault: look again at the next turn.
-                self._log.warning("pairs_wait", why=str(error))
+                self._log.emit(events.PAIRS_RELOAD_DEFERRED, why=str(error))
                 continue
             self._seen = signature
 
@@ -77,14 +78,14 @@ class PairsWatch:
             before = self._pairs.replace(fresh.values())
             self._parts.generator.reconfigure(fresh.values())
             await self._parts.watch_quotes()
-            changes = {
+            changes: dict[str, Any] = {
                 "added": sorted(fresh.keys() - before.keys()),
                 "removed": sorted(before.keys() - fresh.keys()),
                 "changed": sorted(
                     pair_id for pair_id in fresh.keys() & before.keys() if fresh[pair_id] != before[pair_id]
                 ),
             }
-            self._log.info("pairs_reloaded", **changes)
+            self._log.emit(events.PAIRS_RELOADED, **changes)
             return changes
 
     async def _prepare(self, symbols: Sequence[Symbol]) -> None:
@@ -92,4 +93,4 @@ class PairsWatch:
         try:
             await self._parts.account.set_up.prepare(symbols)
         except (ConfigError, ExchangeError) as error:
-            self._log.warning("setup_waits", symbols=list(symbols), why=str(error))
+            self._log.emit(events.SYMBOL_SETUP_DEFERRED, symbols=list(symbols), why=str(error))

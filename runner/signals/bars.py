@@ -1,4 +1,4 @@
-"""Closed bars of each leg, by the exchange's event time: one ring of closes a symbol, on one grid for all of them.
+"""Closed bars of each leg, by the exchange's event time: a grid for each size of bar, and on it one ring of closes a symbol.
 
 A ring position is the bar's number modulo the length, so two legs' rings are aligned by themselves, a new hedge ratio needs
 no refetch, and pairs that share a symbol share its closes. NaN marks a bar we have not seen; it is repaired from klines.
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from domain.quotes import Quote
 from domain.symbols import Symbol
+from domain.units import SECOND_MS
 
 CARRIED_BARS_MAX = 3
 """A leg without a tick keeps its mid for so many bars: the venue pushes every change, so no push means no change."""
@@ -24,7 +25,7 @@ NEVER_MS = -1
 
 
 class LegBars:
-    """One symbol: newest mid, and the closes of its last bars. Open to its calculator; everybody else reads."""
+    """One symbol on one grid: newest mid, and the closes of its last bars. Open to its calculator; everybody else reads."""
 
     __slots__ = (
         "calm_high",
@@ -33,6 +34,8 @@ class LegBars:
         "closes",
         "due_ms",
         "event_ms",
+        "grid",
+        "longer",
         "mid",
         "newest",
         "quote",
@@ -42,9 +45,11 @@ class LegBars:
         "symbol",
     )
 
-    def __init__(self, symbol: Symbol, size: int) -> None:
+    def __init__(self, symbol: Symbol, grid: "BarGrid") -> None:
         self.symbol = symbol
-        self.closes: NDArray[np.float64] = np.full(size, math.nan)
+        self.grid = grid
+        self.longer: LegBars | None = None  # The same symbol on the grid with the next longer bars.
+        self.closes: NDArray[np.float64] = np.full(grid.size, math.nan)
         self.newest: int | None = None  # Number of the last closed bar: open time divided by the bar's length.
         self.carried = 0  # Bars closed in a row without a tick.
         self.mid = math.nan
@@ -63,15 +68,23 @@ class LegBars:
         """True when no bar of the window is missing."""
         return self.newest is not None and not bool(np.isnan(self.closes).any())
 
+    def take_quote_of(self, other: "LegBars") -> None:
+        """Begin with what the same symbol's newest quote says on another grid: an open trade need not wait for the next one."""
+        self.quote, self.mid, self.event_ms, self.stale = other.quote, other.mid, other.event_ms, other.stale
+
 
 Row = tuple[float, float, float, LegBars, Any]
 
 
 class BarGrid:
-    """All legs' bars. Time is the newest event time that was believed; it decides when a bar is over for everybody."""
+    """The bars of one size, of every leg that has a pair with them. It knows nothing of other grids.
+
+    Time is the newest event time that was believed; it decides when a bar is over for everybody.
+    """
 
     def __init__(self, *, bar_seconds: int, size: int) -> None:
-        self.bar_ms = bar_seconds * 1000
+        self.bar_seconds = bar_seconds
+        self.bar_ms = bar_seconds * SECOND_MS
         self.size = size
         self.grace_ms = min(GRACE_MS_MAX, self.bar_ms // 10)
         self.legs: dict[Symbol, LegBars] = {}
@@ -87,7 +100,7 @@ class BarGrid:
         """The symbol's bars, made when new."""
         found = self.legs.get(symbol)
         if found is None:
-            found = self.legs[symbol] = LegBars(symbol, self.size)
+            found = self.legs[symbol] = LegBars(symbol, self)
         return found
 
     def drop(self, symbol: Symbol) -> None:

@@ -59,13 +59,11 @@ class SignalGenerator:
 
     def interrupt(self, symbols: Iterable[Symbol]) -> None:
         """The connection of these symbols broke: their quotes are not quotes until the next one."""
-        self.calculator.grid.interrupt(symbols)
+        self.calculator.interrupt(symbols)
 
     def mark_stale(self, symbol: Symbol, *, stale: bool) -> None:
         """A stale leg blocks entries; exits still go by its last quote."""
-        leg = self.calculator.grid.legs.get(symbol)
-        if leg is not None:
-            leg.stale = stale
+        self.calculator.mark_stale(symbol, stale=stale)
 
     # What the engine says.
 
@@ -133,8 +131,7 @@ class SignalGenerator:
         wanted = self._wanted.get(pair_id)
         if wanted is not None and wanted.symbols == slot.pair.symbols:
             if wanted != slot.pair or slot.close_only == wanted.enabled:
-                slot.configure(wanted)
-                self.calculator.recompute(slot)
+                self.calculator.configure(slot, wanted)
             return
         if not slot.is_idle:
             slot.close_only = True
@@ -149,12 +146,11 @@ class SignalGenerator:
     @property
     def symbols(self) -> frozenset[Symbol]:
         """Every leg that wants quotes."""
-        return frozenset(self.calculator.grid.legs)
+        return self.calculator.symbols
 
     def quote_of(self, symbol: Symbol) -> Quote | None:
         """The newest quote; None before the first one and after an interruption."""
-        leg = self.calculator.grid.legs.get(symbol)
-        return None if leg is None else leg.quote
+        return self.calculator.quote_of(symbol)
 
     def z_score_of(self, pair_id: PairId) -> float | None:
         """At the newest mids; None while the window or a quote is missing."""
@@ -179,6 +175,7 @@ class SignalGenerator:
                 "price_a": _number(slot.leg_a.mid),
                 "price_b": _number(slot.leg_b.mid),
                 "hedge_ratio": slot.hedge_ratio,
+                "bar_seconds": slot.bar_seconds,
                 "stale": slot.leg_a.stale or slot.leg_b.stale,
             }
             for pair_id, slot in self.calculator.slots.items()

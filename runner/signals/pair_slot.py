@@ -32,10 +32,6 @@ class PairSlot:
     )
 
     def __init__(self, pair: PairConfig, leg_a: LegBars, leg_b: LegBars) -> None:
-        self.leg_a = leg_a
-        self.leg_b = leg_b
-        self.index_a = len(leg_a.rows_a)
-        self.index_b = len(leg_b.rows_b)
         self.standing = Standing()
         self.statistics: SpreadStatistics | None = None
         self.closed_bar: int | None = None  # The bar `statistics` ends with.
@@ -43,9 +39,16 @@ class PairSlot:
         self.failed = False
         self.pair = pair
         self.configure(pair)
-        leg_a.rows_a.append((-math.inf, math.inf, pair.hedge_ratio, leg_b, self))
-        leg_b.rows_b.append((-math.inf, math.inf, pair.hedge_ratio, leg_a, self))
+        self.attach(leg_a, leg_b)
         self.refresh(0)
+
+    def attach(self, leg_a: LegBars, leg_b: LegBars) -> None:
+        """Go by the bars of these legs from here on. What was known of others is forgotten; `refresh` must follow."""
+        self.leg_a, self.leg_b = leg_a, leg_b
+        self.index_a, self.index_b = len(leg_a.rows_a), len(leg_b.rows_b)
+        self.statistics = self.closed_bar = None
+        leg_a.rows_a.append((-math.inf, math.inf, self.hedge_ratio, leg_b, self))
+        leg_b.rows_b.append((-math.inf, math.inf, self.hedge_ratio, leg_a, self))
 
     def configure(self, pair: PairConfig) -> None:
         """Take new rules. An open trade goes on with what it was opened with."""
@@ -55,6 +58,11 @@ class PairSlot:
         self.pair = pair
         self.rules = EntryRules(pair.entry_z, pair.stop_z)
         self.close_only = not pair.enabled
+
+    @property
+    def bar_seconds(self) -> int:
+        """Of the bars that its statistics are made of."""
+        return self.leg_a.grid.bar_seconds
 
     @property
     def held(self) -> HeldTrade | None:

@@ -6,13 +6,16 @@ while the exchange cannot say.
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Protocol
 
 from domain.symbols import Symbol
+from runner import events
+from runner.events import EventCallback
 from runner.exchange.errors import ExchangeError
 from runner.ports import Clock
+from runner.signals.bars import LegBars
 from runner.signals.generator import SignalGenerator
 
 KLINES_PER_REQUEST_MAX = 1000  # ccxt caps fetch_ohlcv there.
@@ -36,8 +39,6 @@ INTERVALS: Mapping[int, str] = MappingProxyType(
         86400: "1d",
     }
 )
-
-EventCallback = Callable[[str, str, Mapping[str, Any]], None]
 
 
 class KlineSource(Protocol):
@@ -83,7 +84,6 @@ class WindowMonitor:
         generator: SignalGenerator,
         source: KlineSource,
         *,
-        bar_seconds: int,
         clock: Clock,
         wanted: asyncio.Event,
         on_event: EventCallback,
@@ -91,10 +91,9 @@ class WindowMonitor:
         """`wanted` is set by the generator (its `on_torn`) whenever a window is torn."""
         self._calculator = generator.calculator
         self._source = source
-        self._bar_seconds = bar_seconds
         self._clock = clock
         self._on_event = on_event
-        self._missing: list[Symbol] = []
+        self._missing: list[str] = []  # Symbol and bar.
         self._wanted = wanted
         self._gate = asyncio.Semaphore(REQUESTS_AT_ONCE_MAX)
         self._wanted.set()
@@ -102,15 +101,15 @@ class WindowMonitor:
     async def warm_up(self) -> int:
         """One round over all torn windows. Return how many are still torn. Never raises for the exchange."""
         self._wanted.clear()
-        torn = [leg.symbol for leg in self._calculator.grid.torn()]
+        torn = self._calculator.torn()
         if not torn:
             return 0
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._fill(symbol)) for symbol in torn]
-        missing = [symbol for symbol, task in zip(torn, tasks, strict=True) if not task.result()]
+            tasks = [group.create_task(self._fill(leg)) for leg in torn]
+        missing = [_name_of(leg) for leg, task in zip(torn, tasks, strict=True) if not task.result()]
         if not missing or missing != self._missing:
             facts = {"symbols": len(torn), "incomplete": missing[:10]}
-            self._on_event("warning" if missing else "info", "windows_loaded", facts)
+            self._on_event(events.WINDOWS_INCOMPLETE if missing else events.WINDOWS_LOADED, facts)
         self._missing = missing
         return len(missing)
 
@@ -127,15 +126,19 @@ class WindowMonitor:
             pause_seconds = min(RETRY_SECONDS_MAX, pause_seconds * 2)
             self._wanted.set()
 
-    async def _fill(self, symbol: Symbol) -> bool:
+    async def _fill(self, leg: LegBars) -> bool:
+        symbol, grid = leg.symbol, leg.grid
         async with self._gate:
             try:
-                size = self._calculator.grid.size
-                rows = await load_closes(self._source, symbol, bars=size, bar_seconds=self._bar_seconds)
+                rows = await load_closes(self._source, symbol, bars=grid.size, bar_seconds=grid.bar_seconds)
             except ExchangeError as error:
-                self._on_event("warning", "klines_unavailable", {"symbol": symbol, "why": str(error)})
+                self._on_event(events.KLINES_UNAVAILABLE, {"symbol": symbol, "why": str(error)})
                 return False
-        return self._calculator.load(symbol, rows)
+        return self._calculator.load(symbol, rows, bar_seconds=grid.bar_seconds)
+
+
+def _name_of(leg: LegBars) -> str:
+    return f"{leg.symbol} {INTERVALS[leg.grid.bar_seconds]}"
 
 
 async def keep_sampling(generator: SignalGenerator, clock: Clock, *, every_seconds: float) -> None:

@@ -9,7 +9,7 @@ from domain.decide import EntryRules, Standing, decide, rearmed
 from domain.pairs import EXIT_REASON_OF, PairConfig, SignalType
 from domain.spread import statistics_of
 from flows.backtest.engine.account import Account
-from flows.backtest.engine.market import Market, carried
+from flows.backtest.engine.market import Market
 from flows.backtest.engine.tape import tape_of_bars
 from flows.backtest.engine.terms import Terms
 from flows.backtest.engine.trades import BacktestTrade, Judgment, OpenTrade, fill_prices
@@ -25,13 +25,17 @@ class Reference:
         self.pairs = pairs
         self.bars = market.bars
         self.tapes = {p.pair_id: tape_of_bars(market.bars, *p.symbols, half_spread=terms.half_spread) for p in pairs}
+        self.bars_of = {p.pair_id: (terms.bar_ms_of(p) or market.bars.step_ms) // market.bars.step_ms for p in pairs}
         self.standing = {p.pair_id: Standing() for p in pairs}
         self.trade: dict[str, OpenTrade] = {}
         self.due: dict[str, tuple[int, SignalType, float]] = {}
         self.denials: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.signals: list[tuple[str, str, int, float, str]] = []
         size = terms.lookback_bars
-        self.rings = {s: np.full(size, math.nan) for p in pairs for s in p.symbols}
+        self.rings = {(s, self.bars_of[p.pair_id]): np.full(size, math.nan) for p in pairs for s in p.symbols}
+        self.seen: dict[
+            tuple[str, int], tuple[int, float]
+        ] = {}  # The window's bar in which a close was seen last, and it.
 
     @property
     def trades(self) -> list[BacktestTrade]:
@@ -40,7 +44,6 @@ class Reference:
     def run(self) -> "Reference":
         """In every bar: fills at its open, then the judgments at its close, exits before entries; then the bar is remembered."""
         bars = self.bars
-        closes = {s: carried(bars.closes[:, bars.symbols.index(s)], CARRIED_BARS_MAX) for s in self.rings}
         place_of = {p.pair_id: {int(bar): i for i, bar in enumerate(self.tapes[p.pair_id].bar)} for p in self.pairs}
         for bar in range(bars.count):
             here = [(p, place_of[p.pair_id][bar]) for p in self.pairs if bar in place_of[p.pair_id]]
@@ -50,9 +53,19 @@ class Reference:
                 for pair, place in here:
                     if (self.standing[pair.pair_id].held is not None) is wants_exit:
                         self._judge(pair, place)
-            for symbol, ring in self.rings.items():
-                ring[(bars.first_bar + bar) % ring.size] = closes[symbol][bar]
+            self._remember(bar)
         return self
+
+    def _remember(self, bar: int) -> None:
+        """A window's bar closes with the last of the market's bars in it; a close stands for a few bars without one."""
+        number = self.bars.first_bar + bar
+        for (symbol, per_bar), ring in self.rings.items():
+            close, now = float(self.bars.closes[bar, self.bars.symbols.index(symbol)]), number // per_bar
+            if math.isfinite(close):
+                self.seen[symbol, per_bar] = now, close
+            if (number + 1) % per_bar == 0:
+                last, price = self.seen.get((symbol, per_bar), (-99, math.nan))
+                ring[now % ring.size] = price if now - last <= CARRIED_BARS_MAX else math.nan
 
     def _fill(self, pair: PairConfig, place: int) -> None:
         due = self.due.get(pair.pair_id)
@@ -85,7 +98,8 @@ class Reference:
         held = standing.held
         hedge_ratio = pair.hedge_ratio if held is None else held.hedge_ratio
         spread = float(tape.price_b[place]) - hedge_ratio * float(tape.price_a[place])
-        current = statistics_of(self.rings[pair.leg_b] - pair.hedge_ratio * self.rings[pair.leg_a])
+        a, b = (self.rings[leg, self.bars_of[pair.pair_id]] for leg in pair.symbols)
+        current = statistics_of(b - pair.hedge_ratio * a)
         if held is None and rearmed(standing, spread, current):
             standing = Standing(last_signal=standing.last_signal, last_signal_ms=standing.last_signal_ms)
             self.standing[pair.pair_id] = standing
@@ -94,6 +108,9 @@ class Reference:
         signal = decide(spread, standing, rules, current, now_ms)
         if signal is None or (signal.is_entry and not pair.enabled):
             return
+        bar_ms = self.bars_of[pair.pair_id] * self.bars.step_ms
+        if signal is SignalType.TIME_STOP and held and now_ms // bar_ms * bar_ms < (held.time_stop_ms or 0):
+            return  # It is noticed when a bar of the pair's window closes.
         by = current if held is None else held.statistics
         assert by is not None
         found = Judgment(place, now_ms, signal, spread, by)

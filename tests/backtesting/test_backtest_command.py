@@ -11,6 +11,7 @@ import pytest
 from backtest_worlds import DAY, HOUR, START_MS
 from click.testing import CliRunner, Result
 
+from domain.errors import ConfigError
 from flows.backtest import job as work
 from flows.backtest.cli import backtest
 from flows.backtest.page import REPORT_BYTES_MAX, markdown_of, thinned
@@ -101,6 +102,37 @@ def test_columns_are_named_as_in_pair_trades(folder: Path) -> None:
         ours = {row[0] for row in connection.execute("DESCRIBE backtest_trades").fetchall()}
         theirs = {row[0] for row in connection.execute("DESCRIBE pair_trades").fetchall()}
     assert ours - theirs == {"run_id", "journal", "seq"}
+
+
+def rows_of_pairs(folder: Path, name: str, **changes: Any) -> Path:
+    (row,) = json.loads((folder / "pairs_config.json").read_text())["pairs"]
+    path = folder / name
+    path.write_text(json.dumps({"pairs": [{**row, **changes}]}))
+    return path
+
+
+def test_a_pair_with_longer_bars_than_the_file_has_a_longer_window(folder: Path) -> None:
+    rules, settings = BacktestRules(prices=str(folder / "prices.csv")), load_settings(folder / "config.json")
+    found = [
+        work.backtest(settings, path, rules, run_id=f"r{number}", say=lambda _: None)
+        for number, path in enumerate(
+            (folder / "pairs_config.json", rows_of_pairs(folder, "hour.json", bar_seconds=3600),
+             rows_of_pairs(folder, "four.json", bar_seconds=14_400))
+        )
+    ]  # fmt: skip
+    own, same, longer = ([(trade.opened_ms, trade.entry_z) for trade in one.trades] for one in found)
+    assert own == same
+    assert longer
+    assert longer != own
+    assert min(opened_ms for opened_ms, _ in longer) >= START_MS + 24 * 4 * HOUR
+
+
+def test_bars_that_cannot_be_made_of_the_file_s_are_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"AAA_BBB: its bars of 1m cannot be made of bars of 1h; replay shorter bars"):
+        work.backtest(
+            load_settings(folder / "config.json"), rows_of_pairs(folder, "minute.json", bar_seconds=60),
+            BacktestRules(prices=str(folder / "prices.csv")), run_id="r", say=lambda _: None,
+        )  # fmt: skip
 
 
 def test_walk_forward_with_a_report(folder: Path) -> None:

@@ -73,6 +73,7 @@ def replace_struct(one: Instrument, **changes: object) -> Instrument:
     spike=st.sampled_from([0.0, 0.003]),
     half_life=st.sampled_from([None, 1.5, 10.0]),
     limits=st.sampled_from([("1e9", "1e9"), ("3000", "1e9"), ("1e9", "5")]),
+    minutes=st.sampled_from([None, 1, 3, 5]),
 )
 def test_random_markets(**drawn: object) -> None:
     """Four symbols in three pairs that share them, one pair the other way round, one closed for entries."""
@@ -82,10 +83,10 @@ def test_random_markets(**drawn: object) -> None:
         lookback_bars=drawn["lookback"], taker_fee_rate=drawn["fee"], half_spread=drawn["spread"],
         min_edge_ratio=drawn["ratio"], latency_bars=drawn["latency"], gross=gross, daily_loss=loss, slippage=1e-5,
     )  # fmt: skip
-    half_life = drawn["half_life"]
+    half_life, minutes = drawn["half_life"], drawn["minutes"]
     pairs = [
         pair("S0", "S1", half_life_bars=half_life),
-        pair("S2", "S1", exit_z=0.3, half_life_bars=half_life),
+        pair("S2", "S1", exit_z=0.3, half_life_bars=half_life, bar_seconds=minutes and minutes * 60),  # type: ignore[operator]
         pair("S3", "S0", hedge_ratio=0.7, entry_z=1.5, stop_z=2.5),
         pair("S2", "S3", enabled=False),
     ]
@@ -104,6 +105,18 @@ def test_it_is_not_an_empty_comparison() -> None:
     assert any(trade.funding_usd for trade in walk.trades)
     denials = sum(walk.denials.values(), Counter())
     assert {"Z_NOT_EXECUTABLE", "EDGE_TOO_SMALL", "SYMBOL_BUSY"} <= set(denials)
+
+
+def test_every_window_is_of_its_pair_s_own_bars() -> None:
+    """Time stops among the rest, which are noticed when such a bar closes."""
+    pairs = [
+        pair("S0", "S1", half_life_bars=3.0, bar_seconds=300),
+        pair("S2", "S1", half_life_bars=3.0, bar_seconds=180),
+        pair("S3", "S0", half_life_bars=3.0),
+    ]
+    walk = compared(tangled(7, 3000, holes=0.05), terms(bar_ms=900_000, lookback_bars=5), pairs)
+    assert {trade.pair_id for trade in walk.trades} == {one.pair_id for one in pairs}
+    assert "timed_out" in {trade.exit_reason for trade in walk.trades}
 
 
 def test_coarse_steps_are_refused_alike() -> None:

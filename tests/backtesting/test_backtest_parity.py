@@ -11,12 +11,13 @@ from backtest_live import Found, Live
 from backtest_worlds import MINUTE, START_MS, pair, symbol, terms
 
 from domain.edge import FundingTerms
+from domain.klines import FundingRate
 from domain.pairs import PairConfig
 from flows.backtest.engine.market import Quotes, bars_of_quotes, with_funding
 from flows.backtest.engine.terms import Terms
 from flows.backtest.engine.walk import Walk
+from flows.backtest.engine.windows import statistics_at
 from runner.config import SignalSettings
-from storage.market import FundingRate
 
 TICKS = Path(__file__).parents[2].parent / "shared" / "data" / "ticks_binance_um_2024-07-18" / "bookticker.parquet"
 RATE, HOURS = 0.0001, 8
@@ -46,12 +47,14 @@ def stream(seed: int, minutes: int, *, names: Sequence[str] = ("S0", "S1", "S2",
     return Quotes(symbols=tuple(symbol(name) for name in names), at_ms=at_ms, place=place, bid=bid, ask=ask)
 
 
-def both(quotes: Quotes, given_terms: Terms, pairs: list[PairConfig], settings: SignalSettings) -> tuple[Live, Walk]:
-    """Live and backtest over the same quotes, compared."""
+def both(
+    quotes: Quotes, given_terms: Terms, pairs: list[PairConfig], settings: SignalSettings, step_ms: int | None = None
+) -> tuple[Live, Walk]:
+    """Live and backtest over the same quotes, compared. `step_ms`: of the backtest's bars; None: of live's."""
     live = Live(given_terms, pairs, settings, FundingTerms(RATE, float(HOURS))).run(quotes)
     start_ms = int(quotes.at_ms[0])
     past = [FundingRate(start_ms - hours * 3_600_000, RATE) for hours in (2 * HOURS + 1, HOURS + 1)]
-    bars = bars_of_quotes(quotes, settings.bar_seconds * 1000)
+    bars = bars_of_quotes(quotes, step_ms or settings.bar_seconds * 1000)
     walk = Walk(with_funding(bars, quotes, dict.fromkeys(quotes.symbols, past)), given_terms, keep_signals=True)
     walk.configure(pairs, at_ms=0)
     walk.run(int(quotes.at_ms[-1]))
@@ -75,6 +78,35 @@ def test_random_quotes(seed: int, latency_ms: int) -> None:
     live, walk = both(stream(seed, 100), chosen, pairs, SignalSettings(lookback_bars=10, stop_loss_threshold=4.0))
     assert walk.trades
     assert sum(trade.net_usd for trade in walk.trades) == pytest.approx(live.net_usd, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_pairs_with_bars_of_their_own_size(seed: int) -> None:
+    """Three sizes on shared symbols; signal for signal, and the statistics after the last quote to the last bit."""
+    pairs = [
+        pair("S0", "S1", bar_seconds=60, half_life_bars=2.0),
+        pair("S1", "S2", bar_seconds=180, exit_z=0.2),
+        pair("S3", "S0", bar_seconds=300, stop_z=2.8),
+        pair("S2", "S3"),
+    ]
+    chosen = terms(taker_fee_rate=2e-4, min_edge_ratio=1.0, lookback_bars=6, bar_ms=3 * MINUTE)
+    settings = SignalSettings(lookback_bars=6, bar_seconds=180)
+    live, walk = both(stream(seed, 120), chosen, pairs, settings, step_ms=MINUTE)
+    assert {signal.pair_id for signal in walk.signals} == {one.pair_id for one in pairs}
+    for one in pairs:
+        tape, slot = walk.tape_of(one), live.generator.calculator.slots[one.pair_id]
+        found = statistics_at(
+            tape.closes_a, tape.closes_b, one.hedge_ratio, first_bar=tape.first_bar, end=int(tape.bar[-1]), size=6
+        )
+        assert found == slot.statistics
+
+
+@pytest.mark.parametrize("minutes", [2, 3, 5])
+def test_longer_bars_are_those_of_the_quotes(minutes: int) -> None:
+    quotes = stream(3, 23)
+    ours, theirs = bars_of_quotes(quotes, MINUTE).of_size(minutes * MINUTE), bars_of_quotes(quotes, minutes * MINUTE)
+    assert (ours.first_bar, ours.step_ms) == (theirs.first_bar, theirs.step_ms)
+    assert np.array_equal(ours.closes, theirs.closes, equal_nan=True)
 
 
 def test_it_is_not_an_empty_comparison() -> None:
@@ -122,8 +154,6 @@ def test_bars_are_closed_as_live_closes_them() -> None:
     for one in pairs:
         slot = live.generator.calculator.slots[one.pair_id]
         tape = walk.tape_of(one)
-        from flows.backtest.engine.windows import statistics_at  # noqa: PLC0415
-
         ours = statistics_at(
             tape.closes_a, tape.closes_b, one.hedge_ratio, first_bar=tape.first_bar, end=int(tape.bar[-1]), size=10
         )

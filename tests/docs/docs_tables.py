@@ -1,4 +1,4 @@
-"""The tables of docs/execution.md that are the code's own, written from it: `python tests/docs/docs_tables.py` puts them there anew."""
+"""The tables of the pages that are the code's own, written from it: `python tests/docs/docs_tables.py` puts them there anew."""
 
 import re
 from collections.abc import Mapping
@@ -7,16 +7,19 @@ from pathlib import Path
 
 from domain import resting as resting_legs
 from domain.escalation import REMEDIES, Remedy
+from domain.events import MORE_FACTS, Event, Severity
 from domain.legs import CLOSING, OPENING, OVERDUE, Remainder, Standing
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
 from domain.pairs import TRADE_STEPS, TradeStatus
 from domain.refusals import RefusalKind
 from domain.resting import STEPS, Wish
+from runner.events import CATALOGUE
 from runner.exchange.binance.codes import TABLE, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "execution.md"
 ALARMS = ROOT / "docs" / "alarms.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 
 
 def _row(cells: list[str]) -> str:
@@ -115,6 +118,37 @@ def resting() -> str:
     return "\n".join(lines)
 
 
+def _events(severity: Severity) -> list[Event]:
+    return [event for event in CATALOGUE.values() if event.severity is severity]
+
+
+def _alarms(severity: Severity) -> str:
+    lines = [_row(["event", "what it means", "what to do"]), _row(["---"] * 3)]
+    lines += [_row([f"`{event.name}`", event.meaning, event.what_to_do]) for event in _events(severity)]
+    return "\n".join(lines)
+
+
+def errors() -> str:
+    """Events to look at once."""
+    return _alarms(Severity.ERROR)
+
+
+def warnings() -> str:
+    """Events to keep an eye on."""
+    return _alarms(Severity.WARNING)
+
+
+def everyday() -> str:
+    """Everyday events, with their facts."""
+
+    def facts(event: Event) -> str:
+        return ", ".join(name if name == MORE_FACTS else f"`{name}`" for name in event.facts)
+
+    lines = [_row(["event", "means", "facts"]), _row(["---"] * 3)]
+    lines += [_row([f"`{event.name}`", event.meaning, facts(event)]) for event in _events(Severity.INFO)]
+    return "\n".join(lines)
+
+
 def _picture(arrows: Mapping[tuple[str, str], str], ends: list[str], first: str) -> str:
     """A state diagram that browsers and code hosts draw by themselves (Mermaid)."""
     lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {first}"]
@@ -152,7 +186,12 @@ TABLES = {
     "remedies": remedies,
     "denials": denials,
     "refusals": refusals,
+    "errors": errors,
+    "warnings": warnings,
+    "everyday": everyday,
 }
+ELSEWHERE = {"errors": ALARMS, "warnings": ALARMS, "everyday": OPERATIONS}
+"""Tables of other pages than the one about execution."""
 
 
 def _between(name: str) -> re.Pattern[str]:
@@ -161,15 +200,16 @@ def _between(name: str) -> re.Pattern[str]:
 
 def written(name: str) -> str:
     """The table as the page has it; empty when the page has none."""
-    found = _between(name).search(PAGE.read_text(encoding="utf-8"))
+    found = _between(name).search(ELSEWHERE.get(name, PAGE).read_text(encoding="utf-8"))
     return found[2].rstrip("\n") if found else ""
 
 
 def main() -> None:
-    text = PAGE.read_text(encoding="utf-8")
     for name, table in TABLES.items():
+        page = ELSEWHERE.get(name, PAGE)
+        text = page.read_text(encoding="utf-8")
         text = _between(name).sub(lambda found, table=table: f"{found[1]}{table()}\n{found[3]}", text)  # type: ignore[misc]
-    PAGE.write_text(text, encoding="utf-8")
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the pages name exists, and what exists and matters is named: events, denial codes, settings, deployments, tables."""
 
-import ast
+import importlib
 import json
 import re
 import tomllib
@@ -22,76 +22,11 @@ from flows.recalibrate.rules import CalibrationRules
 from flows.reconcile.rules import ReconciliationRules
 from flows.scan.rules import ScanRules
 from runner.config import Settings
-
-LEVELS = {"debug", "info", "warning", "error", "critical"}
-LOUD = {"warning", "error", "critical"}
-SAYING = {"at", "_on_event", "on_event", "tell"}
-OF_LEVEL_ERROR = {"exception": "error"}
-# Said with a level of the moment, or by a caller whose level is decided elsewhere.
-LEVEL_ELSEWHERE = {"user_stream_up": "info", "user_stream_rolled_over": "info"}
-FROM_THE_RECORDER = {"journal_row_unreadable"}
+from runner.events import CATALOGUE
 
 
 def page(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
-
-
-def _texts(node: ast.AST) -> list[str]:
-    """The texts an argument may be: its own, or either branch of a conditional."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return [node.value]
-    if isinstance(node, ast.IfExp):
-        return _texts(node.body) + _texts(node.orelse)
-    return []
-
-
-def _assigned(function: ast.AST) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for node in ast.walk(function):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found.setdefault(node.targets[0].id, []).extend(_texts(node.value))
-    return found
-
-
-def said_in(source: str) -> Iterator[tuple[str, set[str]]]:
-    """(event, its levels) of every call that says one; no level means that another place decides."""
-    for function in ast.walk(ast.parse(source)):
-        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        assigned = _assigned(function)
-        for call in ast.walk(function):
-            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute | ast.Name):
-                continue
-            name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id
-            if name == "EventLogged":
-                named = {keyword.arg: _texts(keyword.value) for keyword in call.keywords}
-                yield from ((event, set(named.get("level", []))) for event in named.get("event", []))
-                continue
-            words: list[str] = []
-            for argument in call.args[:2] if name in SAYING else call.args[:1]:
-                words += assigned.get(argument.id, []) if isinstance(argument, ast.Name) else _texts(argument)
-            if name in LEVELS or name in OF_LEVEL_ERROR:
-                levels = {OF_LEVEL_ERROR.get(name, name)}
-            elif name in SAYING:
-                levels = {word for word in words if word in LEVELS}
-            else:
-                continue
-            for word in words:
-                event = word.split(" ")[0]
-                if event not in LEVELS and re.fullmatch(r"[a-z]+(_[a-z]+)*", event):
-                    yield event, levels
-
-
-def events() -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for folder in ("runner", "storage", "flows"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            for event, levels in said_in(path.read_text(encoding="utf-8")):
-                found.setdefault(event, set()).update(levels or {LEVEL_ELSEWHERE.get(event, "warning")})
-    return found
-
-
-EVENTS = events()
 
 
 def first_column(text: str) -> set[str]:
@@ -99,37 +34,25 @@ def first_column(text: str) -> set[str]:
     return {name for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)}
 
 
-def test_the_search_finds_what_is_known() -> None:
-    """The search itself: these are said in five different ways."""
-    assert EVENTS["sibling_lost"] == {"error"}
-    assert EVENTS["stream_lost"] == {"warning"}
-    assert "warning" in EVENTS["quotes_stale"]
-    assert "error" in EVENTS["invariant_broken"]
-    assert EVENTS["runner_crashed"] == {"error"}
-    assert EVENTS["user_stream_down"] & LOUD
-    assert EVENTS["backtest_done"] == {"info"}
+def test_an_event_that_a_page_refers_to_exists() -> None:
+    """`see …` in the tables of alarms, and the old names of the changelog, lead to a name of today."""
+    referred = {
+        name
+        for found in re.findall(r"\bsee ((?:`[a-z]+_[a-z_]+`(?:, )?)+)", page("docs/alarms.md"))
+        for name in re.findall(r"[a-z_]+", found)
+    }
+    assert len(referred) >= 10
+    assert sorted(referred - CATALOGUE.keys()) == []
+    renamed = dict(re.findall(r"^  \| `(\w+)` \| `(\w+)`", page("CHANGELOG.md"), re.MULTILINE))
+    assert "sibling_lost" in renamed
+    assert sorted(set(renamed.values()) - CATALOGUE.keys()) == []
+    assert sorted(renamed.keys() & CATALOGUE.keys()) == []
+    pages = "".join(page(name) for name in PAGES if name != "CHANGELOG.md")
+    assert [old for old in renamed if f"`{old}`" in pages and old not in STILL_A_REASON] == []
 
 
-def test_every_loud_event_is_on_the_page_of_alarms() -> None:
-    listed = first_column(page("docs/alarms.md"))
-    loud = {event for event, levels in EVENTS.items() if levels & LOUD and event not in LEVEL_ELSEWHERE}
-    # One call says both: the level follows the word.
-    loud -= {"quotes_fresh"}
-    assert sorted(loud - listed) == []
-
-
-def test_every_quiet_event_is_on_the_page_of_operations() -> None:
-    listed = first_column(page("docs/operations.md")) | first_column(page("docs/alarms.md"))
-    assert sorted(event for event, levels in EVENTS.items() if levels != {"debug"} and event not in listed) == []
-
-
-def test_no_page_lists_an_event_that_nobody_says() -> None:
-    alarms = page("docs/alarms.md").split("## Why an entry was refused")[0]
-    everyday = page("docs/operations.md").split("## What the lines say")[1].split("## Ask")[0]
-    listed = first_column(alarms) | first_column(everyday)
-    assert sorted(listed - EVENTS.keys() - FROM_THE_RECORDER) == []
-    recorder = "".join(path.read_text() for path in (ROOT / "storage").glob("*.py"))
-    assert [name for name in FROM_THE_RECORDER if name not in recorder] == []
+STILL_A_REASON = {"sibling_lost"}
+"""Words that are something else than an event, too: the reason of an exit."""
 
 
 def test_every_denial_code_is_explained_in_the_order_of_the_guards() -> None:
@@ -170,12 +93,19 @@ def _shown(value: Any) -> str:
     return str(value) if not isinstance(value, bool | None) else json.dumps(value)
 
 
+def _rules_in(module: str) -> list[type[BaseModel]]:
+    found = vars(importlib.import_module(module)).values()
+    return [one for one in found if isinstance(one, type) and issubclass(one, BaseModel) and one is not BaseModel]
+
+
 def test_flows_are_as_deployed() -> None:
     text = page("docs/flows.md")
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    assert {row["name"] for row in deployments} == {"live", "recalibrate", "health", "reconcile", "backtest", "scan"}
     assert [row["name"] for row in deployments if f"| `{row['name']}` |" not in text] == []
-    rules = (CalibrationRules, HealthRules, ReconciliationRules, BacktestRules, ScanRules)
+    rules = [
+        model for path in (ROOT / "flows").glob("*/rules.py") for model in _rules_in(f"flows.{path.parent.name}.rules")
+    ]
+    assert {CalibrationRules, HealthRules, ReconciliationRules, BacktestRules, ScanRules} <= set(rules)
     unnamed = [name for model in rules for name in model.model_fields if f"`{name}`" not in text]
     assert unnamed == []
     keys = re.compile(r'_KEY(?:, \w+_KEY)* = ("[a-z", -]+")')

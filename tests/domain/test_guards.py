@@ -1,4 +1,4 @@
-"""Each guard alone: one situation that passes, one thing changed, one objection with its facts."""
+"""Each guard alone: one snapshot that passes, one thing changed, one objection with its facts."""
 
 from dataclasses import replace
 from decimal import Decimal
@@ -9,6 +9,7 @@ import pytest
 from domain.edge import Edge
 from domain.guards import GUARDS, Approved, DenialCode, Denied, Limits, PreTradeSnapshot, review
 from domain.pairs import PairSide, SignalType, TradingSignal
+from domain.reasons import ClockCode, FilterCode, LeverageCode, SetUpCode
 from domain.sizing import Sized, TooLarge, TooSmall
 from domain.symbols import PairId, Symbol
 
@@ -25,9 +26,13 @@ FINE = PreTradeSnapshot(
     pair_has_trade=False, symbols_not_trading=(), quote_age_ms=2_000,
     sized=Sized(quantity_a=D(1), quantity_b=D(2), hedge_error=0.01), filter_problem=None, leverage_problem=None, edge=EDGE,
     order_notional_usd=D(1_000), gross_notional_usd=D(9_000), lost_today_usd=D("249.99"), margin_needed_usd=D(300),
-    margin_free_usd=D(300),
+    margin_free_usd=D(300), entries_halted_ms=0, clock_problem=None, rules_doubted=(), unprepared={}, balance_age_ms=60_000,
 )  # fmt: skip
 C = DenialCode
+X = Symbol("X")
+SKEWED = "skewed: this machine's clock is 9 ms behind the exchange's; run NTP"
+OFF_STEP = FilterCode.QUANTITY_OFF_STEP.because(quantity=D(7), step=D(2))
+TOO_HIGH = LeverageCode.NOT_OFFERED.because(leverage=20, best=10, symbol=X)
 
 
 def edge(**other: Any) -> dict[str, Any]:
@@ -41,14 +46,14 @@ ALONE: list[tuple[dict[str, Any], DenialCode, dict[str, Any]]] = [
     ({"paused_because": "operator"}, C.PAUSED, {"because": "operator"}),
     ({"user_stream_down": True}, C.USER_STREAM_DOWN, {}),
     ({"exchange_blocked_ms": 1}, C.EXCHANGE_BLOCKED, {"blocked_ms": 1}),
-    ({"clock_problem": "skewed"}, C.CLOCK_UNFIT, {"why": "skewed"}),
+    ({"clock_problem": ClockCode.SKEWED.because(skew_ms=9, side="behind")}, C.CLOCK_UNFIT, {"why": SKEWED}),
     ({"foreign_orders": 2}, C.FOREIGN_ORDERS, {"orders": 2}),
     ({"pair_enabled": False}, C.PAIR_CLOSE_ONLY, {}),
     ({"entries_halted_ms": 7}, C.ENTRIES_HALTED, {"for_ms": 7}),
     ({"pair_frozen_ms": 5}, C.PAIR_FROZEN, {"for_ms": 5}),
     ({"pair_has_trade": True}, C.PAIR_BUSY, {}),
     ({"symbols_not_trading": ("X",)}, C.SYMBOL_NOT_TRADING, {"symbols": ["X"]}),
-    ({"unprepared": {Symbol("X"): "isolated"}}, C.SYMBOL_NOT_PREPARED, {"why": "isolated"}),
+    ({"unprepared": {X: SetUpCode.NOT_SET.because(why="isolated")}}, C.SYMBOL_NOT_PREPARED, {"why": "isolated"}),
     ({"rules_doubted": ("X",)}, C.RULES_DOUBTED, {"symbols": ["X"]}),
     ({"quote_age_ms": 2_001}, C.QUOTE_STALE, {"age_ms": 2_001, "age_ms_max": 2_000}),
     (
@@ -64,11 +69,12 @@ ALONE: list[tuple[dict[str, Any], DenialCode, dict[str, Any]]] = [
     (edge(executable_z=-4.0), C.BEYOND_STOP, {"executable_z": -4.0, "stop_z": 4.0}),
     (edge(executable_z=-1.9), C.Z_NOT_EXECUTABLE, {"executable_z": -1.9, "entry_z": 2.0}),
     (edge(executable_z=2.4), C.Z_NOT_EXECUTABLE, {"executable_z": 2.4, "entry_z": 2.0}),  # Away on the wrong side.
-    ({"filter_problem": "step"}, C.FILTER, {"why": "step"}),
-    ({"leverage_problem": "cap"}, C.LEVERAGE, {"why": "cap"}),
+    ({"filter_problem": (X, OFF_STEP)}, C.FILTER, {"why": "X: quantity 7 is not a multiple of 2"}),
+    ({"leverage_problem": TOO_HIGH}, C.LEVERAGE, {"why": "leverage 20 is above the 10 that X allows"}),
     (edge(reversion=2.99), C.EDGE_TOO_SMALL, {"reversion_usd": 2.99, "costs_usd": 2.0, "min_edge_ratio": 1.5}),
     ({"gross_notional_usd": D("9000.01")}, C.GROSS_NOTIONAL, {"would_be_usd": "10000.01", "max_usd": "10000"}),
     ({"lost_today_usd": D(250)}, C.DAILY_LOSS, {"lost_usd": "250.00", "max_usd": "250"}),
+    ({"balance_age_ms": None}, C.BALANCE_STALE, {"age_ms": None, "age_ms_max": 60_000}),
     ({"balance_age_ms": 60_001}, C.BALANCE_STALE, {"age_ms": 60_001, "age_ms_max": 60_000}),
     ({"margin_free_usd": D("299.99")}, C.MARGIN, {"needed_usd": "300.00", "free_usd": "299.99"}),
     ({"dry_run": True}, C.DRY_RUN, {"would_trade": True}),

@@ -111,7 +111,7 @@ def test_filters(order: OrderIntent, words: str | None) -> None:
         assert problem is None
     else:
         assert problem is not None
-        assert words in problem
+        assert words in str(problem)
 
 
 # leverage, notional -> words of the objection, or None
@@ -133,7 +133,7 @@ def test_brackets(leverage: int, notional: str, words: str | None) -> None:
         assert problem is None
     else:
         assert problem is not None
-        assert words in problem
+        assert words in str(problem)
 
 
 def test_a_contract_without_brackets_objects_to_nothing() -> None:

@@ -35,7 +35,7 @@ class Listener:
             on_news=self.news.append,
             on_gap=self.gaps.append,
             on_funding=self._funding,
-            on_event=lambda event, facts: self.events.append((event, facts)),
+            on_event=lambda event, facts: self.events.append((event.name, facts)),
             on_settings=lambda symbol, leverage: self.settings.append((symbol, leverage)),
             request_timeout_seconds=1.5,
             **times,

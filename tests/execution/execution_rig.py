@@ -12,6 +12,7 @@ import msgspec
 from scripted_market import ScriptedMarket
 
 from domain.decide import HeldTrade
+from domain.events import MORE_FACTS, Event
 from domain.pairs import PairConfig, SignalType, TradingSignal
 from domain.quotes import Quote
 from domain.symbols import PairId, Symbol
@@ -52,11 +53,10 @@ class QuietLog:
     def __init__(self) -> None:
         self.said: list[tuple[str, dict[str, Any]]] = []
 
-    def info(self, event: str, /, **facts: Any) -> None:
-        self.said.append((event, facts))
-
-    warning = info
-    error = info
+    def emit(self, event: Event, /, **facts: Any) -> None:
+        given = {"pair_id", "trade_id", *event.facts}
+        assert MORE_FACTS in given or facts.keys() <= given, f"{event.name} declares {event.facts}, not {sorted(facts)}"
+        self.said.append((event.name, facts))
 
     def events(self) -> list[str]:
         return [event for event, _ in self.said]
@@ -156,7 +156,7 @@ class Rig:
             on_news=self.engine.on_news,
             on_gap=self.engine.on_gap,
             on_funding=self.account.funding.settled,
-            on_event=lambda event, facts: self.log.info(event, **facts),
+            on_event=lambda event, facts: self.log.emit(event, **facts),
             request_timeout_seconds=2,
         )
         self.stream_task = asyncio.create_task(self.stream.run())

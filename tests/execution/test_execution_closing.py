@@ -155,7 +155,7 @@ async def test_a_rest_too_small_for_a_plain_order_is_enlarged_first(tmp_path: Pa
         almost = str(short.held[LegName.A] - 180)
         rig.fault("partial", symbol="1000CATUSDT", parameters={"quantity": almost})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert "adding_to_close" in rig.log.events()
+        assert "leg_enlarged_to_close" in rig.log.events()
         assert short.status is TradeStatus.CLOSED
         assert rig.at_venue() == rig.believed()
         assert rig.at_venue()["1000CATUSDT"] == long.held[LegName.A]
@@ -196,7 +196,7 @@ async def test_one_deleveraging_closes_a_part_of_two_trades(tmp_path: Path) -> N
         await eventually(lambda: first.status.is_over and second.status.is_over)
         assert rig.at_venue() == rig.believed() == {}
         assert {first.exit_reason, second.exit_reason} == {ExitReason.SIBLING_LOST}
-        assert rig.log.events().count("leg_closed_by_others") == 2
+        assert rig.log.events().count("leg_closed_externally") == 2
         assert_no_id_was_sent_twice(rig)
 
 
@@ -223,7 +223,7 @@ async def test_deleveraged_while_the_exit_is_in_flight(tmp_path: Path) -> None:
         await eventually(lambda: rig.engine.in_flight == 0)
         assert rig.at_venue() == rig.believed() == {}
         assert trade.status is TradeStatus.CLOSED
-        assert "leg_closed_by_others" in rig.log.events()
+        assert "leg_closed_externally" in rig.log.events()
 
 
 async def test_a_person_closes_a_leg_and_the_stream_says_nothing(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ async def test_a_position_that_cannot_be_read_is_not_taken_for_ours(
         await by_hand(rig, "1000CATUSDT", str(-trade.signed_held(LegName.A)))
         rig.fault("lost-503", count=None, **POSITIONS)
         leaving = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.EXIT)))
-        await eventually(lambda: leaving.done() or rig.log.events().count("positions_unknown") >= 6)
+        await eventually(lambda: leaving.done() or rig.log.events().count("positions_unreadable") >= 6)
         assert all(order.intent.reduce_only for order in closing_orders(trade, LegName.A))
         assert "1000CATUSDT" not in rig.at_venue()
         rig.paper.board.remove()
@@ -287,7 +287,7 @@ async def test_a_rollback_is_not_over_until_the_exchange_says_so(tmp_path: Path)
         rig.fault("rejected", element=1, parameters={"code": -2019})
         entering = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.SELL)))
         await eventually(lambda: any(t.is_flat and t.status is TradeStatus.CLOSING for t in rig.book.live_trades()))
-        await eventually(lambda: rig.log.events().count("positions_unknown") >= 5)
+        await eventually(lambda: rig.log.events().count("positions_unreadable") >= 5)
         await eventually(lambda: not rig.engine._locks.busy(PAIR.symbols))
         (trade,) = rig.book.live_trades()
         assert trade.status is TradeStatus.CLOSING
@@ -326,7 +326,7 @@ async def test_a_restart_goes_on_where_the_failures_were(tmp_path: Path) -> None
         trade = await opened(first)
         first.fault("rejected", symbol="1000CATUSDT", count=None, parameters={"code": -2027})
         leaving = asyncio.create_task(first.engine.execute_signal(first.signal(SignalType.EXIT)))
-        await eventually(lambda: "leg_will_not_close" in first.log.events())
+        await eventually(lambda: "leg_close_stuck" in first.log.events())
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         await first.stop()
@@ -337,7 +337,7 @@ async def test_a_restart_goes_on_where_the_failures_were(tmp_path: Path) -> None
             (resumed,) = second.book.live_trades()
             await eventually(lambda: len(closing_orders(resumed, LegName.A)) > tried + 1)
             assert resumed.status is TradeStatus.ATTENTION
-            assert "leg_will_not_close" not in second.log.events()
+            assert "leg_close_stuck" not in second.log.events()
             sizes = [order.intent.quantity for order in closing_orders(resumed, LegName.A)]
             assert sizes == sorted(sizes, reverse=True)
             assert sizes[tried] < sizes[0]

@@ -126,8 +126,8 @@ async def test_it_cannot_be_put_off(tmp_path: Path) -> None:
         rig.fault("lost-503", count=None, path=COUNTDOWN)
         assert (await entering).denial is DenialCode.NOT_FILLED
         assert told(rig)["ended"] == "dead_man_lapsed"
-        assert rig.log.events().count("dead_man_not_put_off") > 1
-        assert "dead_man_not_disarmed" in rig.log.events()
+        assert rig.log.events().count("dead_man_renewal_failed") > 1
+        assert "dead_man_disarming_failed" in rig.log.events()
         assert at_rest(rig) == []
 
 

@@ -40,8 +40,7 @@ class HandClock:
 class Bench:
     """A journal with rollbacks in it, as the engine would write them."""
 
-    def __init__(self, path: Path) -> None:
-        self.settings = ExecutionSettings()
+    def __init__(self, path: Path, settings: ExecutionSettings) -> None:
         self.clock, self.log = HandClock(), QuietLog()
         self.journal = Journal.open(path)
         self.book = TradeBook(0.02)
@@ -49,7 +48,7 @@ class Bench:
             self.book.apply(entry)
         context = Context(book=self.book, clock=self.clock, log=self.log, halt=lambda _why: None)
         self.store = TradeStore(context, self.journal)
-        self.freezer = Freezer(context, self.store, self.settings)
+        self.freezer = Freezer(context, self.store, settings)
         self.trades = len(self.book.trades)
 
     async def rolls_back(self, pair: str = PAIR, *, filled: bool = True) -> None:
@@ -76,8 +75,8 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(path: Path) -> AsyncIterator[Bench]:
-    made = Bench(path)
+async def bench(path: Path, settings: ExecutionSettings | None = None) -> AsyncIterator[Bench]:
+    made = Bench(path, settings or ExecutionSettings())
     try:
         yield made
     finally:
@@ -152,8 +151,7 @@ async def test_resume_thaws_everything_and_forgets_why(tmp_path: Path) -> None:
 
 
 async def test_a_halt_that_is_turned_off(tmp_path: Path) -> None:
-    async with bench(tmp_path / "j.sqlite") as it:
-        it.settings = ExecutionSettings(rollback_pairs_before_halt=0)
+    async with bench(tmp_path / "j.sqlite", ExecutionSettings(rollback_pairs_before_halt=0)) as it:
         for pair in ("A", "B", "C", "D"):
             await it.rolls_back(pair)
         assert it.frozen_ms(EVERY_PAIR) == 0

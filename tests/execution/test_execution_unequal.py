@@ -14,12 +14,14 @@ from execution_rig import CAT, DOGE, PAIR, Rig, deep_market, eventually, running
 from test_execution_stories import assert_no_id_was_sent_twice
 
 from domain.entries import AnyEntry, OrderIntended, TradeAdvanced, TradeIntended
+from domain.events import Event
 from domain.orders import LegName, OrderStatus, Purpose, TimeInForce
 from domain.pairs import SignalType, TradeStatus
 from domain.quotes import Quote
 from domain.symbols import Symbol
 from domain.trades import TradeState
 from paper.server import PaperExchange
+from runner import events
 from storage.journal import Journal
 
 D = Decimal
@@ -228,16 +230,18 @@ async def test_a_spent_budget_closes_the_held_leg_without_waiting(
         rig.fault("lost-delayed", method="DELETE", path="/fapi/v1/order", parameters={"delay_ms": 1500})
         closing_when_cancel_failed: list[bool] = []
 
-        def warned(event: str, /, **facts: Any) -> None:
-            rig.log.info(event, **facts)
-            if event == "cancel_unknown":
+        emit = rig.log.emit
+
+        def emitted(event: Event, /, **facts: Any) -> None:
+            emit(event, **facts)
+            if event is events.CANCEL_OUTCOME_UNKNOWN:
                 closing_when_cancel_failed.append(the_trade(rig).attempts(A, Purpose.EXIT) > 0)
 
-        rig.log.warning = warned  # type: ignore[method-assign]
+        rig.log.emit = emitted  # type: ignore[method-assign]
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert not outcome.executed, rig.log.said
         assert rig.at_venue() == rig.believed() == {}
-        assert rig.log.events().count("naked_budget_spent") == 1
+        assert rig.log.events().count("unhedged_budget_exceeded") == 1
         assert closing_when_cancel_failed == [True], "a cancel without an answer keeps nothing waiting"
         closed_a = next(
             order for order in the_trade(rig).orders.values() if order.intent.leg is A and order.intent.side == "buy"

@@ -92,7 +92,7 @@ async def test_the_other_trades_are_managed(tmp_path: Path) -> None:
             assert set(rig.at_venue()) == {"ETHUSDT", "BTCUSDT"}
         told = said(rig.journal_path)
         assert {"contract_not_listed", "pair_not_listed"} <= set(told)
-        assert told.count("leg_will_not_close") == 1, "a person is called once"
+        assert told.count("leg_close_stuck") == 1, "a person is called once"
 
 
 def _quoted(rig: Rig, bot: TradingBot) -> bool:
@@ -139,5 +139,5 @@ async def test_an_order_of_the_last_run_in_it_holds_up_nothing(tmp_path: Path) -
             await eventually(lambda: not parts.execution.gate.unprepared and _quoted(rig, bot), 30)
             assert (await parts.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed
         told = said(rig.journal_path)
-        assert told.count("leg_will_not_close") == 1
+        assert told.count("leg_close_stuck") == 1
         assert "pair_failed" not in told

@@ -175,7 +175,7 @@ async def test_an_exit_refused_for_the_clock_is_decided_again_after_it_is_set_ri
         ]
         assert refused, "it was refused, not sent again as it was"
         assert len({order.intent.client_order_id for order in trade.orders.values()}) == len(trade.orders)
-        assert len(watch.said("clock_is_off")) >= 1
+        assert len(watch.said("timestamp_refused")) >= 1
         assert abs(rig.budget.exchange_clock.skew_ms() + 20_000) < 500
         assert await watch.denied() is DenialCode.CLOCK_UNFIT, (
             "twenty seconds: requests are fine, the ledger's times are not"

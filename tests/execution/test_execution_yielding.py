@@ -118,7 +118,7 @@ async def test_a_shutdown_while_nothing_has_filled(tmp_path: Path) -> None:
         assert (await entering).denial is DenialCode.NOT_FILLED
         assert at_rest(rig) == []
         assert countdowns(rig) == {}
-        assert "left_in_flight" not in rig.log.events()
+        assert "shutdown_incomplete" not in rig.log.events()
 
 
 async def test_a_shutdown_while_a_part_has_filled(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ async def test_a_shutdown_while_a_part_has_filled(tmp_path: Path) -> None:
         assert (await entering).executed
         assert at_rest(rig) == []
         assert_hedged(rig)
-        assert "left_in_flight" not in rig.log.events()
+        assert "shutdown_incomplete" not in rig.log.events()
 
 
 async def test_the_other_way_round_it_rests_to_buy(tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ async def test_what_cannot_be_decided_does_not_keep_other_pairs_out_for_ever(
         await second.start()
         try:
             await eventually(lambda: not second.gate.recovering)
-            assert "recovery_goes_on" in second.log.events()
+            assert "recovery_incomplete" in second.log.events()
             assert all(order.status is OrderStatus.INTENDED for order in second.book.orders.values())
             assert second.engine._locks.busy(PAIR.symbols)
             pre_trade_check, lever = second.engine._pre_trade_check, second.settings.risk.leverage

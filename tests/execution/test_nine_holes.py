@@ -122,7 +122,7 @@ async def test_5_called_flat_without_asking(tmp_path: Path) -> None:
         rig.fault("lost-503", count=None, method="GET", path="/fapi/v3/positionRisk")
         rig.fault("rejected", parameters={"code": -2019}, element=1)
         entering = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.SELL)))
-        await eventually(lambda: rig.log.events().count("positions_unknown") >= 3)
+        await eventually(lambda: rig.log.events().count("positions_unreadable") >= 3)
         (trade,) = rig.book.trades.values()
         assert (trade.is_flat, trade.status) == (True, TradeStatus.CLOSING)
         rig.paper.board.remove()

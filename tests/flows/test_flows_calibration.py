@@ -13,7 +13,9 @@ from flows.scan.rules import ScanRules
 from runner.config import SignalSettings
 from runner.pairs.file import PairRow
 
-STAMP = Stamp(run_id="r", calibrated_at="2026-01-01T00:00:00Z", window="w 1h", candle_seconds=3600)
+STAMP = Stamp(
+    run_id="r", calibrated_at="2026-01-01T00:00:00Z", window="w 1h", candle_seconds=3600, hedge_estimator="ols_levels"
+)
 ROW = PairRow(pair_id="P", leg_a="A/USDT", leg_b="B/USDT", hedge_ratio=2.0, z_score_threshold=2.5, half_life_candles=5)
 OFF_BY_HAND = msgspec.structs.replace(ROW, enabled=False)
 OFF_BY_US = msgspec.structs.replace(ROW, enabled=False, reason=UNFIT + "p_above_level: p 0.3 is above 0.05")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import click
@@ -10,20 +11,16 @@ import pytest
 from click.testing import CliRunner, Result
 from flows_project import write_project
 
-from flows.backtest.cli import backtest
 from flows.common.commands import speaking
-from flows.health.cli import health
-from flows.recalibrate.cli import recalibrate
-from flows.reconcile.cli import reconcile
-from flows.scan.cli import scan
+from runner.commands.group import ENTRY_POINTS
 from runner.config import load_settings
 from storage import ledger
 
-COMMANDS = {"backtest": backtest, "health": health, "recalibrate": recalibrate, "reconcile": reconcile, "scan": scan}
-
 
 def _tandem(command: str, *arguments: str) -> Result:
-    return CliRunner().invoke(COMMANDS[command], [*arguments])
+    """By its entry point, as `tandem` finds it."""
+    (point,) = entry_points(group=ENTRY_POINTS, name=command)
+    return CliRunner().invoke(point.load(), [*arguments])
 
 
 def _at(project: tuple[Path, Path]) -> list[str]:
@@ -129,17 +126,6 @@ def test_bad_usage_is_one_line_and_code_2(
     result = _tandem(command, *where, *arguments)
     assert result.exit_code == 2, result.output
     assert message in result.stderr
-
-
-def test_every_rule_of_the_recalibration_is_an_option_that_says_its_default() -> None:
-    from flows.recalibrate.rules import CalibrationRules  # noqa: PLC0415 - as late as the command itself.
-
-    offered = {name: option for option in recalibrate.params for name in [option.name]}
-    differently = {"space", "must_be_current", "disable_unfit", "sectors"}
-    assert set(CalibrationRules.model_fields) - differently <= set(offered)
-    told = _tandem("recalibrate", "--help").stdout
-    assert "[default:" in told
-    assert "keep-unfit-open" in told
 
 
 def test_commands_never_load_prefect(project: tuple[Path, Path]) -> None:

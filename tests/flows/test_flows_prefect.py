@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from prefect import Flow, flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
@@ -25,7 +26,7 @@ from domain.statistics.scan import ScanResult
 from domain.statistics.surrogates import independent_walks
 from flows.backtest.flow import backtest
 from flows.common import facts, progress, tasks
-from flows.common.fan_out import FanOut
+from flows.common.fan_out import FanOut, solve_batch
 from flows.common.progress import Bar
 from flows.common.steps import Step
 from flows.common.tasks import StepOverdue, Tasks, task_of
@@ -42,7 +43,14 @@ from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-FLOWS: list[Flow[..., Any]] = [recalibrate, health, reconcile, scan, backtest]
+DEPLOYED: list[str] = [
+    row["entrypoint"]
+    for row in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    if row["name"] != "live"
+]
+FLOWS: list[Flow[..., Any]] = [
+    getattr(importlib.import_module(module), name) for module, _, name in (one.rpartition(".") for one in DEPLOYED)
+]
 
 
 @pytest.fixture(scope="module")
@@ -364,4 +372,5 @@ def test_no_step_that_writes_is_tried_again_or_cut_off() -> None:
     assert {name for name, step in steps.items() if step.is_read} == reads
     writes = {"write", "publish", "record", "report", "act", "live deployment", "decide", "compare"}
     assert {name for name, step in steps.items() if step.seconds_max is None} == writes
+    assert solve_batch.retries == 0, "it computes: the same again is the same again"
     assert all(task_of(step).retries == (2 if name in reads else 0) for name, step in steps.items())

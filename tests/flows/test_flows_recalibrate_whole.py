@@ -18,6 +18,7 @@ from domain.errors import ConfigError, InvariantBroken, JournalBroken, TandemErr
 from domain.statistics.batches import Batch, Piece, cut, solve
 from domain.statistics.decisions import Action
 from domain.statistics.engle_granger import Spread
+from domain.statistics.estimators import ESTIMATORS, HedgeEstimator
 from domain.symbols import PairId
 from flows.common import facts
 from flows.recalibrate.cli import recalibrate as recalibrate_command
@@ -69,6 +70,21 @@ def _fail(problem: BaseException) -> Callable[..., Any]:
         raise problem
 
     return step
+
+
+@pytest.mark.parametrize("estimator", HedgeEstimator)
+def test_the_file_and_the_ledger_say_which_estimator_it_was(
+    files: tuple[Path, Path], collected: Collected, estimator: HedgeEstimator
+) -> None:
+    """statsmodels confirms the test of each of them; the hedge ratio that is written is the estimator's."""
+    rules = RULES.model_copy(update={"hedge_estimator": estimator})
+    assert _run(files, rules).written_version == 1
+    (first, *_) = read_document(files[1]).pairs
+    assert first.hedge_estimator == estimator
+    panel = evidence_of().panel
+    b, a = (panel.symbols.index(f"{leg}:USDT") for leg in (first.leg_b, first.leg_a))
+    assert first.hedge_ratio == pytest.approx(ESTIMATORS[estimator].hedge_ratio(panel.prices[:, [b, a]]))
+    assert _ledger(files, "SELECT parameters->>'hedge_estimator' FROM calibration_runs") == [(str(estimator),)]
 
 
 FAULTS: list[tuple[str, str, BaseException, type[BaseException], list[str]]] = [

@@ -3,13 +3,18 @@
 import pytest
 
 from flows.health.restart import LiveRun, judge
+from flows.stack.identity import ACCOUNT_BUSY
 
 
-def _run(state: str, *, age: float = 600, message: str = "", process: bool = False, run_id: str = "r1") -> LiveRun:
-    return LiveRun(run_id=run_id, state_type=state, message=message, state_age_seconds=age, has_process=process)
+def _run(
+    state: str, *, age: float = 600, message: str = "", name: str = "", process: bool = False, run_id: str = "r1"
+) -> LiveRun:
+    return LiveRun(
+        run_id=run_id, state_type=state, state_name=name, message=message, state_age_seconds=age, has_process=process
+    )
 
 
-TWIN = _run("CANCELLED", message="another runner trades this account: …", run_id="twin")
+TWIN = _run("CANCELLED", name=ACCOUNT_BUSY, message="the words are for people", run_id="twin")
 
 # enabled, who holds the lock, runs -> start?, wanted?
 STORIES = [

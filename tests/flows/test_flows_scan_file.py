@@ -78,6 +78,28 @@ def test_one_row_a_direction_with_statsmodels_numbers(tmp_path: Path, ending: st
     assert (other["kept"], other["reason"]) == (False, "other_direction")
 
 
+def test_another_estimator_and_another_statistic(tmp_path: Path) -> None:
+    market, plain, other = _market(), tmp_path / "plain.json", tmp_path / "other.json"
+    prices = _csv(tmp_path, _long(market))
+    assert _scan(prices, "--output", str(plain)).exit_code == 0
+    asked = ("--hedge-estimator", "tls_levels", "--statistic", "johansen_confirmed")
+    result = _scan(prices, *asked, "--output", str(other))
+    assert result.exit_code == 0, result.output
+    before, after = (
+        {(row[0], row[1]): dict(zip(COLUMNS, row, strict=True)) for row in _read(path)} for path in (plain, other)
+    )
+    one, back = after["B", "A"]["hedge_ratio"], after["A", "B"]["hedge_ratio"]
+    assert one * back == pytest.approx(1.0)
+    for direction, row in after.items():
+        assert row["t_stat"] == before[direction]["t_stat"]
+        assert row["hedge_ratio"] != before[direction]["hedge_ratio"]
+        assert row["p_value"] in {1.0, before[direction]["p_value"]}
+    assert after["C", "D"]["p_value"] == 1.0
+    bad = _scan(prices, "--hedge-estimator", "tls")
+    assert bad.exit_code == 2
+    assert "'ols_levels', 'tls_levels'" in bad.output
+
+
 def test_parquet_and_csv_in_any_order_twice_over_say_the_same(tmp_path: Path) -> None:
     rows = _long(_market())
     shuffled = list(np.random.default_rng(1).permutation(rows + rows[:50]))

@@ -26,7 +26,7 @@ def _m(group: str, name: str, file: str, old: str, new: str, *tests: str) -> Mut
 
 JOURNAL: tuple[Mutant, ...] = (
     _m(
-        "journal before act", "an intent is believed and sent before it is durable", STORE, "        await self._journal.append(*entries)\n        for entry in entries:\n            self.book.apply(entry)\n", "        for entry in entries:\n            self.book.apply(entry)\n"
+        "journal before act", "an intent is believed and sent before it is durable", STORE, "        await self._journal.append(*entries)\n        for entry in entries:\n            self._book.apply(entry)\n", "        for entry in entries:\n            self._book.apply(entry)\n"
         "        self._late = asyncio.ensure_future(self._journal.append(*entries))\n", FACTS, SHORT,
     ),
     _m(
@@ -35,11 +35,11 @@ JOURNAL: tuple[Mutant, ...] = (
     ),
     _m(
         "journal before act", "what became of a trade is believed and never journaled", STORE,
-        "            self.book.apply(entry)\n        await self._journal.append(*entries)\n\n    def note",
-        "            self.book.apply(entry)\n\n    def note", SHORT, SEEDS,
+        "            self._book.apply(entry)\n        await self._journal.append(*entries)\n\n    def note",
+        "            self._book.apply(entry)\n\n    def note", SHORT, SEEDS,
     ),
     _m(
-        "journal before act", "an execution told twice is booked twice", STORE, "        if self.book.knows_fill(fill):\n            return\n", "", FACTS,
+        "journal before act", "an execution told twice is booked twice", STORE, "        if self._book.knows_fill(fill):\n            return\n", "", FACTS,
     ),
     _m(
         "journal before act", "a second intent with the same key is written over", "storage/entries_file.py",
@@ -55,7 +55,7 @@ JOURNAL: tuple[Mutant, ...] = (
 
 GHOSTS: tuple[Mutant, ...] = (
     _m(
-        "unknown is a state", "an outcome that is unknown counts as refused", STORE, "            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, reason=failure.why)", '            await self._advance(order, OrderChange.REFUSED, source, reason=f"0 {failure.why}")', FACTS,
+        "unknown is a state", "an outcome that is unknown counts as refused", STORE, "            await self._advance(order, OrderChange.OUTCOME_UNKNOWN, source, failure.why, refusal=failure.refusal)", "            await self._advance(order, OrderChange.REFUSED, source, failure.why)", FACTS,
     ),
     _m(
         "unknown is a state", "the first 'does not exist' is proof", "domain/order_resolution.py",
@@ -97,7 +97,7 @@ GHOSTS: tuple[Mutant, ...] = (
         "unknown is a state", "a batch reply in another order refuses by place", VENUE, "        if any(isinstance(answer, _OfAnother) for answer in answers):\n", "        if False:\n", "tests/exchange", SEEDS,
     ),
     _m(
-        "unknown is a state", "a late execution of a finished order wakes nobody", STORE, "        if not driven:\n            self.on_late_news(trade_id)\n", "", FACTS,
+        "unknown is a state", "a late execution of a finished order wakes nobody", STORE, "        if not driven:\n            self._notices.trade_changed(trade_id)\n", "", FACTS,
     ),
     _m(
         "unknown is a state", "executions are not fetched when the stream is silent", TRACKER,
@@ -157,7 +157,7 @@ LEGS: tuple[Mutant, ...] = (
     ),
     _m(
         "no naked leg", "repeated rollbacks do not freeze the pair", CLOSING,
-        "            await after_rollback(self._store, self._settings, trade)\n", "            pass\n", "tests/execution",
+        "            await self._freezer.after_rollback(trade)\n", "            pass\n", "tests/execution",
     ),
 )  # fmt: skip
 
@@ -231,14 +231,14 @@ RESTS: tuple[Mutant, ...] = (
     _m(
         "what rests", "the switch is never put off", "runner/execution/entry/dead_man_switch.py",
         "            try:\n                await self._arm()\n            except ExchangeError as failure:\n"
-        '                self._log.warning("dead_man_not_put_off"',
+        "                self._log.emit(events.DEAD_MAN_RENEWAL_FAILED",
         "            try:\n                pass\n            except ExchangeError as failure:\n"
-        '                self._log.warning("dead_man_not_put_off"',
+        "                self._log.emit(events.DEAD_MAN_RENEWAL_FAILED",
         "tests/execution/test_execution_dead_man.py",
     ),
     _m(
         "what rests", "an exit that waits does not end it", "runner/execution/entry/post_only_entry.py",
-        '        if self._tools.locks.wanted(symbols):\n            return "exit_waits"\n', "",
+        "        if self._tools.locks.wanted(symbols):\n            return Ending.EXIT_WAITS\n", "",
         "tests/execution/test_execution_yielding.py",
     ),
     _m(
@@ -326,9 +326,9 @@ HOLES: tuple[Mutant, ...] = (
         "            failures = 0 if lived > BACKOFF_SECONDS[-1] else failures + 1\n",
         "            failures += 1\n            if failures > 5:\n                return\n",
     ),
-    _hole("9_funding", "funding is not booked", "runner/execution/account/monitor.py", "                    await self._store.establish(paid)\n", "                    pass\n"),
+    _hole("9_funding", "funding is not booked", "runner/execution/account/funding.py", "                    await self._store.establish(paid)\n", "                    pass\n"),
     _hole(
-        "9_funding", "a settlement is booked at every look", "runner/execution/account/monitor.py",
+        "9_funding", "a settlement is booked at every look", "runner/execution/account/funding.py",
         "                if not self._book.knows_funding(paid.unique_key):\n", "                if True:\n",
     ),
     _hole(

@@ -66,7 +66,7 @@ async def test_every_captured_book_ticker_arrives(name: str) -> None:
             on_quote=lambda found, quote: got.append(quote) if found == symbol else events.append(found),
             on_stale=lambda found, stale, _: events.append(f"{found} stale {stale}"),
             on_interrupted=lambda found: events.append(f"interrupted {sorted(found)}"),
-            on_event=lambda level, event, _: events.append(event) if level != "info" else None,
+            on_event=lambda event, _: events.append(event.name) if event.severity != "info" else None,
             on_failed=lambda error: events.append(repr(error)),
         )
         await provider.watch_ticker([symbol])

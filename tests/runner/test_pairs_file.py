@@ -51,6 +51,22 @@ def test_seven_keys_suffice(tmp_path: Path) -> None:
     assert (pair.half_life_bars, pair.half_life_bar_seconds, pair.enabled) == (12.0, 300, True)
 
 
+@pytest.mark.parametrize(
+    ("keys", "bar_seconds", "half_life_bar_seconds"),
+    [
+        ({}, None, 60),
+        ({"bar_seconds": 300}, 300, 300),
+        ({"bar_seconds": 300, "candle_seconds": 3600}, 300, 3600),
+    ],
+)
+def test_a_pair_may_have_bars_of_a_size_of_its_own(
+    tmp_path: Path, keys: dict[str, int], bar_seconds: int | None, half_life_bar_seconds: int
+) -> None:
+    """The half-life is in candles of its calibration; where none is named, in the pair's own bars."""
+    (pair,) = load_pairs(written(tmp_path, one(**keys)), SignalSettings())
+    assert (pair.bar_seconds, pair.half_life_bar_seconds) == (bar_seconds, half_life_bar_seconds)
+
+
 def test_a_pair_goes_before_the_defaults(tmp_path: Path) -> None:
     path = written(tmp_path, one(stop_loss_z=9.5, candle_seconds=3600, z_score_threshold="absent", enabled=False))
     (pair,) = load_pairs(path, SignalSettings(entry_threshold=3.0))
@@ -88,6 +104,9 @@ BAD: list[tuple[Any, list[str]]] = [
     (one(half_life_candles=-3), ["CAT_DOGE", "half_life_candles"]),
     (one(candle_seconds=0), ["CAT_DOGE", "candle_seconds"]),
     (one(candle_seconds=-60), ["CAT_DOGE", "candle_seconds"]),
+    (one(bar_seconds=61), ["CAT_DOGE", "bar_seconds must be one of 60, 180, 300", "not 61"]),
+    (one(bar_seconds=0), ["CAT_DOGE", "bar_seconds", "not 0"]),
+    (one(bar_seconds="5m"), ["int", "bar_seconds"]),
     (one(pair_id=""), ["pair_id"]),
     (one(pair_id="a b"), ["pair_id", "letters"]),
     (one(pair_id="a\n"), ["pair_id", "letters"]),

@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from runner.__main__ import exit_code_of
+from runner.commands import group
 
 ROOT = Path(__file__).parents[2]
 PAIRS = {
@@ -54,10 +58,24 @@ def test_help_lists_every_command_and_imports_nothing_heavy(folder: Path) -> Non
     assert [name for name in names if name in wanted] == wanted
 
 
+def test_the_live_process_loads_neither_duckdb_nor_what_computes() -> None:
+    """What the import contract promises, seen in a process that has loaded all that `tandem run` does."""
+    code = (
+        "import sys, runner.bot, runner.commands.run, runner.control;"
+        "print(sorted({'duckdb', 'prefect', 'pandas', 'numba', 'scipy', 'statsmodels'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == ["[]"]
+
+
 HELP_OF_ALL = """
 import sys
+from importlib.metadata import EntryPoint
 import click
 from runner.__main__ import exit_code_of
+from runner.commands import group
 from runner.commands.group import tandem
 HEAVY = {"aiohttp", "ccxt", "duckdb", "matplotlib", "numba", "numpy", "pandas", "prefect", "rich", "scipy", "statsmodels", "websockets"}
 words = []
@@ -91,6 +109,13 @@ def test_no_commands_help_imports_what_computes_or_serves() -> None:
         "reconcile",
     }
     assert [line for line in told if not line.endswith(" 0 []")] == []
+
+
+def test_a_new_command_is_listed_with_the_first_line_of_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    new = EntryPoint(name="report", value="flows.scan.cli:scan", group=group.ENTRY_POINTS)
+    monkeypatch.setattr(group, "entry_points", lambda **given: [new] if given.get("name", "report") == "report" else [])
+    listed = CliRunner().invoke(group.tandem, ["--help"]).stdout
+    assert re.search(r"  report +Scan: cointegrated pairs among all symbols", listed)
 
 
 @pytest.mark.parametrize("name", ["run", "status", "pause", "resume", "flatten", "reload", "trade", "query"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from domain.entries import EventLogged, decode, encode
+from domain.events import debug, error, info, warning
 from domain.symbols import PairId
 from runner import logs
 from runner.logs import HIDDEN, LOGGER_NAME, Log, configure_logging, keep_secret, redacted
@@ -44,8 +45,14 @@ def test_an_event_is_one_line_and_one_row(tmp_path: Path) -> None:
     screen = io.StringIO()
     configure_logging(stream=screen, log_file=tmp_path / "logs" / "run.log")
     log = Log(rows.append, StoppedClock())
-    log.info("trade_executed", pair_id=PairId("A_B"), quantity=Decimal("1.50"), why="two\nlines", z=2.123456789)
-    log.debug("wire", raw=">")
+    log.emit(
+        info("trade_executed", "a trade"),
+        pair_id=PairId("A_B"),
+        quantity=Decimal("1.50"),
+        why="two\nlines",
+        z=2.123456789,
+    )
+    log.emit(debug("wire", "what goes over the wire"), raw=">")
     (line,) = screen.getvalue().splitlines()
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info +trade_executed pair_id=A_B quantity=1\.50 why='two\\nlines' z=2\.12346",
@@ -60,9 +67,9 @@ def test_an_event_is_one_line_and_one_row(tmp_path: Path) -> None:
 def test_colours_are_for_terminals_only() -> None:
     plain, coloured = io.StringIO(), io.StringIO()
     configure_logging(stream=plain)
-    Log(lambda _: None, StoppedClock()).info("up", pairs=3)
+    Log(lambda _: None, StoppedClock()).emit(info("up", "it is up"), pairs=3)
     configure_logging(stream=coloured, colours=True)
-    Log(lambda _: None, StoppedClock()).info("up", pairs=3)
+    Log(lambda _: None, StoppedClock()).emit(info("up", "it is up"), pairs=3)
     assert "\x1b" not in plain.getvalue()
     assert "\x1b" in coloured.getvalue()
     assert len(coloured.getvalue().splitlines()) == 1
@@ -70,8 +77,8 @@ def test_colours_are_for_terminals_only() -> None:
 
 def test_any_fact_can_be_journaled() -> None:
     rows: list[EventLogged] = []
-    Log(rows.append, StoppedClock()).error(
-        "odd", what=ValueError("x"), many={1, 2}, nested={"a": (Decimal(1), object())}
+    Log(rows.append, StoppedClock()).emit(
+        error("odd", "an odd one", "nothing"), what=ValueError("x"), many={1, 2}, nested={"a": (Decimal(1), object())}
     )
     again = decode(encode(rows[0]))
     assert isinstance(again, EventLogged)
@@ -98,7 +105,9 @@ def test_a_secret_is_hidden_wherever_it_stands(text: str) -> None:
     screen = io.StringIO()
     configure_logging(stream=screen)
     log = Log(rows.append, StoppedClock())
-    log.warning("wire", text=text, nested={"deep": [text]}, error=RuntimeError(text))
+    log.emit(
+        warning("wire", "what goes over the wire", ""), text=text, nested={"deep": [text]}, error=RuntimeError(text)
+    )
     try:
         raise RuntimeError(text)  # noqa: TRY301
     except RuntimeError:

@@ -63,7 +63,7 @@ def a_trade(name: str) -> list[e.Entry]:
                 "trim": {"total_usd": 0.1, "fees_usd": 0.1, "obstacle": "below_minimum", "detail": "leaves 0"},
             },
         ),
-        logged("order_fate_unknown", "warning", ms=22, trade_id=name, why="no answer"),
+        logged("order_status_unknown", "warning", ms=22, trade_id=name, why="no answer"),
         order_step(b, OrderStatus.FILLED, filled="1000", average_price="0.5", at_ms=at(321)),
         fill(name, LegName.B, Side.SELL, "1000", "0.499", number=2, at_ms=at(320), fee="0.00002", fee_asset="BNB"),
         step(
@@ -122,7 +122,7 @@ mwfabcq0pq8iwi  1000CAT_1MBABYDOGE  BUY  closed (reverted)
                                   or unwind: expected cost +0.2834 USD (fees 0.2321, edge kept 0)
                                   or trim: expected cost +0.1000 USD (fees 0.1); not possible:
                                     below_minimum, leaves 0
-       22  00:26:40.022  log      order_fate_unknown why no answer
+       22  00:26:40.022  log      order_status_unknown why no answer
        23  00:26:40.023  fill     ae0 bought 700 at 1.5, slip +0.00 bps (+0.0000 USD), fee 0.1 USDT,
                                   3 ms ago
        23  00:26:40.023  naked    00:26:40.020 to 00:26:40.320, 0.300 s, up to 1050.00 USD unhedged

@@ -360,6 +360,7 @@ def test_signals_are_those_of_a_naive_oracle(seed: int, step: float, pair_count:
             break
         # At the boundary the first leg to pass has closed its bar and the last has not: compare from the next bar on.
         for symbol in (A, B, C):
-            generator.calculator._pass_time(generator.calculator.grid.leg(symbol), now_ms)
+            for leg in generator.calculator._each_leg(symbol):
+                generator.calculator._pass_time(leg, now_ms)
         oracle.close_bar()
     assert given_signals == oracle.given

@@ -14,6 +14,7 @@ from test_signals_generator import BAR_MS, PAIR_ID, START_MS, A, B, C, Rig, held
 
 import runner.pairs.watch as watching
 from domain.errors import InvariantBroken
+from domain.events import Event
 from domain.pairs import PairConfig, PairSide, SignalType
 from domain.spread import statistics_of
 from domain.symbols import PairId, Symbol
@@ -137,7 +138,7 @@ class Watched:
             binance=SimpleNamespace(rules=SimpleNamespace(load=self._load)),
             account=SimpleNamespace(set_up=SimpleNamespace(prepare=self._prepare)),
         )  # fmt: skip
-        log: Any = SimpleNamespace(info=self._say, warning=self._say, error=self._say)
+        log: Any = SimpleNamespace(emit=self._emit)
         seen = seen or watching.signature_of(self.path)
         return watching.PairsWatch(self.path, self.settings, parts, self.pairs, log, seen=seen)
 
@@ -153,8 +154,8 @@ class Watched:
     async def _watch_quotes(self) -> None:
         self.subscribed.append(self.rig.generator.symbols)
 
-    def _say(self, event: str, **told: Any) -> None:
-        self.said.append((event, told))
+    def _emit(self, event: Event, **told: Any) -> None:
+        self.said.append((event.name, told))
 
     async def until(self, event: str) -> dict[str, Any]:
         async with asyncio.timeout(60):
@@ -227,25 +228,25 @@ async def test_a_file_that_changed_between_reading_and_watching_is_not_missed(wa
 
 async def test_a_bad_file_changes_nothing_and_an_exchange_that_is_away_is_waited_for(watched: Watched) -> None:
     task = asyncio.create_task(watched.watch().run())
-    before = dict(watched.pairs)
+    before = list(watched.pairs)
     raw = watched.path.read_bytes()
     watched.path.write_text(json.dumps({"pairs": [{"pair_id": "AB"}]}))
-    assert "leg_a" in (await watched.until("pairs_refused"))["why"]
-    assert watched.pairs == before
+    assert "leg_a" in (await watched.until("pairs_file_invalid"))["why"]
+    assert list(watched.pairs) == before
     watched.exchange_is_away = True
     watched.path.write_bytes(raw)
     watched.write(0.5, NEW)
-    await watched.until("pairs_wait")
-    assert watched.pairs == before
+    await watched.until("pairs_reload_deferred")
+    assert list(watched.pairs) == before
     assert watched.rig.generator.symbols == {A, B}
     watched.exchange_is_away = False
     await watched.until("pairs_reloaded")
-    assert set(watched.pairs) == {PAIR_ID, PairId("CB")}
+    assert {pair.pair_id for pair in watched.pairs} == {PAIR_ID, PairId("CB")}
     task.cancel()
 
 
 def test_the_watch_hands_on_what_is_configured(watched: Watched) -> None:
-    (one,) = watched.pairs.values()
+    (one,) = watched.pairs
     assert isinstance(one, PairConfig)
     assert msgspec.structs.asdict(one)["entry_z"] == watched.settings.signal.entry_threshold
 

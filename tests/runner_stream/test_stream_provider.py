@@ -78,7 +78,7 @@ class Ear:
         self.quotes: list[tuple[Symbol, float]] = []
         self.stale: list[tuple[Symbol, bool]] = []
         self.interrupted: list[frozenset[Symbol]] = []
-        self.events: list[tuple[str, str, Mapping[str, Any]]] = []
+        self.events: list[tuple[str, Mapping[str, Any]]] = []
         self.failures: list[BaseException] = []
 
     def on_quote(self, symbol: Symbol, quote: Quote) -> None:
@@ -86,7 +86,7 @@ class Ear:
 
     @property
     def names(self) -> list[str]:
-        return [event for _, event, _ in self.events]
+        return [event for event, _ in self.events]
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
@@ -112,7 +112,7 @@ async def rig(**changes: Any) -> AsyncIterator[tuple[Venue, Ear, BinanceWebSocke
             on_quote=ear.on_quote,
             on_stale=lambda symbol, stale, _: ear.stale.append((symbol, stale)),
             on_interrupted=ear.interrupted.append,
-            on_event=lambda level, event, facts: ear.events.append((level, event, facts)),
+            on_event=lambda event, facts: ear.events.append((event.name, facts)),
             on_failed=ear.failures.append,
         )
         try:
@@ -219,7 +219,7 @@ async def test_a_route_that_acknowledges_and_stays_silent_is_noticed() -> None:
         venue.silent = True
         await provider.watch_ticker([A])
         await until(lambda: "stream_lost" in ear.names)
-        (facts,) = [facts for _, event, facts in ear.events if event == "stream_lost"][:1]
+        (facts,) = [facts for event, facts in ear.events if event == "stream_lost"][:1]
         assert "wrong route" in facts["why"]
         await until(lambda: ear.stale == [(A, True)])
 
@@ -234,7 +234,7 @@ async def test_garbage_is_counted_told_once_and_does_not_stop_the_quotes() -> No
         await venue.push(A, 1.0)
         await until(lambda: ear.quotes == [(A, 1.0)])
         assert sum(provider.statistics.refused.values()) == 6
-        assert ear.names.count("stream_message_refused") == len(provider.statistics.refused)
+        assert ear.names.count("stream_message_invalid") == len(provider.statistics.refused)
         assert ear.failures == []
 
 
@@ -242,8 +242,8 @@ async def test_a_refused_subscription_is_told_with_its_symbols() -> None:
     async with rig() as (venue, ear, provider):
         venue.refuse_subscriptions = True
         await provider.watch_ticker([A])
-        await until(lambda: "stream_refused" in ear.names)
-        (facts,) = [facts for _, event, facts in ear.events if event == "stream_refused"]
+        await until(lambda: "stream_subscription_refused" in ear.names)
+        (facts,) = [facts for event, facts in ear.events if event == "stream_subscription_refused"]
         assert facts == {"why": "2: Invalid request", "symbols": [A]}
 
 
@@ -292,7 +292,7 @@ async def test_a_venue_that_is_away_is_tried_again() -> None:
         on_quote=ear.on_quote,
         on_stale=lambda *_: None,
         on_interrupted=ear.interrupted.append,
-        on_event=lambda level, event, facts: ear.events.append((level, event, facts)),
+        on_event=lambda event, facts: ear.events.append((event.name, facts)),
         on_failed=ear.failures.append,
     )
     await provider.watch_ticker([A])

@@ -11,10 +11,12 @@ from sim_market import SimRules
 from sim_stream import SimUserStream, Subscribers
 
 from domain.decide import HeldTrade
+from domain.events import Event
 from domain.ladder import step_of
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
+from runner import events
 from runner.components import reply_timeout_seconds
 from runner.config import ExecutionSettings, RiskSettings
 from runner.exchange.binance.budget import Budget
@@ -40,18 +42,9 @@ class StoryLog:
         self._tell = tell
         self.dead = False
 
-    def at(self, level: str, event: str, /, **facts: Any) -> None:
+    def emit(self, event: Event, /, **facts: Any) -> None:
         if not self.dead:
-            self._tell(level, event, facts)
-
-    def info(self, event: str, /, **facts: Any) -> None:
-        self.at("info", event, **facts)
-
-    def warning(self, event: str, /, **facts: Any) -> None:
-        self.at("warning", event, **facts)
-
-    def error(self, event: str, /, **facts: Any) -> None:
-        self.at("error", event, **facts)
+            self._tell(event.severity.value, event.name, facts)
 
 
 class SimDesk:
@@ -164,7 +157,7 @@ class SimRunner:
 
     def halt(self, reason: str) -> None:
         self.halted.append(reason)
-        self.log.error("halting", why=reason)
+        self.log.emit(events.HALTING, why=reason)
         self.stop.set()
 
     def _stream_is_up(self, is_up: bool) -> None:

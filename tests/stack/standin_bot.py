@@ -36,12 +36,12 @@ class StandinBot:
     async def _tick(self, stop: asyncio.Event) -> Mapping[str, Any]:
         ticks = 0
         self._write("started")
-        self._log("runner_started\ntrade_opened trade_id=1\n")
+        self._log("runner_started\n")
         while not stop.is_set():
             ticks += 1
             self._write("tick")
             if self._on_status is not None:
-                self._on_status({"state": "trading", "ticks": ticks})
+                self._on_status({"state": "trading", "ticks": ticks, "executed": 1})
             await asyncio.sleep(0.1)
         await asyncio.sleep(1.0)  # A second of leaving in order, which a SIGKILL would cut short.
         self._write("left in order")

@@ -20,7 +20,9 @@ from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
 from prefect.flows import Flow
 from prefect.workers.process import ProcessJobConfiguration
 
+from domain.errors import ConfigError
 from flows.live.automations import SILENCE, silent_live
+from flows.stack.deployments import deployments, first_runs
 
 TEXT = (Path(__file__).parents[2] / "prefect.yaml").read_text()
 DOCUMENT: dict[str, Any] = yaml.safe_load(TEXT)
@@ -30,11 +32,26 @@ each_deployment = pytest.mark.parametrize("row", DEPLOYMENTS, ids=[row["name"] f
 
 
 def test_the_six_deployments_of_the_contract() -> None:
-    assert set(BY_NAME) == {"recalibrate", "health", "reconcile", "live", "backtest", "scan"}
+    assert set(BY_NAME) >= {"recalibrate", "health", "reconcile", "live", "backtest", "scan"}
     assert BY_NAME["recalibrate"]["schedules"] == [{"cron": "30 0 * * *", "timezone": "UTC", "slug": "nightly"}]
     assert [row["interval"] for row in BY_NAME["health"]["schedules"]] == [300]
     assert [row["interval"] for row in BY_NAME["reconcile"]["schedules"]] == [900]
     assert all(BY_NAME[name]["schedules"] == [] for name in ("live", "backtest", "scan"))
+
+
+def test_a_new_deployment_is_a_stanza(tmp_path: Path) -> None:
+    """What `tandem up` deploys and runs once is read from the file: no table of ours has to learn of a new one."""
+    (tmp_path / "prefect.yaml").write_text(f"{TEXT}\n  - name: report\n    entrypoint: flows.report.flow.report\n")
+    assert deployments(tmp_path) == (*BY_NAME, "report")
+    assert first_runs(tmp_path) == ("health", "reconcile", "recalibrate", "scan", "backtest", "report")
+
+
+@pytest.mark.parametrize("text", ["", "deployments: 3", "deployments: [{entrypoint: x}]", "deployments: [", None])
+def test_a_file_without_deployments_is_one_line(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "prefect.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"prefect\.yaml: [^\n]+\Z"):
+        deployments(tmp_path)
 
 
 def test_top_level_keys() -> None:

@@ -83,7 +83,7 @@ async def test_stories(
     runs: int | None,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.CRITICAL, logger="runner.host")
+    caplog.set_level(logging.CRITICAL, logger="runner")
     bot, stop = ScriptedBot(script), asyncio.Event()
     if script[-1] in (trades, will_not_leave):
         asyncio.get_running_loop().call_later(0.5, stop.set)

@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+
+from domain.statistics.adf import Lanes, lanes_of
+from domain.statistics.compiled import for_kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,6 +41,42 @@ def test_a_change_in_the_file_of_a_callee_is_noticed(tmp_path: Path) -> None:
     assert _run(tmp_path, say, NUMBA_CACHE_DIR=str(cache)) == "7.0 1"
     _write(tmp_path, "5.0")
     assert _run(tmp_path, say, NUMBA_CACHE_DIR=str(cache)) == "16.0 0"
+
+
+def test_a_record_and_what_compiled_code_is_given_are_the_same_arrays() -> None:
+    lanes = lanes_of(16, 4, 3)
+    given = for_kernel(lanes)
+    assert isinstance(given, tuple)
+    for field in fields(Lanes):
+        assert getattr(given, field.name) is getattr(lanes, field.name)
+
+
+RECORD = """
+from dataclasses import dataclass
+from domain.statistics.compiled import for_kernel, kernel_record
+@kernel_record
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    {0}: float
+    {1}: float
+"""
+READS = """
+from domain.statistics.compiled import compiled
+from record import Record
+@compiled
+def first(record: Record) -> float:
+    return record.one
+"""
+
+
+def test_a_record_with_other_fields_is_not_read_by_code_that_was_kept(tmp_path: Path) -> None:
+    """Compiled code goes by the place of a field: kept from before, it would take one field for another."""
+    (tmp_path / "reads.py").write_text(READS)
+    say = "from reads import first; from record import Record, for_kernel\n"
+    say += "print(first(for_kernel(Record(one=1.0, two=2.0))), sum(first.stats.cache_hits.values()))"
+    for order, answer in ((("one", "two"), "1.0 0"), (("one", "two"), "1.0 1"), (("two", "one"), "1.0 0")):
+        (tmp_path / "record.py").write_text(RECORD.format(*order))
+        assert _run(tmp_path, say, NUMBA_CACHE_DIR=str(tmp_path / "cache")) == answer
 
 
 def test_without_a_place_for_the_cache_it_is_compiled_every_time(tmp_path: Path) -> None:

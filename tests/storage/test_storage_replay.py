@@ -14,7 +14,8 @@ from domain.errors import JournalBroken
 from domain.orders import LegName, OrderStatus, Purpose, Side
 from domain.pairs import TradeStatus
 from domain.symbols import PairId
-from domain.trade_book import DAY_MS, KINDS_FOLDED, TradeBook
+from domain.trade_book import KINDS_FOLDED, TradeBook
+from domain.units import DAY_MS
 from storage import entries_file
 
 NOW_MS = 10 * DAY_MS

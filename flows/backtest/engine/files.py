@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.errors import ConfigError
+from domain.klines import FundingRate
 from domain.symbols import Symbol, unified
 from flows.backtest.engine.market import Bars, Quotes, Times, bars_of_quotes
 from flows.common.prices import READERS, TIME_NAMES, in_a_line, reading, times_sql
-from storage.market import FundingRate
 
 _QUOTE_ASSETS = ("USDT", "USDC")
 _EARLIEST_MS = 1_230_768_000_000  # 2009: before it there was nothing of ours to trade, and a number is no time.

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.edge import FUNDING_INTERVAL_HOURS_DEFAULT, FundingTerms
+from domain.klines import FundingRate
 from domain.statistics.panel import PricePanel
 from domain.symbols import Symbol
 from domain.units import HOUR_MS
-from storage.market import FundingRate
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -51,6 +51,18 @@ class Bars:
     def place_of(self, time_ms: int) -> int:
         """How many bars have closed by this moment: the place of the bar that is open then."""
         return min(max(time_ms // self.step_ms - self.first_bar, 0), self.count)
+
+    def of_size(self, step_ms: int) -> "Bars":
+        """The closes of longer bars, each the last one seen in it. `step_ms`: a multiple of this grid's."""
+        if step_ms == self.step_ms:
+            return self
+        per_bar, symbols = step_ms // self.step_ms, len(self.symbols)
+        before = self.first_bar % per_bar
+        after = -(before + self.count) % per_bar
+        whole = np.pad(self.closes, ((before, after), (0, 0)), constant_values=np.nan).reshape(-1, per_bar, symbols)
+        newest = per_bar - 1 - np.isfinite(whole)[:, ::-1].argmax(axis=1)
+        closes = np.take_along_axis(whole, newest[:, None, :], axis=1)[:, 0, :]
+        return Bars(symbols=self.symbols, first_bar=self.first_bar // per_bar, step_ms=step_ms, closes=closes)
 
     def panel(self, start_ms: int, end_ms: int) -> PricePanel:
         """The closes of the bars that opened at or after `start_ms` and closed by `end_ms`: all that may be known then."""

@@ -14,7 +14,8 @@ from runner.signals.bars import CARRIED_BARS_MAX, GRACE_MS_MAX
 class Tape:
     """At `at_ms[i]` the pair is judged at mids `price_…[i]`, by the statistics of the bars before place `bar[i]`.
 
-    What is to be filled at moment i is filled at `fill_ms[i]`, at `fill_…[i]` and half its spread. `closes_…`: of the whole grid.
+    What is to be filled at moment i is filled at `fill_ms[i]`, at `fill_…[i]` and half its spread. `closes_…`: of the whole grid of
+    the bars that the pair's statistics are made of, which may be longer than those that it is judged at.
     `rows`: of a moment the place of its quote among all quotes, and whether it is one of leg b; None for bars.
     """
 
@@ -53,8 +54,15 @@ class Tape:
         return min(max(soonest, int(self.fill_ms.searchsorted(due_ms, side="left"))), self.count)
 
 
-def tape_of_bars(bars: Bars, symbol_a: Symbol, symbol_b: Symbol, *, half_spread: float) -> Tape:
-    """Judged at closes, filled at opens, or at closes where no opens are known; a bar that one leg lacks is passed over."""
+def tape_of_bars(
+    bars: Bars, symbol_a: Symbol, symbol_b: Symbol, *, half_spread: float, window: Bars | None = None
+) -> Tape:
+    """Judged at closes, filled at opens, or at closes where no opens are known; a bar that one leg lacks is passed over.
+
+    `window`: the same market in longer bars (`Bars.of_size`), for the statistics; None: they are of `bars`, too.
+    """
+    window = window or bars
+    per_bar = window.step_ms // bars.step_ms
     a, b = bars.symbols.index(symbol_a), bars.symbols.index(symbol_b)
     opens = bars.closes if bars.opens is None else bars.opens
     # Contiguous copies: a column of the grid is slow to go through, and it is gone through often.
@@ -69,8 +77,8 @@ def tape_of_bars(bars: Bars, symbol_a: Symbol, symbol_b: Symbol, *, half_spread:
     return Tape(
         at_ms=opened + bars.step_ms,
         fill_ms=opened + (bars.step_ms if bars.opens is None else 0),
-        laid_ms=opened + bars.step_ms,
-        bar=places,
+        laid_ms=(opened + bars.step_ms) // window.step_ms * window.step_ms,
+        bar=(bars.first_bar + places) // per_bar - window.first_bar,
         price_a=price_a,
         price_b=price_b,
         half_a=price_a * half_spread,
@@ -79,10 +87,10 @@ def tape_of_bars(bars: Bars, symbol_a: Symbol, symbol_b: Symbol, *, half_spread:
         fill_b=fill_b,
         fill_half_a=fill_a * half_spread,
         fill_half_b=fill_b * half_spread,
-        closes_a=carried(closes_a, CARRIED_BARS_MAX),
-        closes_b=carried(closes_b, CARRIED_BARS_MAX),
-        first_bar=bars.first_bar,
-        step_ms=bars.step_ms,
+        closes_a=np.ascontiguousarray(carried(window.closes[:, a], CARRIED_BARS_MAX)),
+        closes_b=np.ascontiguousarray(carried(window.closes[:, b], CARRIED_BARS_MAX)),
+        first_bar=window.first_bar,
+        step_ms=window.step_ms,
         apart_ms=bars.step_ms,
     )
 

@@ -7,7 +7,9 @@ from decimal import Decimal
 
 from domain.guards import Limits
 from domain.instruments import Instrument
+from domain.pairs import PairConfig
 from domain.symbols import Symbol
+from domain.units import SECOND_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +17,7 @@ class Terms:
     """`half_spread` is for bars; quotes bring their own. Rates are fractions of the notional, or of the price."""
 
     lookback_bars: int
+    bar_ms: int | None = None  # Of the windows of pairs without a size of their own; None: the market's bars.
     notional_usd: Decimal
     hedge_error_max: float
     taker_fee_rate: float
@@ -28,6 +31,10 @@ class Terms:
 
     def instrument(self, symbol: Symbol) -> Instrument:
         return self.instruments.get(symbol) or unbounded(symbol)
+
+    def bar_ms_of(self, pair: PairConfig) -> int | None:
+        """Of the bars that the pair's window is made of; None: the market's."""
+        return self.bar_ms if pair.bar_seconds is None else pair.bar_seconds * SECOND_MS
 
     def with_fees(self, scale: float) -> "Terms":
         """The same with so many times the fee."""

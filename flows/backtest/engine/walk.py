@@ -14,7 +14,7 @@ from enum import IntEnum
 from domain.pairs import EXIT_REASON_OF, PairConfig, SignalType
 from domain.symbols import PairId, Symbol
 from flows.backtest.engine.account import Account
-from flows.backtest.engine.market import Market
+from flows.backtest.engine.market import Bars, Market
 from flows.backtest.engine.pair_walk import PairWalk
 from flows.backtest.engine.tape import Tape, tape_of_bars, tape_of_quotes
 from flows.backtest.engine.terms import Terms
@@ -47,7 +47,7 @@ class Walk:
         *,
         keep_signals: bool = False,
         progress: Progress | None = None,
-        tapes: dict[tuple[Symbol, Symbol], Tape] | None = None,
+        tapes: dict[tuple[tuple[Symbol, Symbol], int], Tape] | None = None,
     ) -> None:
         """`keep_signals`: remember every signal with its z, also those denied; each is then computed exactly, which takes longer.
 
@@ -62,6 +62,7 @@ class Walk:
         self._progress = progress
         self._pairs: dict[PairId, PairWalk] = {}
         self.tapes = {} if tapes is None else tapes
+        self._windows: dict[int, Bars] = {}  # The market's bars, by the size of those that windows are made of.
         self._fills: dict[PairId, tuple[int, SignalType, float]] = {}  # Orders under way: place, what for, its z.
         self._heap: list[tuple[int, Phase, int, int, PairId]] = []
         self._orders = 0
@@ -79,14 +80,18 @@ class Walk:
         return frozenset(pair_id for pair_id, walk in self._pairs.items() if not walk.is_idle)
 
     def tape_of(self, pair: PairConfig) -> Tape:
-        tape = self.tapes.get(pair.symbols)
+        bars, quotes = self.market.bars, self.market.quotes
+        bar_ms = self.terms.bar_ms_of(pair) or bars.step_ms
+        tape = self.tapes.get((pair.symbols, bar_ms))
         if tape is None:
-            bars, quotes = self.market.bars, self.market.quotes
+            window = self._windows.get(bar_ms)
+            if window is None:
+                window = self._windows[bar_ms] = bars.of_size(bar_ms)
             if quotes is None:
-                tape = tape_of_bars(bars, *pair.symbols, half_spread=self.terms.half_spread)
+                tape = tape_of_bars(bars, *pair.symbols, half_spread=self.terms.half_spread, window=window)
             else:
-                tape = tape_of_quotes(quotes, bars, *pair.symbols)
-            self.tapes[pair.symbols] = tape
+                tape = tape_of_quotes(quotes, window, *pair.symbols)
+            self.tapes[pair.symbols, bar_ms] = tape
         return tape
 
     def configure(self, pairs: Sequence[PairConfig], *, at_ms: int) -> None:

@@ -17,15 +17,12 @@ class MeasuredClock:
         self._exchange_ms = 0
         self._wall_ms = 0
         self._at_ns: int | None = None
-        self.uncertainty_ms = 0
-        """Half of the round trip in which it was last measured."""
 
     def measured(self, exchange_ms: int, asked_ns: int, answered_ns: int) -> None:
         """The venue said `exchange_ms` at some moment between the two (monotonic ns); the middle is the best guess."""
         self._exchange_ms = exchange_ms
         self._at_ns = (asked_ns + answered_ns) // 2
         self._wall_ms = self._clock.now_ms() - (self._clock.monotonic_ns() - self._at_ns) // MS_NS
-        self.uncertainty_ms = (answered_ns - asked_ns) // (2 * MS_NS)
 
     def ticks_ns(self) -> int:
         """The monotonic clock that measurements are told in."""

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from domain.instruments import Instrument
+from domain.klines import FundingRate, Kline
 from domain.symbols import Symbol
 from runner.config import Settings
 from runner.exchange.binance.budget import Budget
@@ -17,7 +18,6 @@ from runner.exchange.binance.request_loop import SILENCE_SECONDS_MAX, RequestLoo
 from runner.exchange.binance.shapes import reading
 from runner.exchange.binance.wire import Unreadable
 from runner.exchange.priority import Priority
-from storage.market import FundingRate, Kline
 
 __all__ = ["FUNDINGS_PER_REQUEST_MAX", "KLINES_PER_REQUEST", "ExchangeReads", "ExchangeTime", "Listing", "RestingOrder"]
 
@@ -128,11 +128,11 @@ class ExchangeReads:
 
     def klines(self, symbol: Symbol, timeframe: str, *, limit: int, end_ms: int | None = None) -> list[Kline]:
         """Bars that opened up to `end_ms` (inclusive), ascending. Without `end_ms` the last one is still open."""
-        return [Kline(*bar) for bar in self._run(lambda reads: reads.klines(symbol, timeframe, limit, end_ms))]
+        return self._run(lambda reads: reads.klines(symbol, timeframe, limit, end_ms))
 
     def funding_rates(self, symbol: Symbol, start_ms: int, end_ms: int) -> list[FundingRate]:
         """Settlements in [start_ms, end_ms), at most `FUNDINGS_PER_REQUEST_MAX` of them, ascending."""
-        return [FundingRate(*row) for row in self._run(lambda reads: reads.funding_rates(symbol, start_ms, end_ms))]
+        return self._run(lambda reads: reads.funding_rates(symbol, start_ms, end_ms))
 
     def positions(self) -> dict[Symbol, Decimal]:
         """Signed quantity of every position that is not zero, whoever made it."""

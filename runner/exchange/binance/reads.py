@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple, Protocol
 
+from domain.klines import FundingRate, Kline
 from domain.orders import Fill, OrderReport
 from domain.symbols import ClientOrderId, Symbol
 from runner.exchange.binance.client import Client
@@ -25,17 +26,6 @@ class Send(Protocol):
     async def __call__(
         self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority, cost: Cost
     ) -> Any: ...
-
-
-class Bar(NamedTuple):
-    """One kline; the newest may still be open."""
-
-    open_ms: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
 
 
 class Resting(NamedTuple):
@@ -154,7 +144,7 @@ class Reads:
 
     # The market
 
-    async def klines(self, symbol: Symbol, interval: str, limit: int, end_ms: int | None = None) -> list[Bar]:
+    async def klines(self, symbol: Symbol, interval: str, limit: int, end_ms: int | None = None) -> list[Kline]:
         """Bars that opened up to `end_ms` (inclusive), ascending. Without `end_ms` the last one is still open."""
         parameters: dict[str, Any] = {"symbol": exchange_id(symbol), "interval": interval, "limit": limit}
         if end_ms is not None:
@@ -162,16 +152,16 @@ class Reads:
         what = f"klines {symbol}"
         call = self._client.fapiPublicGetKlines
         rows = await self._get("/fapi/v1/klines", call, Priority.BACKGROUND, parameters, what)
-        return rows_of(what, rows, lambda row: Bar(int(row[0]), *(float(value) for value in row[1:6])))
+        return rows_of(what, rows, lambda row: Kline(int(row[0]), *(float(value) for value in row[1:6])))
 
-    async def funding_rates(self, symbol: Symbol, start_ms: int, end_ms: int) -> list[tuple[int, float]]:
-        """(time, rate) of settlements in [start_ms, end_ms), at most `FUNDINGS_PER_REQUEST_MAX` of them, ascending."""
+    async def funding_rates(self, symbol: Symbol, start_ms: int, end_ms: int) -> list[FundingRate]:
+        """Settlements in [start_ms, end_ms), at most `FUNDINGS_PER_REQUEST_MAX` of them, ascending."""
         times = {"startTime": start_ms, "endTime": end_ms - 1, "limit": FUNDINGS_PER_REQUEST_MAX}
         parameters = {"symbol": exchange_id(symbol)} | times
         what = f"fundingRate {symbol}"
         call = self._client.fapiPublicGetFundingRate
         rows = await self._get("/fapi/v1/fundingRate", call, Priority.BACKGROUND, parameters, what)
-        return rows_of(what, rows, lambda row: (int(row["fundingTime"]), float(row["fundingRate"])))
+        return rows_of(what, rows, lambda row: FundingRate(int(row["fundingTime"]), float(row["fundingRate"])))
 
     async def contracts(self) -> Mapping[str, Any]:
         """exchangeInfo as it is told: `symbols` is a list of objects, `rateLimits` may be anything."""

@@ -17,6 +17,8 @@ from websockets.asyncio.client import ClientConnection
 from domain.ladder import step_of
 from domain.refusals import RefusalKind
 from domain.symbols import Symbol
+from runner import events
+from runner.events import EventCallback
 from runner.exchange.binance.client import Client
 from runner.exchange.binance.requests import ask
 from runner.exchange.binance.shapes import UNREADABLE
@@ -61,7 +63,7 @@ class UserStream:
         on_news: Callable[[UserNews], None],
         on_gap: Callable[[str], None],
         on_funding: Callable[[], None],
-        on_event: Callable[[str, Mapping[str, Any]], None],
+        on_event: EventCallback,
         on_settings: Callable[[Symbol | None, int | None], None] = lambda _symbol, _leverage: None,
         request_timeout_seconds: float,
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
@@ -81,7 +83,6 @@ class UserStream:
         self._roll_over_seconds = roll_over_seconds
         self._connection: ClientConnection | None = None
         self.connected = asyncio.Event()
-        self.events_seen = 0
         self.unreadable = 0
 
     async def run(self) -> None:
@@ -103,14 +104,14 @@ class UserStream:
                 self._connection = None
             lived = (self._clock.monotonic_ns() - began_ns) / 1e9
             failures = 0 if lived > BACKOFF_SECONDS[-1] else failures + 1
-            self._on_event("user_stream_down", {"why": why})
+            self._on_event(events.USER_STREAM_DOWN, {"why": why})
             delay = step_of(BACKOFF_SECONDS, failures)
             await self._clock.sleep(delay * (0.75 + random.random() / 2))  # noqa: S311  (Jitter, not a secret.)
 
     def mistrust(self) -> None:
         """The socket is open and tells nothing: drop it without a closing talk; `run` makes a new one."""
         if self._connection is not None:
-            self._on_event("user_stream_silent", {})
+            self._on_event(events.USER_STREAM_SILENT, {})
             self._connection.transport.abort()
 
     async def _life(self) -> None:
@@ -118,7 +119,7 @@ class UserStream:
         session = await self._open()
         try:
             self.connected.set()
-            self._on_event("user_stream_up", {})
+            self._on_event(events.USER_STREAM_UP, {})
             self._on_gap("user stream connected")
             while True:
                 async with asyncio.TaskGroup() as beside:
@@ -143,7 +144,7 @@ class UserStream:
         When the next one cannot be opened the old one is given up too: `run` knows how to come back from that.
         """
         fresh = await self._open()
-        self._on_event("user_stream_rolled_over", {})
+        self._on_event(events.USER_STREAM_ROLLED_OVER, {})
         await old.connection.close()  # Its reader takes what had arrived already.
         await ended(old.reader)
         return fresh
@@ -183,15 +184,15 @@ class UserStream:
                     priority=Priority.PROOF,
                 )
             except OutcomeUnknown as outcome:
-                self._on_event("listen_key_not_extended", {"why": outcome.why})
+                self._on_event(events.LISTEN_KEY_NOT_EXTENDED, {"why": outcome.why})
                 if outcome.kind is RefusalKind.SESSION_EXPIRED:
                     raise _Expired from None
             except ExchangeError as error:
-                self._on_event("listen_key_not_extended", {"why": str(error)})
+                self._on_event(events.LISTEN_KEY_NOT_EXTENDED, {"why": str(error)})
             else:
                 # Somebody deleted our key and made another: it is theirs that lives on, and our socket hears nothing.
                 if isinstance(reply, dict) and reply.get("listenKey", session.key) != session.key:
-                    self._on_event("listen_key_not_extended", {"why": "another key has taken the place of ours"})
+                    self._on_event(events.LISTEN_KEY_NOT_EXTENDED, {"why": "another key has taken the place of ours"})
                     raise _Expired
 
     async def _listen(self, connection: ClientConnection) -> None:
@@ -213,10 +214,9 @@ class UserStream:
         except (msgspec.DecodeError, *UNREADABLE) as error:
             # An event we cannot read is a gap like any other: ask what it might have said.
             self.unreadable += 1
-            self._on_event("user_event_unreadable", {"why": type(error).__name__})
+            self._on_event(events.USER_EVENT_UNREADABLE, {"why": type(error).__name__})
             self._on_gap("unreadable event")
             return
-        self.events_seen += 1
         self._on_news(news)
 
     def _news(self, order: Mapping[str, Any]) -> UserNews:
@@ -235,7 +235,7 @@ class UserStream:
             elif symbol is not None:
                 self._on_settings(symbol, int(changed["l"]))
         elif kind == "MARGIN_CALL":
-            self._on_event("margin_call", {"symbols": [row.get("s") for row in payload.get("p", [])]})
+            self._on_event(events.MARGIN_CALL, {"symbols": [row.get("s") for row in payload.get("p", [])]})
 
 
 async def _end(session: _Session) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+from runner import events
 from runner.exchange.errors import ExchangeError
 from runner.execution.context import Context
 
@@ -11,6 +12,6 @@ async def attempt(context: Context, work: Callable[[], Awaitable[object]]) -> bo
     try:
         await work()
     except ExchangeError as error:
-        context.log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+        context.log.emit(events.BACKGROUND_READ_FAILED, why=f"{type(error).__name__}: {error}"[:200])
         return False
     return True

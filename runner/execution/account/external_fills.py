@@ -10,6 +10,7 @@ from domain.entries import FillSeen
 from domain.orders import Fill, Purpose, is_ours
 from domain.symbols import ClientOrderId, Symbol
 from domain.trades import OrderState
+from runner import events
 from runner.exchange.errors import OutcomeUnknown
 from runner.exchange.port import Exchange
 from runner.execution.context import Context
@@ -95,7 +96,7 @@ class AccountExecutions:
         if self._book.knows_fill(fill):  # Its order was fetched back from the journal, and its executions with it.
             return False
         client_order_id = order.intent.client_order_id
-        self._log.error("late_fill", pair_id=order.intent.pair_id, trade_id=order.intent.trade_id)
+        self._log.emit(events.LATE_FILL, pair_id=order.intent.pair_id, trade_id=order.intent.trade_id)
         await self._store.take_fill(order, msgspec.structs.replace(fill, client_order_id=client_order_id))
         report = await self._exchange.look_up(order.intent.symbol, client_order_id)
         if report is not None:
@@ -115,8 +116,8 @@ class AccountExecutions:
                     purpose=Purpose.EXIT,
                 )
             )
-            self._log.error(
-                "leg_closed_by_others",
+            self._log.emit(
+                events.LEG_CLOSED_EXTERNALLY,
                 pair_id=trade.pair_id,
                 trade_id=trade.trade_id,
                 leg=str(leg),

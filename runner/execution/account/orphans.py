@@ -3,6 +3,7 @@
 from domain.orders import OrderReport, is_ours
 from domain.symbols import ClientOrderId
 from domain.trades import ZERO
+from runner import events
 from runner.exchange.port import Exchange
 from runner.execution.asking import answered
 from runner.execution.context import Context
@@ -29,8 +30,11 @@ class Orphans:
         await self._report_positions()
         left: set[ClientOrderId] = set()
         for report in await self.resting():
-            self._log.error(
-                "orphan_order", symbol=report.symbol, client_order_id=report.client_order_id, filled=str(report.filled)
+            self._log.emit(
+                events.ORPHAN_ORDER,
+                symbol=report.symbol,
+                client_order_id=report.client_order_id,
+                filled=str(report.filled),
             )
             ended = await self._exchange.cancel(report.symbol, report.client_order_id) if may_cancel else None
             if ended is None or max(report.filled, ended.filled) > 0:
@@ -52,8 +56,8 @@ class Orphans:
             at_venue = held[symbol].quantity if symbol in held else ZERO
             ours = believed.get(symbol, ZERO)
             if at_venue != ours:
-                self._log.warning(
-                    "position_differs",
+                self._log.emit(
+                    events.POSITION_MISMATCH,
                     symbol=symbol,
                     exchange_quantity=str(at_venue),
                     journal_quantity=str(ours),

@@ -17,6 +17,7 @@ from domain.orders import Fill, LegName
 from domain.pairs import TradeStatus
 from domain.symbols import Symbol
 from domain.trades import ZERO
+from runner import events
 from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange, Position
 from runner.execution.account.external_fills import CLOCKS_APART_MS, HISTORY_MS, AccountExecutions
@@ -98,7 +99,7 @@ class AccountPositions:
                 if verdict is Verdict.UNEXPLAINED:
                     differences[symbol] = rest
         except (OutcomeUnknown, Unreachable) as failure:
-            self._log.warning("positions_unknown", why=str(failure))
+            self._log.emit(events.POSITIONS_UNREADABLE, why=str(failure))
             return Finding(Verdict.UNREADABLE)
         return Finding(max(verdicts, key=_WORST_LAST.index), positions, differences)
 
@@ -242,7 +243,7 @@ class AccountPositions:
             return Verdict.UNREADABLE  # The positions are older news than the executions: nothing is compared.
         last = story.moments[-1]
         if last.foreign != (self._known(symbol) or ZERO):
-            self._log.warning("foreign_holding", symbol=symbol, quantity=str(last.foreign))
+            self._log.emit(events.EXTERNAL_POSITION, symbol=symbol, quantity=str(last.foreign))
         self._agree(symbol, last.foreign, last.net + self._forgotten(symbol))
         await self._book_shares(story.shares)
         return Verdict.CHANGED if story.shares else Verdict.AGREED
@@ -266,7 +267,7 @@ class AccountPositions:
             return Verdict.UNEXPLAINED, rest
         if not persists:
             return Verdict.UNREADABLE, ZERO
-        self._log.warning("foreign_holding", symbol=symbol, quantity=str(gap))
+        self._log.emit(events.EXTERNAL_POSITION, symbol=symbol, quantity=str(gap))
         self._agree(symbol, gap, net)
         return Verdict.AGREED, ZERO
 
@@ -328,6 +329,6 @@ class AccountPositions:
             if finding.verdict is Verdict.AGREED or self._book.knows_fill(fill):
                 return  # At once: whoever lost the leg waits for this lock to close its sibling.
         if self._exchange.is_forced(fill.client_order_id) and not self._book.knows_fill(fill):
-            self._log.error(
-                "forced_fill_unexplained", symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
+            self._log.emit(
+                events.FORCED_FILL_UNEXPLAINED, symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
             )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from domain.errors import ConfigError
 from domain.reasons import SetUpCode
 from domain.symbols import Symbol
+from runner import events
 from runner.exchange.errors import ExchangeError
 from runner.exchange.port import Account, Reading, SetupProblem
 from runner.execution.context import Context
@@ -59,7 +60,7 @@ class AccountSetUp:
             reason = SetUpCode.NOT_SET.because(why=problem.why)
             if set_up.get(symbol) != reason:
                 code = None if problem.refusal is None else problem.refusal.code
-                self._log.error("symbol_not_prepared", symbol=symbol, why=problem.why, code=code)
+                self._log.emit(events.SYMBOL_NOT_PREPARED, symbol=symbol, why=problem.why, code=code)
             set_up[symbol] = reason
         return problems
 
@@ -91,6 +92,6 @@ class AccountSetUp:
         try:
             await self._confirm(symbols)
         except ConfigError as error:
-            self._log.error("account_not_prepared", why=str(error))
+            self._log.emit(events.ACCOUNT_NOT_PREPARED, why=str(error))
         except ExchangeError as error:
-            self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+            self._log.emit(events.BACKGROUND_READ_FAILED, why=f"{type(error).__name__}: {error}"[:200])

@@ -9,6 +9,7 @@ import math
 from typing import Self
 
 from domain.symbols import Symbol
+from runner import events
 from runner.exchange.errors import ExchangeError
 from runner.exchange.port import Exchange
 from runner.execution.context import Context
@@ -43,7 +44,7 @@ class DeadManSwitch:
         try:
             await self._exchange.arm_dead_man(symbol, 0)
         except ExchangeError as failure:
-            self._log.warning("dead_man_not_disarmed", symbol=symbol, why=str(failure))
+            self._log.emit(events.DEAD_MAN_DISARMING_FAILED, symbol=symbol, why=str(failure))
 
 
 class Watch:
@@ -75,7 +76,7 @@ class Watch:
         try:
             await self._arm()
         except ExchangeError as failure:
-            self._log.warning("dead_man_unarmed", symbol=self._symbol, why=str(failure))
+            self._log.emit(events.DEAD_MAN_ARMING_FAILED, symbol=self._symbol, why=str(failure))
             raise DeadManSwitchNotArmed(str(failure)) from None
         self._keeper = asyncio.create_task(self._keep(), name=f"dead-man-{self._symbol}")
         return self
@@ -104,5 +105,5 @@ class Watch:
             try:
                 await self._arm()
             except ExchangeError as failure:
-                self._log.warning("dead_man_not_put_off", symbol=self._symbol, why=str(failure))
+                self._log.emit(events.DEAD_MAN_RENEWAL_FAILED, symbol=self._symbol, why=str(failure))
                 pause = RETRY_SECONDS

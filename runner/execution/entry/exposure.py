@@ -5,8 +5,8 @@ from decimal import Decimal
 from domain.entries import TradeIntended
 from domain.orders import LegName, Purpose
 from domain.symbols import Symbol
-from domain.trade_book import DAY_MS
 from domain.trades import ZERO, TradeState
+from domain.units import DAY_MS
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 from runner.execution.signal_port import QuoteOf

@@ -8,6 +8,7 @@ from domain.entries import PairFrozen
 from domain.symbols import PairId
 from domain.trade_book import EVERY_PAIR
 from domain.trades import TradeState
+from runner import events
 from runner.config import ExecutionSettings
 from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
@@ -48,8 +49,12 @@ class Freezer:
         fruitless = _since(book.fruitless.get(pair_id, []), now_ms - for_ms)
         if costly >= limit or fruitless >= limit * FRUITLESS_FACTOR:
             await self.freeze(pair_id, for_ms=for_ms, reason=f"{costly} rollbacks, {fruitless} refusals in a row")
-            self._log.error(
-                "pair_frozen", pair_id=pair_id, seconds=settings.freeze_seconds, rollbacks=costly, refusals=fruitless
+            self._log.emit(
+                events.PAIR_FROZEN,
+                pair_id=pair_id,
+                seconds=settings.freeze_seconds,
+                rollbacks=costly,
+                refusals=fruitless,
             )
         if settings.rollback_pairs_before_halt == 0 or book.frozen_until_ms.get(EVERY_PAIR, 0) > now_ms:
             return
@@ -57,7 +62,7 @@ class Freezer:
         pairs = sorted(pair for pair, at_ms in book.rollbacks.items() if _since(at_ms, since_ms))
         if len(pairs) >= settings.rollback_pairs_before_halt:
             await self.freeze(EVERY_PAIR, for_ms=for_ms, reason=f"rollbacks of {', '.join(pairs)}")
-            self._log.error("entries_halted", seconds=settings.freeze_seconds, pairs=pairs)
+            self._log.emit(events.ENTRIES_HALTED, seconds=settings.freeze_seconds, pairs=pairs)
 
 
 def _since(times_ms: list[int], since_ms: int) -> int:

@@ -29,6 +29,7 @@ from domain.resting import (
     touch_is_away,
 )
 from domain.trades import ZERO, OrderState
+from runner import events
 from runner.config import ExecutionSettings
 from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange, Rules
@@ -372,4 +373,4 @@ class PostOnlyEntry:
         try:
             await self._tools.exchange.cancel(order.intent.symbol, order.intent.client_order_id)
         except (OutcomeUnknown, Unreachable) as failure:
-            self._log.warning("cancel_unknown", trade_id=self._plan.trade_id, why=str(failure))
+            self._log.emit(events.CANCEL_OUTCOME_UNKNOWN, trade_id=self._plan.trade_id, why=str(failure))

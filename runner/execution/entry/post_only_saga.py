@@ -12,6 +12,7 @@ from domain.guards import DenialCode
 from domain.orders import LegName, OrderIntent
 from domain.pairs import TradeStatus
 from domain.trades import TradeState
+from runner import events
 from runner.execution.entry.dead_man_switch import DeadManSwitch
 from runner.execution.entry.post_only_entry import Objection, PostOnlyEntry, Report, Tools, Why
 from runner.execution.entry.saga import EntrySaga, Opened
@@ -84,4 +85,4 @@ class PostOnlyEntrySaga:
                 facts=facts,
             )
         )
-        context.log.info("limit_entry_ended", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
+        context.log.emit(events.LIMIT_ENTRY_ENDED, pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)

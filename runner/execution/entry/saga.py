@@ -13,6 +13,7 @@ from domain.orders import LegName, OrderIntent, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.resting import Ending
 from domain.trades import OrderState, TradeState
+from runner import events
 from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange, Rules
 from runner.execution.context import Context
@@ -180,7 +181,7 @@ class EntrySaga:
             try:
                 report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
             except (OutcomeUnknown, Unreachable) as failure:
-                self._log.warning("cancel_unknown", trade_id=order.intent.trade_id, why=str(failure))
+                self._log.emit(events.CANCEL_OUTCOME_UNKNOWN, trade_id=order.intent.trade_id, why=str(failure))
                 continue
             if report is not None:
                 await self._store.take_report(order, report, "cancel")
@@ -210,7 +211,7 @@ class EntrySaga:
 
     def _say_spent(self, trade: TradeState) -> None:
         facts = self._spent_facts(trade)
-        self._log.error("naked_budget_spent", pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
+        self._log.emit(events.UNHEDGED_BUDGET_EXCEEDED, pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
 
     async def _relieve(self, trade: TradeState, leg: LegName) -> None:
         """Take back what this leg holds without its sibling, whose fate is still open. What that one turns out to hold is taken
@@ -268,8 +269,8 @@ class EntrySaga:
         )
 
     def _say(self, trade: TradeState, choice: Choice) -> None:
-        self._log.warning(
-            "legs_unequal",
+        self._log.emit(
+            events.LEGS_UNEQUAL,
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
             chosen=str(choice.chosen.action),
@@ -281,8 +282,8 @@ class EntrySaga:
 
     async def _roll_back(self, trade: TradeState, why: str) -> Opened:
         refusal = self._refusal(trade)
-        self._log.warning(
-            "rolling_back",
+        self._log.emit(
+            events.ROLLING_BACK,
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
             why=why,

@@ -18,6 +18,7 @@ from domain.pairs import ExitReason, TradeStatus
 from domain.pieces import is_dust, next_piece
 from domain.symbols import Symbol, TradeId
 from domain.trades import OrderState, TradeState
+from runner import events
 from runner.exchange.port import Exchange, Rules
 from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions, Finding, Verdict
 from runner.execution.context import Context
@@ -242,8 +243,8 @@ class ExitSaga:
                 return None
             limit_price = ladder_price(touch, mark or touch, side, instrument, state.ladder_step)
         if piece.adds:
-            self._log.warning(
-                "adding_to_close",
+            self._log.emit(
+                events.LEG_ENLARGED_TO_CLOSE,
                 pair_id=trade.pair_id,
                 trade_id=trade.trade_id,
                 leg=str(leg),
@@ -268,8 +269,8 @@ class ExitSaga:
 
     async def _page(self, trade: TradeState, state: Escalation, reason: ExitReason) -> None:
         await self._say(trade, TradeStatus.ATTENTION, reason, None)
-        self._log.error(
-            "leg_will_not_close",
+        self._log.emit(
+            events.LEG_CLOSE_STUCK,
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
             failures=state.failures,
@@ -290,8 +291,8 @@ class ExitSaga:
         if trade.status is TradeStatus.ATTENTION:
             return
         await self._say(trade, TradeStatus.ATTENTION, reason, None)
-        self._log.error(
-            "position_unexplained",
+        self._log.emit(
+            events.POSITION_UNEXPLAINED,
             pair_id=trade.pair_id,
             trade_id=trade.trade_id,
             differences={symbol: str(difference) for symbol, difference in finding.differences.items()},
@@ -345,7 +346,7 @@ class ExitSaga:
         await self._say(trade, status, reason, exit_z)
         self._store.release(trade.trade_id)
         if dust:
-            self._log.warning("dust_left", pair_id=trade.pair_id, trade_id=trade.trade_id, **dust)
+            self._log.emit(events.DUST_LEFT, pair_id=trade.pair_id, trade_id=trade.trade_id, **dust)
         if status is TradeStatus.ROLLED_BACK:
             await self._freezer.after_rollback(trade)
         return True
@@ -375,8 +376,8 @@ class ExitSaga:
         waited_seconds = (monotonic_ns() - since_ns) / 1e9
         if waited_seconds > UNVERIFIED_CALL_SECONDS and trade.status is not TradeStatus.ATTENTION:
             await self._say(trade, TradeStatus.ATTENTION, reason, None)
-            self._log.error(
-                "flat_not_verified", pair_id=trade.pair_id, trade_id=trade.trade_id, seconds=round(waited_seconds)
+            self._log.emit(
+                events.FLAT_NOT_VERIFIED, pair_id=trade.pair_id, trade_id=trade.trade_id, seconds=round(waited_seconds)
             )
         return False
 

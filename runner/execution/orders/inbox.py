@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from domain.errors import InvariantBroken, JournalBroken
 from domain.orders import Fill, OrderReport, is_ours
+from runner import events
 from runner.exchange.port import UserNews
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
@@ -47,7 +48,7 @@ class Inbox:
                 return
             except InvariantBroken as error:
                 # The books of one order disagree with the venue; its tracker will find the truth by query.
-                self._log.error("event_contradicts_books", why=str(error))
+                self._log.emit(events.USER_EVENT_CONTRADICTS_BOOK, why=str(error))
 
     async def _take(self, news: UserNews) -> None:
         client_order_id = news.report.client_order_id
@@ -62,12 +63,15 @@ class Inbox:
             self._take_unknown(news.report)
         elif news.fill is not None and not self._book.knows_fill(news.fill):
             self._on_external_fill(news.fill)
-            self._log.info(
-                "foreign_fill", symbol=news.fill.symbol, side=str(news.fill.side), quantity=str(news.fill.quantity)
+            self._log.emit(
+                events.EXTERNAL_FILL,
+                symbol=news.fill.symbol,
+                side=str(news.fill.side),
+                quantity=str(news.fill.quantity),
             )
 
     def _take_unknown(self, report: OrderReport) -> None:
         """Our prefix, and no intent: somebody else trades this account under our name. Entries stop; said once an order."""
         if report.client_order_id not in self._gate.unexplained_orders:
             self._gate.unexplained_orders.add(report.client_order_id)
-            self._log.error("order_not_in_journal", client_order_id=report.client_order_id, symbol=report.symbol)
+            self._log.emit(events.ORDER_NOT_IN_JOURNAL, client_order_id=report.client_order_id, symbol=report.symbol)

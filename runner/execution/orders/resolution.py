@@ -10,6 +10,7 @@ from domain.order_resolution import LOOKS_MIN, SETTLE_MS, UNDECIDABLE, Evidence,
 from domain.orders import Fill, OrderIntent, OrderStatus, Side
 from domain.symbols import ClientOrderId
 from domain.trades import ZERO, OrderState
+from runner import events
 from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
 from runner.execution.account.positions import REPLICA_LAG_MS, SAME_MOMENT_MS, AccountPositions
@@ -176,8 +177,8 @@ class OrderResolution:
         if search.paged_ns is not None and now_ns - search.paged_ns < PAGE_EVERY_MS * 1_000_000:
             return
         search.paged_ns = now_ns
-        self._log.error(
-            "order_undecidable",
+        self._log.emit(
+            events.ORDER_EVIDENCE_CONFLICTING,
             pair_id=order.intent.pair_id,
             trade_id=order.intent.trade_id,
             client_order_id=order.intent.client_order_id,

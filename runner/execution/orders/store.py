@@ -16,6 +16,7 @@ from domain.orders import Fill, OrderChange, OrderReport, OrderStatus, advance
 from domain.refusals import Refusal
 from domain.symbols import ClientOrderId, TradeId
 from domain.trades import OrderState
+from runner import events
 from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused
 from runner.execution.context import Context
 from runner.ports import Journal
@@ -101,8 +102,8 @@ class TradeStore:
         """
         if not isinstance(failure, OutcomeUnknown) and order.status not in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}:
             intent = order.intent
-            self._log.error(
-                "reply_contradicts_stream",
+            self._log.emit(
+                events.REPLY_CONTRADICTS_STREAM,
                 pair_id=intent.pair_id,
                 trade_id=intent.trade_id,
                 client_order_id=intent.client_order_id,

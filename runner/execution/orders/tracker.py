@@ -10,7 +10,7 @@ from domain.ladder import step_of
 from domain.order_resolution import LOOKS_MIN
 from domain.orders import OrderIntent, OrderReport
 from domain.trades import OrderState
-from runner import metrics
+from runner import events, metrics
 from runner.exchange.errors import ExchangeError, OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
 from runner.execution.context import Context
@@ -197,8 +197,8 @@ class OrderTracker:
         await self._store.changed(order.intent.trade_id, max(self._pause(search), blocked))
 
     def _say_waiting(self, order: OrderState, failure: ExchangeError) -> None:
-        self._log.warning(
-            "order_fate_unknown",
+        self._log.emit(
+            events.ORDER_STATUS_UNKNOWN,
             trade_id=order.intent.trade_id,
             pair_id=order.intent.pair_id,
             client_order_id=order.intent.client_order_id,

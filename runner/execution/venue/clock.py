@@ -3,6 +3,7 @@
 import asyncio
 
 from domain.reasons import ClockCode, Reason, ReasonCode
+from runner import events
 from runner.exchange.errors import ExchangeError
 from runner.exchange.port import ExchangeClock, TimeSource
 from runner.execution.context import Context
@@ -50,10 +51,10 @@ class ClockMonitor:
         jumped_ms = self._exchange_clock.jumped_ms()
         age_seconds = self._exchange_clock.age_seconds()
         if self._exchange.clock_is_off.is_set():
-            self._log.warning("clock_is_off", skew_ms=self._exchange_clock.skew_ms())
+            self._log.emit(events.TIMESTAMP_REFUSED, skew_ms=self._exchange_clock.skew_ms())
             await self._measure()
         elif abs(jumped_ms) > JUMP_MS_MAX:
-            self._log.warning("clock_jumped", jumped_ms=jumped_ms)
+            self._log.emit(events.CLOCK_JUMPED, jumped_ms=jumped_ms)
             await self._measure()
         elif age_seconds is None or age_seconds > MEASURE_SECONDS:
             await self._measure()
@@ -63,7 +64,7 @@ class ClockMonitor:
         try:
             await self._exchange.synchronise_clock()
         except ExchangeError as error:
-            self._log.warning("background_read_failed", why=f"time: {type(error).__name__}: {error}"[:200])
+            self._log.emit(events.BACKGROUND_READ_FAILED, why=f"time: {type(error).__name__}: {error}"[:200])
             self.judge()
             await self._clock.sleep(max(AFTER_FAILURE_SECONDS, self._exchange.blocked_ms() / 1000))
 
@@ -73,7 +74,7 @@ class ClockMonitor:
         self._gate.clock_problem = problem
         code = None if problem is None else problem.code
         if code is not self._reported and problem is not None:
-            self._log.error("clock_unfit", why=str(problem))
+            self._log.emit(events.CLOCK_UNFIT, why=str(problem))
         self._reported = code
 
     def problem(self) -> Reason | None:

@@ -10,6 +10,7 @@ from domain.errors import ConfigError
 from domain.ladder import step_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import PairId, Symbol
+from runner import events
 from runner.exchange.errors import ExchangeError
 from runner.exchange.port import ContractSource, ExchangeClock
 from runner.exchange.priority import Priority, with_priority
@@ -52,7 +53,7 @@ class ContractMonitor:
     def doubt(self, symbol: Symbol, code: str) -> None:
         """The venue refused what the rules as we know them allow: no entries in this symbol until they are read again."""
         if symbol not in self._doubted:
-            self._log.warning("rules_doubted", symbol=symbol, code=code)
+            self._log.emit(events.RULES_DOUBTED, symbol=symbol, code=code)
         self._doubted[symbol] = code
         if self._gate.rules_doubted is not None:
             self._gate.rules_doubted |= {symbol}
@@ -78,7 +79,7 @@ class ContractMonitor:
                 failures = 0
             except (ExchangeError, ConfigError) as error:
                 failures += 1
-                self._log.warning("background_read_failed", why=f"{type(error).__name__}: {error}"[:200])
+                self._log.emit(events.BACKGROUND_READ_FAILED, why=f"{type(error).__name__}: {error}"[:200])
             await self._clock.sleep(AGAIN_SECONDS)
 
     async def refresh(self) -> None:
@@ -94,7 +95,7 @@ class ContractMonitor:
             if symbol not in unreadable:
                 self._doubted.pop(symbol, None)
         if asked_for or changed:
-            self._log.info("rules_refreshed", doubted=sorted(asked_for), changed=changed)
+            self._log.emit(events.RULES_REFRESHED, doubted=sorted(asked_for), changed=changed)
         self.judge()
         await self._rules.load_funding()
 
@@ -108,14 +109,14 @@ class ContractMonitor:
         now_close_only = {symbol for symbol in self._known() if not self._rules.instrument(symbol).may_enter}
         for symbol in sorted(now_close_only - self._close_only):
             instrument = self._rules.instrument(symbol)
-            self._log.warning(
-                "contract_close_only",
+            self._log.emit(
+                events.CONTRACT_CLOSE_ONLY,
                 symbol=symbol,
                 is_trading=instrument.is_trading,
                 delivery_ms=instrument.delivery_ms,
             )
         for symbol in sorted(self._close_only - now_close_only):
-            self._log.info("contract_reopened", symbol=symbol)
+            self._log.emit(events.CONTRACT_REOPENED, symbol=symbol)
         self._close_only = now_close_only
         exchange_ms = self._exchange_clock.now_ms()
         for trade in list(self._book.live_trades()):
@@ -123,14 +124,14 @@ class ContractMonitor:
                 continue
             if gone := [symbol for symbol in trade.symbols if not self._rules.knows(symbol)]:
                 # One leg can be neither priced nor closed, and was perhaps settled: the other one stands alone.
-                self._log.error("contract_not_listed", pair_id=trade.pair_id, trade_id=trade.trade_id, symbols=gone)
+                self._log.emit(events.CONTRACT_NOT_LISTED, pair_id=trade.pair_id, trade_id=trade.trade_id, symbols=gone)
                 self._close(trade.pair_id, ExitReason.DELISTED)
                 continue
             ends = [self._rules.instrument(symbol).delivery_ms for symbol in trade.symbols]
             soonest = min((end for end in ends if end is not None), default=None)
             if soonest is not None and soonest - exchange_ms <= self._delivery_lead_ms:
-                self._log.error(
-                    "closing_before_delivery",
+                self._log.emit(
+                    events.CLOSING_BEFORE_DELIVERY,
                     pair_id=trade.pair_id,
                     trade_id=trade.trade_id,
                     delivery_in_hours=round((soonest - exchange_ms) / 3_600_000, 2),

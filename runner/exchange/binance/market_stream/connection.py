@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
 
 from websockets.exceptions import ConnectionClosed
 
 from domain.quotes import Quote
 from domain.symbols import Symbol
+from runner import events
+from runner.events import EventCallback
 from runner.exchange.binance.market_stream.protocol import ControlReply, FeedProtocol, SymbolFeed
 from runner.exchange.binance.market_stream.session import CONNECT_ERRORS, Session
 from runner.exchange.binance.market_stream.settings import FeedSettings
@@ -20,7 +21,6 @@ ROLLOVER_OVERLAP_SECONDS_MAX = 10.0
 
 QuoteCallback = Callable[[Symbol, Quote], None]
 InterruptedCallback = Callable[[frozenset[Symbol]], None]
-EventCallback = Callable[[str, str, Mapping[str, Any]], None]
 """(level, event, facts)"""
 
 
@@ -90,7 +90,7 @@ class FeedConnection:
                     failures += 1
                     delay = self._backoff_seconds(failures)
                     why = distrust(error) or str(error) or type(error).__name__
-                    self._on_event("warning", "stream_unreachable", {"why": why, "retry_seconds": round(delay, 2)})
+                    self._on_event(events.STREAM_UNREACHABLE, {"why": why, "retry_seconds": round(delay, 2)})
                     await self._clock.sleep(delay)
                     continue
                 await self._keep()
@@ -101,7 +101,7 @@ class FeedConnection:
                 self.protocol.reset()
                 self._on_interrupted(frozenset(self._symbols))
                 delay = self._backoff_seconds(failures)
-                self._on_event("warning", "stream_lost", {"why": ended.why, "retry_seconds": round(delay, 2)})
+                self._on_event(events.STREAM_LOST, {"why": ended.why, "retry_seconds": round(delay, 2)})
                 await self._clock.sleep(delay)
         finally:
             if self._session is not None:
@@ -163,13 +163,13 @@ class FeedConnection:
         except CONNECT_ERRORS as error:
             self._rollover_after_seconds = old.age_seconds + ROLLOVER_RETRY_SECONDS
             why = distrust(error) or str(error) or type(error).__name__
-            self._on_event("warning", "stream_rollover_failed", {"why": why})
+            self._on_event(events.STREAM_ROLLOVER_FAILED, {"why": why})
             return
         self._session = fresh
         self._rollover_after_seconds = self._settings.rollover_seconds
         self.rollovers += 1
         await old.close("rolled over")
-        self._on_event("info", "stream_rolled_over", {"streams": len(self._symbols)})
+        self._on_event(events.STREAM_ROLLED_OVER, {"streams": len(self._symbols)})
 
     async def _until_quoted(self, fresh: Session) -> None:
         """Raises: TimeoutError when the new socket stays silent; the old one is kept then."""
@@ -210,7 +210,7 @@ class FeedConnection:
     def _answered(self, session: Session, reply: ControlReply) -> None:
         symbols = session.answered(reply.request_id)
         if reply.error is not None:
-            self._on_event("error", "stream_refused", {"why": reply.error, "symbols": list(symbols)})
+            self._on_event(events.STREAM_SUBSCRIPTION_REFUSED, {"why": reply.error, "symbols": list(symbols)})
 
     def _refused(self, kind: str, excerpt: str) -> None:
-        self._on_event("warning", "stream_message_refused", {"kind": kind, "excerpt": excerpt})
+        self._on_event(events.STREAM_MESSAGE_INVALID, {"kind": kind, "excerpt": excerpt})

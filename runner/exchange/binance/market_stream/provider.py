@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.symbols import Symbol
+from runner.events import EventCallback
 from runner.exchange.binance.market_stream.connection import (
-    EventCallback,
     FeedConnection,
     InterruptedCallback,
     QuoteCallback,
@@ -119,15 +119,6 @@ class BinanceWebSocketProvider:
             refused=refused,
             ignored=ignored,
         )
-
-    def quote_ages_seconds(self) -> Mapping[Symbol, float | None]:
-        """Since local receipt; None for a symbol without a quote on its present connection."""
-        now_ns = self._clock.monotonic_ns()
-        return {
-            feed.symbol: (now_ns - feed.received_ns) / 1e9 if feed.received_ns else None
-            for connection in self._connections
-            for feed in connection.protocol.feeds
-        }
 
     def _start(self, connection: FeedConnection) -> None:
         task = asyncio.create_task(connection.run(), name="feed-connection")

@@ -46,11 +46,6 @@ class Session:
         return cls(clock, socket, settings, on_message)
 
     @property
-    def silent_seconds(self) -> float:
-        """Since the last message of any kind."""
-        return (self._clock.monotonic_ns() - self.heard_ns) / 1e9
-
-    @property
     def age_seconds(self) -> float:
         return (self._clock.monotonic_ns() - self.opened_ns) / 1e9
 
