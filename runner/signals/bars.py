@@ -16,7 +16,7 @@ from domain.symbols import Symbol
 from domain.units import SECOND_MS
 
 CARRIED_BARS_MAX = 3
-"""A leg without a tick keeps its mid for so many bars: the venue pushes every change, so no push means no change."""
+"""A leg without a tick keeps its mid for so many bars: the exchange pushes every change, so no push means no change."""
 
 GRACE_MS_MAX = 2_000
 """How far (event time) others may be past a boundary before a leg that has not ticked since is closed with them."""

@@ -54,7 +54,7 @@ class KlineSource(Protocol):
 async def load_closes(source: KlineSource, symbol: Symbol, *, bars: int, bar_seconds: int) -> list[tuple[int, float]]:
     """The last `bars` closed bars, oldest first; fewer for a young contract. Raises: ExchangeError.
 
-    The newest row is always dropped: whether it is still open is a question of the venue's market time, which in a replay has
+    The newest row is always dropped: whether it is still open is a question of the exchange's market time, which in a replay has
     nothing to do with our clock.
     """
     interval = INTERVALS[bar_seconds]

@@ -1,7 +1,7 @@
 """What the account must be set to before the first order: one-way mode, one collateral asset, cross margin, our leverage.
 
-A reply proves nothing here: "no need to change" is as good as done, and a lost reply may be either. What counts is what the venue
-says when it is asked afterwards.
+A reply proves nothing here: "no need to change" is as good as done, and a lost reply may be either. What counts is what the exchange
+says when it is read afterwards.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,8 +20,8 @@ from runner.exchange.priority import Priority
 CROSSED = "CROSSED"
 
 
-class Ask(Protocol):
-    """`BinanceExchange`'s own road to the venue. Raises: ExchangeError."""
+class Send(Protocol):
+    """`BinanceExchange`'s own way to the exchange. Raises: ExchangeError."""
 
     async def __call__(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority) -> Any: ...
 
@@ -29,9 +29,9 @@ class Ask(Protocol):
 class AccountSetup:
     """Checks the account's modes, sets margin type and leverage, and reads them back."""
 
-    def __init__(self, client: Client, ask: Ask) -> None:
+    def __init__(self, client: Client, send: Send) -> None:
         self._client = client
-        self._ask = ask
+        self._send = send
 
     async def prepare(
         self, symbols: Sequence[Symbol], leverage: int, *, may_change: bool = True
@@ -66,7 +66,7 @@ class AccountSetup:
         }
 
     async def _check_modes(self) -> None:
-        config = await self._ask("accountConfig", self._client.fapiPrivateGetAccountConfig, Priority.ACCOUNT)
+        config = await self._send("accountConfig", self._client.fapiPrivateGetAccountConfig, Priority.ACCOUNT)
         with reading("accountConfig"):
             hedge_mode, multi_assets, can_trade = (
                 _flag(config[name]) for name in ("dualSidePosition", "multiAssetsMargin", "canTrade")
@@ -84,7 +84,7 @@ class AccountSetup:
             raise ConfigError("the account may not trade futures (canTrade is false); see the exchange's notices to it")
 
     async def _read(self, symbols: Sequence[Symbol]) -> dict[Symbol, tuple[str, int]]:
-        rows = await self._ask("symbolConfig", self._client.fapiPrivateGetSymbolConfig, Priority.ACCOUNT)
+        rows = await self._send("symbolConfig", self._client.fapiPrivateGetSymbolConfig, Priority.ACCOUNT)
         wanted = {exchange_id(symbol): symbol for symbol in symbols}
         with reading("symbolConfig"):
             return {
@@ -103,7 +103,7 @@ class AccountSetup:
     ) -> None:
         """Whatever is answered, the reading afterwards decides; a code explains it to people."""
         try:
-            await self._ask(what, lambda: request(dict(parameters)), Priority.ACCOUNT)
+            await self._send(what, lambda: request(dict(parameters)), Priority.ACCOUNT)
         except (Refused, OutcomeUnknown) as outcome:
             if outcome.refusal is not None and outcome.kind is not RefusalKind.NO_CHANGE:
                 refusals.setdefault(symbol, []).append(outcome.refusal)

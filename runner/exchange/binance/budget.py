@@ -1,8 +1,8 @@
-"""One request budget for the whole address, read from the venue's own headers, with a reserve kept for unwinding.
+"""One request budget for the whole address, read from the exchange's own headers, with a reserve kept for unwinding.
 
 The counts in the headers are of everybody behind this address: the live runner, the flows, and what else runs there. Each
-request has a priority; the less urgent it is, the more of the minute it must leave to others. Minutes and bans are the venue's,
-so they are told by its clock. While a ban lasts not one request leaves, whoever asks.
+request has a priority; the less urgent it is, the more of the minute it must leave to others. Minutes and bans are the exchange's,
+so its clock measures them. While a ban lasts not one request leaves, whoever makes it.
 """
 
 import contextlib
@@ -69,15 +69,15 @@ class HeldBack(Exception):
 
 @dataclass(slots=True)
 class _Count:
-    """What the venue has counted in the present window, as it last said."""
+    """What the exchange has counted in the present window, as it last said."""
 
     length_ms: int
     limit: int
     window: int = -1
     used: int = 0
-    in_flight: int = 0  # Sent, and not yet in a count that was told.
+    in_flight: int = 0  # Sent, and not yet in a count that was reported.
 
-    def told(self, used: int, exchange_ms: int) -> None:
+    def report(self, used: int, exchange_ms: int) -> None:
         window = exchange_ms // self.length_ms
         is_late = window == self.window + 1 and exchange_ms % self.length_ms < min(LATE_COUNT_MS, self.length_ms // 5)
         if is_late and used > self.used:
@@ -95,7 +95,7 @@ class _Count:
 
 
 class Budget:
-    """How much of the venue's windows is used, and until when it will not listen."""
+    """How much of the exchange's windows is used, and until when it takes no requests."""
 
     def __init__(self, clock: Clock, weight_limit: int = WEIGHT_LIMIT_PER_MINUTE) -> None:
         self._clock = clock
@@ -107,7 +107,7 @@ class Budget:
         self._no_orders_until_ns = 0
         self.bans = 0
 
-    # What the venue says.
+    # What the exchange says.
 
     def limits_are(self, rows: Any) -> None:
         """Take over the limits that exchangeInfo names; what cannot be read changes nothing."""
@@ -133,7 +133,7 @@ class Budget:
         ):
             used = lowered.get(header, "")
             if used.isascii() and used.isdigit():
-                count.told(int(used), exchange_ms)
+                count.report(int(used), exchange_ms)
         if http_status in {418, 429} or (http_status == 400 and _TOO_MANY_REQUESTS.search(body[:300])):
             self.bans += 1
             self._ban(http_status, lowered.get("retry-after", ""), body[:1000], exchange_ms)
@@ -162,11 +162,11 @@ class Budget:
 
     @property
     def used_weight(self) -> int:
-        """Of the running minute of the venue, as it last said, and what is on its way."""
+        """Of the running minute of the exchange, as it last said, and what is on its way."""
         return self._weight.at(self.exchange_clock.now_ms())
 
     def blocked_ms(self) -> int:
-        """How long a ban lasts: nobody may ask anything. 0 when the venue listens."""
+        """How long a ban lasts: no request may leave. 0 without a ban."""
         return _left_ms(self._banned_until_ns - self._clock.monotonic_ns())
 
     def wait_ms(self, priority: Priority, weight: int, orders: int = 0) -> int:

@@ -2,7 +2,7 @@
 
 A few hooks are overridden. Where ccxt guesses an exception class from a code and a host name, we keep status, code and text as they
 came, because the class alone cannot tell "refused" from "may have happened". Every request passes the budget on its way out, so
-that none leaves during a ban, whoever makes it. Requests are stamped with the venue's time, not with the machine's. And they travel
+that none leaves during a ban, whoever makes it. Requests are stamped with the exchange's time, not with the machine's. And they travel
 by a session of ours, which follows nobody elsewhere and reads no more than an answer can be long.
 """
 
@@ -18,11 +18,11 @@ from runner.exchange.binance.weights import orders_of, weight_of
 from runner.exchange.priority import Priority
 
 PRIORITY: ContextVar[Priority] = ContextVar("PRIORITY", default=Priority.BACKGROUND)
-"""Of the request that is being made: ccxt's calls have no place for it. Set by `requests.ask`."""
+"""Of the request that is being made: ccxt's calls have no place for it. Set by `requests.send`."""
 
 
 class ExchangeReply(Exception):
-    """The venue answered with an error body or status."""
+    """The exchange answered with an error body or status."""
 
     def __init__(self, http_status: int, code: int | None, message: str) -> None:
         super().__init__(f"HTTP {http_status}, code {code}: {message}")
@@ -63,7 +63,7 @@ class Client(Protocol):
 
 
 def code_of(raw: Any) -> int | None:
-    """The venue's numeric code, or None for anything that is not one."""
+    """The exchange's numeric code, or None for anything that is not one."""
     text = str(raw).strip()
     return int(text) if text.isascii() and text.removeprefix("-").isdigit() else None
 
@@ -121,7 +121,7 @@ def make_client(settings: Settings, budget: Budget) -> Client:
             "apiKey": key.get_secret_value() if key else None,
             "secret": secret.get_secret_value() if secret else None,
             "session": None,  # Ours, made when the loop runs.
-            "enableRateLimit": False,  # One budget for the whole IP, from the venue's own headers.
+            "enableRateLimit": False,  # One budget for the whole IP, from the exchange's own headers.
             "timeout": round(settings.data.request_timeout_seconds * 1000),
             "options": {
                 "fetchCurrencies": False,

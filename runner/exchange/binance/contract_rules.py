@@ -1,4 +1,4 @@
-"""What the venue says about its contracts: filters, leverage brackets, fees, funding. Loaded at start, refreshed in the background."""
+"""What the exchange says about its contracts: filters, leverage brackets, fees, funding. Loaded at start, then in the background."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from domain.instruments import Instrument, LeverageStep
 from domain.symbols import Symbol
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import Client
-from runner.exchange.binance.requests import ask
+from runner.exchange.binance.requests import send
 from runner.exchange.binance.shapes import list_of, object_of, reading
 from runner.exchange.binance.symbols import exchange_id
 from runner.exchange.binance.wire import Unreadable, decimal_of
@@ -31,7 +31,7 @@ class Fees:
 
 
 class ContractRules:
-    """Satisfies `runner.ports.Rules` for the symbols it was asked to load."""
+    """Satisfies `runner.exchange.port.ContractSource` for the symbols it was asked to load."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class ContractRules:
     async def load(self, symbols: Collection[Symbol], *, held: Collection[Symbol] = ()) -> None:
         """Filters, statuses and leverage brackets of every contract (weight 2).
 
-        `held`: contracts that we hold. They may be listed no more, and what the venue says of them is still read.
+        `held`: contracts that we hold. They may be listed no more, and what the exchange says of them is still read.
         Raises: ConfigError for a symbol that is not listed; ExchangeError, and then the older ones still stand.
         """
-        info = await ask("exchangeInfo", self._client.fapiPublicGetExchangeInfo, timeout_seconds=self._timeout)
-        rows = await ask("leverageBracket", self._client.fapiPrivateGetLeverageBracket, timeout_seconds=self._timeout)
+        info = await send("exchangeInfo", self._client.fapiPublicGetExchangeInfo, timeout_seconds=self._timeout)
+        rows = await send("leverageBracket", self._client.fapiPrivateGetLeverageBracket, timeout_seconds=self._timeout)
         with reading("leverageBracket"):
             self._brackets = {str(row["symbol"]): _steps(row) for row in list_of("leverageBracket", rows)}
         with reading("exchangeInfo"):
@@ -123,7 +123,7 @@ class ContractRules:
     async def load_fees(self, symbol: Symbol) -> None:
         """The account's own fees for one symbol (weight 20). Raises: ExchangeError."""
         parameters = {"symbol": exchange_id(symbol)}
-        row = await ask(
+        row = await send(
             "commissionRate",
             lambda: self._client.fapiPrivateGetCommissionRate(parameters),
             timeout_seconds=self._timeout,
@@ -133,10 +133,10 @@ class ContractRules:
 
     async def load_funding(self) -> None:
         """Predicted rates and intervals of every contract (weight 10). Raises: ExchangeError."""
-        adjusted = await ask("fundingInfo", self._client.fapiPublicGetFundingInfo, timeout_seconds=self._timeout)
+        adjusted = await send("fundingInfo", self._client.fapiPublicGetFundingInfo, timeout_seconds=self._timeout)
         with reading("fundingInfo"):
             hours = {str(row["symbol"]): float(row["fundingIntervalHours"]) for row in list_of("fundingInfo", adjusted)}
-        rows = await ask("premiumIndex", self._client.fapiPublicGetPremiumIndex, timeout_seconds=self._timeout)
+        rows = await send("premiumIndex", self._client.fapiPublicGetPremiumIndex, timeout_seconds=self._timeout)
         with reading("premiumIndex"):
             for row in list_of("premiumIndex", rows):
                 symbol = self._symbols_by_id.get(str(row["symbol"]))

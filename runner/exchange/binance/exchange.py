@@ -1,4 +1,4 @@
-"""The private half of Binance as `runner.ports.Exchange`: orders, look-ups, positions, and the account's settings."""
+"""The private half of Binance as `runner.exchange.port.Exchange`: orders, look-ups, positions, and the account's settings."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from runner.exchange.binance.codes import (
 )
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.reads import Reads
-from runner.exchange.binance.requests import ask
+from runner.exchange.binance.requests import send
 from runner.exchange.binance.shapes import reading
 from runner.exchange.binance.symbols import FORCED_PREFIXES, exchange_id
 from runner.exchange.binance.weights import BATCH_ORDERS, BATCH_WEIGHT, Cost
@@ -34,11 +34,11 @@ TIME_SAMPLES_MAX, TIME_ROUND_TRIP_MS_GOOD = 3, 250
 
 
 class _OfAnother(OutcomeUnknown):
-    """The reply names an order that was not asked about."""
+    """The reply names an order that was not requested."""
 
 
 class BinanceExchange:
-    """Satisfies `runner.ports.Exchange`; every call is bounded by its own time-out."""
+    """Satisfies `runner.exchange.port.Exchange`; every call is bounded by its own time-out."""
 
     def __init__(
         self,
@@ -58,11 +58,11 @@ class BinanceExchange:
         self._timeout = request_timeout_seconds
         self._reply_timeout = reply_timeout_seconds
         self._batch = batch
-        self._setup = AccountSetup(client, self._ask)
+        self._setup = AccountSetup(client, self._send)
         self._reads = Reads(client, self._read, rules.symbol_of)
-        self._plain_reads = Reads(client, self._send, rules.symbol_of)
+        self._plain_reads = Reads(client, self._send_read, rules.symbol_of)
         self.clock_is_off = asyncio.Event()
-        """Set when the venue says our clock is wrong; whoever watches the clock reads it anew and clears this."""
+        """Set when the exchange says our clock is wrong; whoever watches the clock reads it anew and clears this."""
         self._on_rules_doubted = on_rules_doubted
 
     def clock_offset_ms(self) -> int:
@@ -76,10 +76,10 @@ class BinanceExchange:
             return self._budget.entry_wait_ms()
         return self._budget.wait_ms(Priority.UNWIND, 0, 1)
 
-    async def _ask(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority) -> Any:
+    async def _send(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority) -> Any:
         """Every request but those that place orders."""
         try:
-            return await ask(what, request, timeout_seconds=self._timeout, priority=priority)
+            return await send(what, request, timeout_seconds=self._timeout, priority=priority)
         except Refused as refused:
             self._notice(refused)
             raise
@@ -101,7 +101,7 @@ class BinanceExchange:
     async def _place_one(self, intent: OrderIntent, priority: Priority) -> Answer:
         parameters = order_parameters(intent)
         try:
-            reply = await ask(
+            reply = await send(
                 "order",
                 lambda: self._client.fapiPrivatePostOrder(parameters),
                 timeout_seconds=self._reply_timeout,
@@ -115,7 +115,7 @@ class BinanceExchange:
     async def _place_batch(self, intents: Sequence[OrderIntent], priority: Priority) -> Sequence[Answer]:
         parameters = {"batchOrders": [order_parameters(intent) for intent in intents]}
         try:
-            replies = await ask(
+            replies = await send(
                 "batchOrders",
                 lambda: self._client.fapiPrivatePostBatchOrders(parameters),
                 timeout_seconds=self._reply_timeout,
@@ -175,7 +175,7 @@ class BinanceExchange:
 
     async def _query(self, parameters: Mapping[str, str], priority: Priority) -> OrderReport | None:
         try:
-            reply = await self._ask("order query", lambda: self._client.fapiPrivateGetOrder(parameters), priority)
+            reply = await self._send("order query", lambda: self._client.fapiPrivateGetOrder(parameters), priority)
         except OutcomeUnknown as outcome:
             if outcome.code == ORDER_NOT_FOUND:
                 return None
@@ -187,7 +187,7 @@ class BinanceExchange:
     async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
         parameters = {"symbol": exchange_id(symbol), "origClientOrderId": client_order_id}
         try:
-            reply = await self._ask(
+            reply = await self._send(
                 "order cancel", lambda: self._client.fapiPrivateDeleteOrder(parameters), Priority.UNWIND
             )
         except OutcomeUnknown as outcome:
@@ -202,7 +202,7 @@ class BinanceExchange:
         listed_id = exchange_id(symbol)
         parameters = {"symbol": listed_id, "countdownTime": countdown_ms}
         request = lambda: self._client.fapiPrivatePostCountdownCancelAll(parameters)  # noqa: E731
-        reply = await self._ask("countdownCancelAll", request, Priority.PROOF)
+        reply = await self._send("countdownCancelAll", request, Priority.PROOF)
         with reading("countdownCancelAll"):
             if (str(reply["symbol"]), int(reply["countdownTime"])) != (listed_id, countdown_ms):
                 raise OutcomeUnknown("countdownCancelAll: the reply is about something else")
@@ -213,18 +213,18 @@ class BinanceExchange:
 
     # Reads: a refusal here is only a failed look-up.
 
-    async def _send(
+    async def _send_read(
         self,
         what: str,
         request: Callable[[], Awaitable[Any]],
         priority: Priority,
         cost: Cost,  # noqa: ARG002  (Nothing here waits for the budget; it turns away what has no room.)
     ) -> Any:
-        return await self._ask(what, request, priority)
+        return await self._send(what, request, priority)
 
     async def _read(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority, cost: Cost) -> Any:
         try:
-            return await self._send(what, request, priority, cost)
+            return await self._send_read(what, request, priority, cost)
         except Refused as refused:
             raise OutcomeUnknown(f"{what}: {refused}", refused.code, refused.kind) from None
 
@@ -256,7 +256,7 @@ class BinanceExchange:
         return [(bar.open_ms, bar.close) for bar in await self._reads.klines(symbol, interval, limit, end_ms)]
 
     async def synchronise_clock(self) -> None:
-        """Read the venue's clock, again when the answer was slow: half a round trip is how wrong the reading may be.
+        """Read the exchange's clock, again when the answer was slow: half a round trip is how wrong the reading may be.
 
         Raises: OutcomeUnknown, Unreachable, Refused.
         """

@@ -15,7 +15,7 @@ from runner.clock import SystemClock
 from runner.config import Settings
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import make_client
-from runner.exchange.binance.requests import ask
+from runner.exchange.binance.requests import send
 from runner.exchange.binance.shapes import reading
 from runner.exchange.binance.weights import Cost, Pool
 from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 _SAID_FROM_SECONDS = 5.0
 _STOP_SECONDS_MAX = 10.0
 SILENCE_SECONDS_MAX = 60.0
-"""Without any answer, and one question's patience exhausted: nothing else is asked. 500 symbols of 40 s each would be hours."""
+"""Without any answer, and one question's patience exhausted: nothing else is sent. 500 symbols of 40 s each would be hours."""
 
 
 class _Window:
@@ -49,7 +49,7 @@ class _Window:
 
 
 class Silent(Unreachable):
-    """Not asked, because nothing was answered for so long."""
+    """Not sent, because nothing was answered for so long."""
 
 
 class RequestLoop:
@@ -120,7 +120,7 @@ class RequestLoop:
         self._loop.call_soon_threadsafe(self._cancel_all)
 
     def close(self) -> None:
-        """Nothing is asked any more."""
+        """Nothing is sent any more."""
         with contextlib.suppress(TimeoutError):
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(_STOP_SECONDS_MAX)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -163,7 +163,7 @@ class RequestLoop:
             self._leaving += cost.weight
         asked_at = self._loop.time()
         try:
-            reply = await ask(what, request, timeout_seconds=self._timeout)
+            reply = await send(what, request, timeout_seconds=self._timeout)
         except ExchangeError as problem:
             self._heard(asked_at, is_answer=isinstance(problem, Refused) or getattr(problem, "code", None) is not None)
             if isinstance(problem, Refused) and problem.kind is RefusalKind.CLOCK:
@@ -181,7 +181,7 @@ class RequestLoop:
             return
         self._unanswered += 1
         self._silent_from = asked_at if self._silent_from is None else self._silent_from
-        # Up to the end of a try, so that a pause in which nobody asked does not count.
+        # Up to the end of a try, so that a pause in which nothing was sent does not count.
         self._silent_seconds = self._loop.time() - self._silent_from
 
     async def _sleep(self, what: str, seconds: float) -> None:
@@ -194,7 +194,7 @@ class RequestLoop:
         ticks = self.budget.exchange_clock.ticks_ns
         with contextlib.suppress(ExchangeError):
             asked_ns = ticks()
-            reply = await ask("time", self.client.fapiPublicGetTime, timeout_seconds=self._timeout)
+            reply = await send("time", self.client.fapiPublicGetTime, timeout_seconds=self._timeout)
             with reading("time"):
                 self.budget.exchange_clock.measured(int(reply["serverTime"]), asked_ns, ticks())
 

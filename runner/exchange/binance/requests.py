@@ -1,4 +1,4 @@
-"""One request to the venue, bounded in time, its every outcome translated into ours."""
+"""One request to the exchange, bounded in time, its every outcome translated into ours."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 from runner.exchange.priority import Priority, raised
 
 
-async def ask(
+async def send(
     what: str,
     request: Callable[[], Awaitable[Any]],
     *,

@@ -20,7 +20,7 @@ from domain.symbols import Symbol
 from runner import events
 from runner.events import EventCallback
 from runner.exchange.binance.client import Client
-from runner.exchange.binance.requests import ask
+from runner.exchange.binance.requests import send
 from runner.exchange.binance.shapes import UNREADABLE
 from runner.exchange.binance.transport import distrust, open_socket
 from runner.exchange.binance.wire import SymbolOf, fill_of_event, report_of_event
@@ -161,7 +161,7 @@ class UserStream:
         return _Session(connection, key, asyncio.create_task(self._listen(connection), name="user-events"))
 
     async def _new_key(self) -> str:
-        reply = await ask(
+        reply = await send(
             "listenKey", self._client.fapiPrivatePostListenKey, timeout_seconds=self._timeout, priority=Priority.PROOF
         )
         key = reply.get("listenKey") if isinstance(reply, dict) else None
@@ -177,7 +177,7 @@ class UserStream:
         while True:
             await self._clock.sleep(self._keep_alive_seconds)
             try:
-                reply = await ask(
+                reply = await send(
                     "listenKey",
                     self._client.fapiPrivatePutListenKey,
                     timeout_seconds=self._timeout,

@@ -1,4 +1,4 @@
-"""One logical connection that outlives its sockets: reconnects, rolls over before the venue's 24 h, watches for silence."""
+"""One logical connection that outlives its sockets: reconnects, rolls over before the exchange's 24 h, watches for silence."""
 
 import asyncio
 import random
@@ -123,8 +123,8 @@ class FeedConnection:
         return session
 
     async def _catch_up(self, session: Session) -> None:
-        """Subscribe to whatever is watched and was not asked for yet; more may be added while we ask."""
-        while missing := [symbol for symbol in self._symbols if symbol not in session.asked]:
+        """Subscribe to whatever is watched and was not requested yet; more may be added while we ask."""
+        while missing := [symbol for symbol in self._symbols if symbol not in session.requested]:
             await session.subscribe(missing)
 
     async def _keep(self) -> None:

@@ -63,7 +63,7 @@ class _Envelope(msgspec.Struct):
 
 
 class ControlReply(msgspec.Struct, frozen=True):
-    """The venue's answer to SUBSCRIBE or UNSUBSCRIBE; `error` is None when it agreed."""
+    """The exchange's answer to SUBSCRIBE or UNSUBSCRIBE; `error` is None when it agreed."""
 
     request_id: int | str | None
     error: str | None
