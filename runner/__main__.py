@@ -1,10 +1,12 @@
 """`tandem …` and `python -m runner …`: one clear line and the contract's exit codes, whatever goes wrong."""
 
+import os
 import sys
 
 import click
 
 from domain.errors import AccountBusy, ConfigError, TandemError
+from domain.text import one_line
 from runner.commands.group import tandem
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
@@ -12,6 +14,7 @@ DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 def main() -> None:
     """Run one command and leave with 0 done, 1 failed, 2 bad usage or configuration (nothing started)."""
+    os.umask(0o077)  # Whatever this process and its children create is for this user alone.
     sys.exit(exit_code_of(sys.argv[1:]))
 
 
@@ -42,13 +45,11 @@ def exit_code_of(arguments: list[str]) -> int:
 
 
 def _say(problem: object) -> None:
-    lines = " ".join(str(problem).split())
-    click.echo(f"tandem: {lines}", err=True)
+    click.echo(f"tandem: {one_line(str(problem))}", err=True)
 
 
 def _unexpected(problem: Exception) -> None:
     import logging  # noqa: PLC0415  (Only when needed: `--help` should answer at once.)
-    import os  # noqa: PLC0415
 
     from runner import events  # noqa: PLC0415
     from runner.logs import LOGGER_NAME, emit_line, redacted  # noqa: PLC0415

@@ -4,13 +4,12 @@ The journal's own lock keeps two runners from one journal; this one keeps two jo
 """
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from domain.errors import AccountBusy, ConfigError
 from runner.config import Settings
+from storage.files import state_folder
 from storage.locks import LockHeld, OsLock
 
 NAME_LENGTH = 24
@@ -31,28 +30,8 @@ def lock_file(settings: Settings) -> Path:
     key = settings.binance_api_key
     identity = f"{account_address(settings)}\n{key.get_secret_value() if key is not None else ''}"
     name = hashlib.sha256(identity.encode()).hexdigest()[:NAME_LENGTH]
-    return _folder() / f"{name}.lock"
-
-
-def _folder() -> Path:
-    """Not the session's runtime folder, which some systems remove at log-out while the runner lives on."""
-    state = os.environ.get("XDG_STATE_HOME")
-    homes = [Path(state)] if state and Path(state).is_absolute() else []
-    homes += [Path.home() / ".local" / "state", Path(tempfile.gettempdir()) / f"tandem-{os.getuid()}"]
-    problem: OSError | None = None
-    for home in homes:
-        folder = home / "tandem" / "accounts"
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            problem = error
-            continue
-        if folder.stat().st_uid == os.getuid() and os.access(folder, os.W_OK):
-            return folder
-    raise ConfigError(
-        f"no folder for the lock of this account ({problem.strerror if problem else 'not ours to write'}: {homes[-1]});"
-        " set XDG_STATE_HOME to one"
-    )
+    # Not in the session's runtime folder: the runner may live on after log-out.
+    return state_folder("accounts", outlives_session=True) / f"{name}.lock"
 
 
 def lock_account(settings: Settings) -> OsLock:
@@ -61,9 +40,10 @@ def lock_account(settings: Settings) -> OsLock:
     try:
         return OsLock(path)
     except LockHeld as held:
-        raise AccountBusy(
+        ours = (
             f"another runner (process {held.holder}) trades this account at {account_address(settings)} with another"
             " journal; stop it first, or give this one an account of its own"
-        ) from None
+        )
+        raise AccountBusy(held.explain(ours)) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be locked ({error.strerror}); mend its permissions") from None

@@ -39,6 +39,7 @@ from runner.run_totals import Statistics
 from runner.signals.warmup import keep_sampling
 from runner.status import health_of, status_of
 from runner.tasks import cancel_all
+from storage.files import READ_SECONDS, within
 from storage.journal import Journal
 from storage.locks import OsLock
 
@@ -82,13 +83,12 @@ class TradingBot:
         self.settings = load_settings(self._config_path)
         for secret in (self.settings.binance_api_key, self.settings.binance_api_secret):
             keep_secret(secret.get_secret_value() if secret is not None else None)
-        self._pairs_seen = signature_of(self._pairs_path)
+        self._pairs_seen = within(READ_SECONDS, self._pairs_path, lambda: signature_of(self._pairs_path))
         self.pairs.replace(load_pairs(self._pairs_path, self.settings.signal))
 
     async def initialize_components(self) -> None:
         """Open the journal, replay it, join the parts. Raises: AccountBusy, ConfigError."""
         settings = self.settings
-        settings.storage.journal.parent.mkdir(parents=True, exist_ok=True)
         self._journal = Journal.open(settings.storage.journal, on_broken=lambda error: self._halt(f"journal: {error}"))
         if not settings.dry_run:  # Which sends nothing, and may run beside the one that does.
             self._account_lock = lock_account(settings)

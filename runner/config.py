@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from domain.errors import ConfigError
 from domain.web_requests import hostname, is_loopback
+from storage.files import read_file
 
 ENV_PREFIX = "TANDEM_"
 # Names of ours that are about processes, not about trading.
@@ -25,6 +26,7 @@ ENV_RESERVED = frozenset({"TANDEM_HOME", "TANDEM_LOG_FILE", "TANDEM_CONFIG", "TA
 PAPER_REST_URL = "http://127.0.0.1:18080"
 STREAM_URL = "wss://fstream.binance.com"
 STREAM_URL_DEMO = "wss://demo-fstream.binance.com"
+CONFIG_BYTES_MAX = 2**20
 DEAD_MAN_SECONDS_MIN = 5.0
 PAPER_KEY = "paper-key"
 PAPER_SECRET = "paper-secret"  # noqa: S105  (The paper exchange's public default, not a secret.)
@@ -205,7 +207,7 @@ class _Environment(BaseSettings):
 def load_settings(path: Path) -> Settings:
     """Read, overlay the environment, check. Raises: ConfigError, one line that says what, where and how to mend it."""
     try:
-        raw = path.read_bytes()
+        raw = read_file(path, bytes_max=CONFIG_BYTES_MAX)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; create it, or name another with --config") from None
     except OSError as error:
@@ -222,7 +224,22 @@ def load_settings(path: Path) -> Settings:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_one_line("environment", error, environment=True)) from None
+    if settings.trading_mode == "live":
+        _refuse_open_file(
+            path, has_keys=from_file.binance_api_key is not None or from_file.binance_api_secret is not None
+        )
     return _rooted(_with_secrets(settings, path), path.resolve().parent)
+
+
+def _refuse_open_file(path: Path, *, has_keys: bool) -> None:
+    """With real money: keys are for this user's eyes alone, and nobody else says where they are sent. Raises: ConfigError."""
+    mode = path.stat().st_mode
+    if has_keys and mode & 0o077:
+        raise ConfigError(
+            f"{path}: holds the exchange keys, and other users can read or write it; run chmod 600 {path}"
+        )
+    if mode & 0o002:
+        raise ConfigError(f"{path}: every user can write it; run chmod o-w {path}")
 
 
 def _refuse_loose_types(path: Path, raw: bytes) -> None:

@@ -9,7 +9,6 @@ import asyncio
 import errno
 import hmac
 import logging
-import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from runner.config import Settings
 from runner.control_connections import Connections
 from runner.logs import Log, keep_secret, redacted
 from runner.metrics import exposition
+from storage.files import write_whole
 
 BODY_BYTES_MAX = 4096
 BODY_SECONDS_MAX = 5.0
@@ -274,10 +274,5 @@ def _json(body: Mapping[str, Any], status: int) -> web.Response:
 
 def _write_private(path: Path, text: str) -> None:
     """Replace the file; at no moment is it readable by others."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_whole(path, text.encode())

@@ -1,8 +1,8 @@
 """The SQLite file under both journals: how it is opened, migrated, written to and read. No threads here."""
 
 import json
-import os
 import sqlite3
+import sys
 from array import array
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
@@ -13,6 +13,8 @@ import msgspec
 
 from domain.entries import AnyEntry, Entry, OrderIntended, decode, encode, kind_of
 from domain.errors import ConfigError, DuplicateEntry, InvariantBroken, JournalBroken
+from storage.files import own_file, private_folder, sync_folder
+from storage.journal_schema import migrations, require_known_schema, statements_of
 
 APPLICATION_ID = 0x74646D6A  # "tdmj": tells our file from any other SQLite file.
 BUSY_TIMEOUT_SECONDS = 10
@@ -43,26 +45,24 @@ def row_of(entry: Entry) -> Row:
     )
 
 
-def _migrations() -> list[str]:
-    return [path.read_text() for path in sorted((Path(__file__).parent / "sql" / "journal").glob("*.sql"))]
-
-
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Create or open, and migrate. Raises: ConfigError with the file and the remedy."""
     connection: sqlite3.Connection | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         is_new = not path.exists()
+        own_file(path)
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS, cached_statements=16
         )
+        _distrust(connection)
         _check_identity(connection, path)
         _require_write_ahead_log(connection, path)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA fullfsync=ON")  # macOS: an fsync that reaches the disk. No effect elsewhere.
         _migrate(connection)
         if is_new:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
     except (sqlite3.Error, OSError) as problem:
         if connection is not None:
             connection.close()
@@ -77,12 +77,15 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write. Raises: ConfigError."""
     try:
+        if path.exists():
+            own_file(path)
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS
         )
-    except sqlite3.Error as problem:
+    except (sqlite3.Error, OSError) as problem:
         raise ConfigError(_explain(path, problem)) from problem
     try:
+        _distrust(connection)
         _check_identity(connection, path)
     except sqlite3.Error as problem:
         connection.close()
@@ -233,18 +236,27 @@ def entries_of_order(path: Path, client_order_id: str, kinds: Collection[str]) -
         connection.close()
 
 
+def _distrust(connection: sqlite3.Connection) -> None:
+    """Nothing that a file brings with it may run: no function from its schema, no write into SQLite's own tables."""
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA cell_size_check=ON")
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)  # noqa: FBT003
+
+
 def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application_id != APPLICATION_ID and (application_id or version or tables):
         raise ConfigError(f"{path}: a SQLite file, but not a Tandem journal; name another file in storage.journal")
-    known = len(_migrations())
+    known = len(migrations())
     if version > known:
         raise ConfigError(
             f"{path}: written by a newer release (schema {version}, this one knows {known}); "
             "run that release, or name another file in storage.journal"
         )
+    require_known_schema(connection, path, version)
 
 
 def _require_write_ahead_log(connection: sqlite3.Connection, path: Path) -> None:
@@ -253,39 +265,22 @@ def _require_write_ahead_log(connection: sqlite3.Connection, path: Path) -> None
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    migrations = _migrations()
+    steps = migrations()
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        for script in migrations[version:]:
+        for script in steps[version:]:
             # executescript would commit first; a statement at a time keeps the migration in this transaction.
-            for statement in _statements(script):
+            for statement in statements_of(script):
                 connection.execute(statement)
-        if version < len(migrations):
+        if version < len(steps):
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={len(migrations)}")
+            connection.execute(f"PRAGMA user_version={len(steps)}")
         connection.execute("SELECT seq, at_ms, kind, unique_key, trade_id, pair_id, body FROM entries LIMIT 0")
     except sqlite3.Error:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
-
-
-def _statements(script: str) -> Iterator[str]:
-    pending = ""
-    for line in script.splitlines(keepends=True):
-        pending += line
-        if sqlite3.complete_statement(pending):
-            yield pending
-            pending = ""
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _explain(path: Path, problem: Exception) -> str:

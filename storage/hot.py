@@ -4,7 +4,6 @@ One process holds it (see `storage.locks`), one thread uses it. That process nev
 means: POSIX locks are dropped by any close, so even the copy is made by a subprocess.
 """
 
-import os
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,7 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.errors import TandemError
+from storage import locked_duckdb
+from storage.files import own_file, private_folder, replacing
+from storage.locked_duckdb import Options
 from storage.rows import LedgerRow
+from storage.sql import identifier, literal, qualified
 
 _SCRIPTS = Path(__file__).parent / "sql" / "ledger"
 _NULL_TEXT = "\x01"  # Stands for NULL in an array of text: numpy has no other word for it, and no row holds it.
@@ -66,14 +69,16 @@ class HotFile:
 
     @classmethod
     def open(cls, path: Path, *, now_ms: Callable[[], int]) -> Self:
-        """Create or open, and migrate. Raises: NewerLedger; duckdb.Error for a file that DuckDB refuses."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        options: dict[str, str | bool | int | float | list[str]] = {"threads": 1, "memory_limit": "1GB"}
+        """Create or open, and migrate. Raises: NewerLedger, FileRefused; duckdb.Error for a file that DuckDB refuses."""
+        private_folder(path.parent)
+        if path.exists():
+            own_file(path)
+        options: Options = {"memory_limit": "1GB"}
         if int(duckdb.__version__.split(".")[0]) >= 2:
             options["storage_compatibility_version"] = "v1.5.0"  # Readable by the clients that people have.
-        connection = duckdb.connect(path, config=options)
+        connection = locked_duckdb.database(path, read_only=False, **options)
         try:
-            connection.execute("SET TimeZone = 'UTC'")
+            path.chmod(0o600)  # As DuckDB made it, or as an older release left it.
             _migrate(connection, path, now_ms)
         except BaseException:
             connection.close()
@@ -82,7 +87,7 @@ class HotFile:
 
     def offset_of(self, journal_id: str) -> int:
         """The last row of that journal which is in this file."""
-        query = f"SELECT seq FROM journal.offsets WHERE journal_id = {_text(journal_id)}"  # noqa: S608
+        query = f"SELECT seq FROM journal.offsets WHERE journal_id = {literal(journal_id)}"  # noqa: S608
         found = self._connection.execute(query).fetchall()
         return int(found[0][0]) if found else 0
 
@@ -98,7 +103,7 @@ class HotFile:
             for table, values in tables.items():
                 self._insert(table, values)
             self._connection.execute(
-                f"INSERT OR REPLACE INTO journal.offsets VALUES ({_text(journal_id)}, {_text(journal)}, {offset}, "  # noqa: S608
+                f"INSERT OR REPLACE INTO journal.offsets VALUES ({literal(journal_id)}, {literal(journal)}, {offset}, "  # noqa: S608
                 f"{_moment(newest_ms)}, {_moment(now_ms)})"
             )
             self._connection.execute("COMMIT")
@@ -109,13 +114,10 @@ class HotFile:
     def publish(self, ledger: Path) -> None:
         """Replace the ledger by a copy of this file, whole. Raises: duckdb.Error, OSError, CalledProcessError."""
         self._connection.execute("CHECKPOINT")
-        fresh = ledger.with_name(ledger.name + ".new")
-        # A group of its own: Ctrl-C on the terminal must not tear the copy.
-        command = ["cp", "--", str(self.path), str(fresh)]
-        subprocess.run(command, check=True, capture_output=True, process_group=0)  # noqa: S603
-        _sync(fresh)
-        fresh.replace(ledger)
-        _sync(ledger.parent)
+        with replacing(ledger) as fresh:
+            # A group of its own: Ctrl-C on the terminal must not tear the copy.
+            command = ["cp", "--", str(self.path), str(fresh)]
+            subprocess.run(command, check=True, capture_output=True, process_group=0)  # noqa: S603
 
     def close(self) -> None:
         self._connection.close()
@@ -137,13 +139,13 @@ class HotFile:
 
     def _insert_of(self, table: str) -> tuple[list[tuple[str, str]], str]:
         if table not in self._inserts:
-            described = self._connection.execute(f"DESCRIBE {table}").fetchall()
+            described = self._connection.execute(f"DESCRIBE {qualified(table)}").fetchall()
             columns = [(str(name), str(kind)) for name, kind, *_ in described]
             values = ", ".join(
-                _FROM_NUMPY.get(kind, f"nullif({{0}}::VARCHAR, chr(1))::{kind}").format(f'"{name}"')
+                _FROM_NUMPY.get(kind, f"nullif({{0}}::VARCHAR, chr(1))::{kind}").format(identifier(name))
                 for name, kind in columns
             )
-            self._inserts[table] = (columns, f"INSERT INTO {table} SELECT {values} FROM batch")  # noqa: S608
+            self._inserts[table] = (columns, f"INSERT INTO {qualified(table)} SELECT {values} FROM batch")  # noqa: S608
         return self._inserts[table]
 
     def _roll_back(self) -> None:
@@ -182,7 +184,7 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, now_ms: Callable
             )
             connection.execute(script)
             connection.execute(
-                f"INSERT INTO journal.schema_version VALUES ({number}, {_text(name)}, {_moment(now_ms())})"  # noqa: S608
+                f"INSERT INTO journal.schema_version VALUES ({number}, {literal(name)}, {_moment(now_ms())})"  # noqa: S608
             )
             connection.execute("COMMIT")
         except duckdb.Error:
@@ -197,18 +199,5 @@ def _migrate(connection: duckdb.DuckDBPyConnection, path: Path, now_ms: Callable
         raise
 
 
-# Literals, not parameters: binding one makes DuckDB 1.5 import pandas, most of a second when it is installed.
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
 def _moment(time_ms: int) -> str:
     return f"epoch_ms({int(time_ms)}::BIGINT)::TIMESTAMPTZ"
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

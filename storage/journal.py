@@ -23,6 +23,7 @@ from domain.errors import AccountBusy, ConfigError, DuplicateEntry, InvariantBro
 from domain.trade_book import KINDS_FOLDED
 from storage import entries_file
 from storage.entries_file import Row
+from storage.files import private_folder
 from storage.locks import LockHeld, OsLock
 
 _T = TypeVar("_T")
@@ -89,12 +90,11 @@ class Journal:
         Raises: AccountBusy when another process holds the journal; ConfigError, one line, for everything else.
         """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
             lock = OsLock(path.with_name(path.name + ".lock"))
         except LockHeld as held:
-            raise AccountBusy(
-                f"{path}: another runner (process {held.holder}) trades this account; stop it first"
-            ) from None
+            ours = f"another runner (process {held.holder}) trades this account; stop it first"
+            raise AccountBusy(f"{path}: {held.explain(ours)}") from None
         except OSError as problem:
             raise ConfigError(entries_file.explain(path, problem)) from problem
         try:

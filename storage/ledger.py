@@ -2,6 +2,7 @@
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,9 +15,15 @@ import duckdb
 
 from domain.errors import TandemError
 from domain.symbols import PairId, Symbol, TradeId
+from domain.text import one_line
+from storage import locked_duckdb
+from storage.files import require_file
 from storage.hot import migrations, schema_version_of
 from storage.locks import holder_of
 
+QUERY_SECONDS = 30.0
+MEMORY_MAX = "1GB"
+_FETCHED_ROWS = 10_000
 _UNQUOTED_AT = re.compile(r"(?<![\"'\w])at(?![\"'\w])", re.IGNORECASE)
 
 # DuckDB shares one instance per path in a process: a second handle would show the file as the first one found it.
@@ -65,15 +72,23 @@ class Freshness:
     recorder_pid: int | None  # None: no recorder runs.
 
 
-def read(ledger: Path, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> Table:
+def read(
+    ledger: Path,
+    sql: str,
+    parameters: Sequence[Any] | Mapping[str, Any] = (),
+    *,
+    seconds: float = QUERY_SECONDS,
+) -> Table:
     """Run exactly one statement on the published ledger. Times come back in UTC.
 
-    Raises: LedgerUnavailable (none yet, newer release, damaged), QueryRefused (one line).
+    Raises: LedgerUnavailable (none yet, newer release, damaged), QueryRefused (one line; also when it takes longer than that).
     """
+    if not sql.isascii() and any("\ud800" <= letter <= "\udfff" for letter in sql):
+        raise QueryRefused("the statement is not text in UTF-8")
     with _one_at_a_time:
         connection = _open(ledger)
         try:
-            return _answer(connection, sql, parameters)
+            return _answer(connection, sql, parameters, seconds)
         finally:
             connection.close()
 
@@ -87,7 +102,7 @@ def reading(ledger: Path) -> Iterator[Callable[[str], Table]]:
     with _one_at_a_time:
         connection = _open(ledger)
         try:
-            yield lambda sql: _answer(connection, sql, ())
+            yield lambda sql: _answer(connection, sql, (), QUERY_SECONDS)
         finally:
             connection.close()
 
@@ -129,13 +144,12 @@ def _open(ledger: Path) -> duckdb.DuckDBPyConnection:
     if not ledger.exists():
         raise LedgerUnavailable(f"{ledger}: nothing recorded yet; start `tandem up`, or check storage.ledger")
     try:
+        require_file(ledger)
         # Reading takes one core at most: the runner may need the other.
-        connection = duckdb.connect(ledger, read_only=True, config={"threads": 1, "enable_external_access": "false"})
-    except duckdb.Error as problem:
+        connection = locked_duckdb.database(ledger, read_only=True, memory_limit=MEMORY_MAX)
+    except (duckdb.Error, OSError) as problem:
         raise LedgerUnavailable(f"{ledger}: {_one_line(problem)}") from problem
     try:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET lock_configuration = true")
         version, known = schema_version_of(connection), migrations()[-1][0]
     except duckdb.Error as problem:
         connection.close()
@@ -147,7 +161,19 @@ def _open(ledger: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> Table:
+def _answer(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any], seconds: float
+) -> Table:
+    try:
+        with locked_duckdb.interrupted_after(connection, seconds):
+            return _executed(connection, sql, parameters, time.monotonic() + seconds)
+    except duckdb.InterruptException:
+        raise QueryRefused(f"took longer than {seconds:g} s and was stopped; ask for less, or allow more") from None
+
+
+def _executed(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any], deadline: float
+) -> Table:
     try:
         statements = connection.extract_statements(sql)
         if len(statements) != 1:
@@ -158,7 +184,13 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequenc
         else:
             connection.execute(statements[0])
         described = connection.description or []
-        rows = connection.fetchall() if described else []
+        rows: list[tuple[Any, ...]] = []
+        while described and (more := connection.fetchmany(_FETCHED_ROWS)):
+            rows += more
+            if time.monotonic() > deadline:  # Making Python objects of rows cannot be interrupted.
+                raise duckdb.InterruptException  # noqa: TRY301
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as problem:
         hint = ""
         if isinstance(problem, duckdb.ParserException) and _UNQUOTED_AT.search(sql):
@@ -180,4 +212,4 @@ def _one_line(problem: BaseException) -> str:
     """The message, and where DuckDB points to, without its drawing of the statement."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("LINE ", "^"))]
-    return " ".join(said) or repr(problem)
+    return one_line(" ".join(said) or repr(problem))

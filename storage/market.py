@@ -5,10 +5,8 @@ Prices are DOUBLE: they feed statistics, not orders. Times are Unix milliseconds
 """
 
 import contextlib
-import fcntl
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -22,8 +20,16 @@ import numpy.typing as npt
 from domain.errors import ConfigError
 from domain.klines import FundingRate
 from domain.symbols import Symbol
+from storage import locked_duckdb
+from storage.files import open_own, private_folder, replacing
+from storage.locks import LockHeld, take
+from storage.sql import identifier, literal, literals
 
-_TIMEFRAME = re.compile(r"^([1-9]\d{0,3})([smhdw])$")
+_TIMEFRAME = re.compile(r"([1-9][0-9]{0,3})([smhdw])")
+_SYMBOL = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9]+:[A-Za-z0-9]+")
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9]+-[A-Za-z0-9]+-[A-Za-z0-9]+")
+_WAIT_SECONDS = 120.0
+"""For another writer of the same symbol, which writes months of bars in seconds."""
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _KLINE_COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
 _FUNDING_COLUMNS = ("at_ms", "rate")
@@ -40,7 +46,7 @@ class Closes(NamedTuple):
 
 def timeframe_ms(timeframe: str) -> int:
     """`1h` -> 3600000. Raises: ValueError."""
-    match = _TIMEFRAME.match(timeframe)
+    match = _TIMEFRAME.fullmatch(timeframe)
     if match is None:
         raise ValueError(f"{timeframe!r} is not a timeframe; write it as 1m, 5m, 1h or 1d")
     return int(match[1]) * _UNIT_MS[match[2]]
@@ -61,7 +67,7 @@ def write_klines(root: Path, symbol: Symbol, timeframe: str, rows: Iterable[Sequ
     off = table[:, 0] % step_ms != 0
     if not timeframe.endswith("w") and off.any():
         raise ValueError(f"{symbol} {timeframe}: a bar cannot open at {table[off][0, 0]:.0f}")
-    _upsert(_folder(root, "klines", symbol, timeframe), _KLINE_COLUMNS, table)
+    _upsert(root, _folder(root, "klines", symbol, timeframe), _KLINE_COLUMNS, table)
     return len(table)
 
 
@@ -71,7 +77,7 @@ def write_funding(root: Path, symbol: Symbol, rows: Iterable[Sequence[float]]) -
     bad = ~np.isfinite(table).all(axis=1)
     if bad.any():
         raise ValueError(f"{symbol}: not a funding rate: {tuple(table[bad][0].tolist())}")
-    _upsert(_folder(root, "funding", symbol), _FUNDING_COLUMNS, table)
+    _upsert(root, _folder(root, "funding", symbol), _FUNDING_COLUMNS, table)
     return len(table)
 
 
@@ -80,14 +86,14 @@ def read_klines(
 ) -> dict[str, npt.NDArray[np.float64 | np.int64]]:
     """Columns of the bars that opened in [start_ms, end_ms), in order; empty when there are none."""
     files = _files(_folder(root, "klines", symbol, timeframe), start_ms, end_ms)
-    with _engine() as connection:
+    with _engine(root) as connection:
         return _columns(connection, files, _KLINE_COLUMNS, start_ms, end_ms)
 
 
 def read_funding(root: Path, symbol: Symbol, start_ms: int, end_ms: int) -> list[FundingRate]:
     """The settlements in [start_ms, end_ms), in order."""
     files = _files(_folder(root, "funding", symbol), start_ms, end_ms)
-    with _engine() as connection:
+    with _engine(root) as connection:
         found = _columns(connection, files, _FUNDING_COLUMNS, start_ms, end_ms)
     return [FundingRate(*row) for row in zip(found["at_ms"].tolist(), found["rate"].tolist(), strict=True)]
 
@@ -100,7 +106,7 @@ def read_closes(root: Path, symbols: Sequence[Symbol], timeframe: str, start_ms:
     step_ms = timeframe_ms(timeframe)
     names = tuple(symbols)
     files = [_files(_folder(root, "klines", name, timeframe), start_ms, end_ms) for name in names]
-    with _engine() as connection:
+    with _engine(root) as connection:
         series = [_columns(connection, months, ("open_ms", "close"), start_ms, end_ms) for months in files]
     opened = [found["open_ms"] for found in series if found["open_ms"].size]
     if not opened:
@@ -118,7 +124,7 @@ def last_open_ms(root: Path, symbol: Symbol, timeframe: str) -> int | None:
     files = _files(_folder(root, "klines", symbol, timeframe))
     if not files:
         return None
-    with _engine() as connection:
+    with _engine(root) as connection:
         times = _columns(connection, files[-1:], ("open_ms",))["open_ms"]
     return int(times[-1]) if times.size else None
 
@@ -126,7 +132,7 @@ def last_open_ms(root: Path, symbol: Symbol, timeframe: str) -> int | None:
 def gaps(root: Path, symbol: Symbol, timeframe: str, start_ms: int, end_ms: int) -> list[tuple[int, int]]:
     """The holes in [start_ms, end_ms): (opening of the first missing bar, opening of the next bar that is there)."""
     files = _files(_folder(root, "klines", symbol, timeframe), start_ms, end_ms)
-    with _engine() as connection:
+    with _engine(root) as connection:
         times = _columns(connection, files, ("open_ms",), start_ms, end_ms)["open_ms"]
     return gaps_between(times, timeframe_ms(timeframe), start_ms, end_ms)
 
@@ -165,13 +171,13 @@ def stored_symbols(root: Path, timeframe: str) -> list[Symbol]:
     timeframe_ms(timeframe)
     folder = root / "klines" / timeframe
     names = sorted(item.name for item in folder.iterdir() if item.is_dir()) if folder.exists() else []
-    return [Symbol("{}/{}:{}".format(*name.rsplit("-", 2))) for name in names]
+    return [Symbol("{}/{}:{}".format(*name.split("-"))) for name in names if _FOLDER_NAME.fullmatch(name)]
 
 
 def _folder(root: Path, kind: str, symbol: Symbol, timeframe: str | None = None) -> Path:
     """A symbol's folder. `/` and `:` cannot be in a name everywhere."""
     name = symbol.replace("/", "-").replace(":", "-")
-    if not re.fullmatch(r"[A-Za-z0-9]+-[A-Za-z0-9]+-[A-Za-z0-9]+", name):
+    if not _SYMBOL.fullmatch(symbol):
         raise ValueError(f"{symbol!r} is not a unified symbol, BASE/QUOTE:SETTLE")
     if timeframe is None:
         return root / kind / name
@@ -190,13 +196,13 @@ def _files(folder: Path, start_ms: int | None = None, end_ms: int | None = None)
     return sorted(path for path in folder.glob("????-??.parquet") if first <= path.stem <= last)
 
 
-def _upsert(folder: Path, columns: tuple[str, ...], table: npt.NDArray[np.float64]) -> None:
+def _upsert(root: Path, folder: Path, columns: tuple[str, ...], table: npt.NDArray[np.float64]) -> None:
     if not len(table):
         return
     times = table[:, 0].astype(np.int64)  # Milliseconds: exact as floats for the next hundred thousand years.
     fresh = {name: table[:, index] if index else times for index, name in enumerate(columns)}
     months = times.astype("datetime64[ms]").astype("datetime64[M]").astype(str)
-    with alone_in(folder), _engine() as connection:
+    with alone_in(folder), _engine(root) as connection:
         for month in sorted(set(months.tolist())):
             target, here = folder / f"{month}.parquet", months == month
             stored = _columns(connection, [target] if target.exists() else [], columns)
@@ -208,20 +214,21 @@ def _upsert(folder: Path, columns: tuple[str, ...], table: npt.NDArray[np.float6
 
 
 _process = 0
+_root = Path()
 _database: duckdb.DuckDBPyConnection | None = None
 _making = threading.Lock()
 
 
-def _engine() -> duckdb.DuckDBPyConnection:
+def _engine(root: Path) -> duckdb.DuckDBPyConnection:
     """A connection of one's own to the process's one engine: starting an engine costs ten times what reading a month does.
 
-    Files are replaced under it, so it keeps none of them in memory.
+    Files are replaced under it, so it keeps none of them in memory. It sees nothing but what lies under this root.
     """
-    global _process, _database  # noqa: PLW0603 - one engine a process; a forked child must not use its parent's.
+    global _process, _root, _database  # noqa: PLW0603 - one engine a process; a forked child must not use its parent's.
     with _making:
-        if _database is None or _process != os.getpid():
-            _database = duckdb.connect(config={"threads": 1, "enable_external_file_cache": False})
-            _process = os.getpid()
+        if _database is None or _process != os.getpid() or _root != root:
+            _database = locked_duckdb.in_memory(folders=[root], enable_external_file_cache=False)
+            _process, _root = os.getpid(), root
         return _database.cursor()
 
 
@@ -232,15 +239,18 @@ def alone_in(folder: Path) -> Iterator[None]:
     What a killed writer left half-written is removed: nobody else writes here now.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        private_folder(folder)
+        descriptor = open_own(folder / ".lock")
     except OSError as problem:
         raise ConfigError(f"{folder}: cannot be written: {problem}; mend storage.market") from problem
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        take(descriptor, folder / ".lock", wait_seconds=_WAIT_SECONDS)
         for left in folder.glob(".*.tmp"):
             left.unlink(missing_ok=True)
         yield
+    except LockHeld as held:
+        ours = f"process {held.holder} has been writing here for {_WAIT_SECONDS:g} s; wait for it, or end it"
+        raise ConfigError(f"{folder}: {held.explain(ours)}") from None
     finally:
         os.close(descriptor)
 
@@ -250,19 +260,10 @@ def _write_whole(
 ) -> None:
     """Beside it, fsynced, renamed: a reader sees the old file or the new one."""
     try:
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".tmp")
-        temporary = Path(name)
-        try:
+        with replacing(target) as beside:
             connection.register("batch", batch)
-            connection.execute(
-                f"COPY (FROM batch) TO {_quoted(temporary)} (FORMAT parquet, COMPRESSION zstd)"
-            ).fetchall()
-            temporary.chmod(0o644)
-            os.fsync(descriptor)
-            temporary.replace(target)
-        finally:
-            os.close(descriptor)
-            temporary.unlink(missing_ok=True)
+            options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
+            connection.execute(f"COPY (FROM batch) TO {literal(beside)} ({options})").fetchall()
     except (OSError, duckdb.Error) as problem:
         raise ConfigError(
             f"{target}: cannot be written: {str(problem).splitlines()[0]}; make room, or mend storage.market"
@@ -279,8 +280,8 @@ def _columns(
     """The columns of these files, the first one being the time, in order of time. Raises: ConfigError."""
     if not files:
         return {name: np.empty(0, dtype=np.float64 if index else np.int64) for index, name in enumerate(columns)}
-    time = columns[0]
-    query = f"SELECT {', '.join(columns)} FROM read_parquet([{', '.join(map(_quoted, files))}])"  # noqa: S608
+    time = identifier(columns[0])
+    query = f"SELECT {', '.join(map(identifier, columns))} FROM read_parquet([{literals(files)}])"  # noqa: S608
     if start_ms is not None and end_ms is not None:
         query += f" WHERE {time} >= {int(start_ms)} AND {time} < {int(end_ms)}"
     try:
@@ -290,7 +291,3 @@ def _columns(
             f"{files[0].parent}: cannot be read: {str(problem).splitlines()[0]}; delete the damaged file, it is downloaded again"
         ) from problem
     return found
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"

@@ -4,12 +4,11 @@ One `holes.json` in a symbol's folder, a list of [start, end) in Unix millisecon
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from domain.errors import ConfigError
+from storage.files import FileRefused, read_file, write_whole
 from storage.market import HOLES_NAME, alone_in
 
 Span = tuple[int, int]
@@ -19,9 +18,9 @@ Span = tuple[int, int]
 def read_holes(folder: Path) -> list[Span]:
     """What is known; nothing when the file is missing or damaged."""
     try:
-        rows = json.loads((folder / HOLES_NAME).read_text())
+        rows = json.loads(read_file(folder / HOLES_NAME))
         return _joined((int(start), int(end)) for start, end in rows)
-    except (OSError, ValueError, TypeError):
+    except (FileRefused, OSError, ValueError, TypeError):
         return []
 
 
@@ -33,16 +32,7 @@ def note_holes(folder: Path, spans: Sequence[Span]) -> None:
         text = json.dumps(_joined([*read_holes(folder), *spans]))
         target = folder / HOLES_NAME
         try:
-            descriptor, name = tempfile.mkstemp(dir=folder, prefix=".holes-", suffix=".tmp")
-            try:
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).chmod(0o644)
-                Path(name).replace(target)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            write_whole(target, text.encode())
         except OSError as problem:
             raise ConfigError(f"{target}: cannot be written: {problem}; make room, or mend storage.market") from problem
 

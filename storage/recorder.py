@@ -24,6 +24,7 @@ import msgspec
 from domain.entries import decode
 from domain.errors import ConfigError
 from storage import entries_file
+from storage.files import private_folder, sweep
 from storage.hot import HotFile, NewerLedger, hot_file_of
 from storage.locks import LockHeld, OsLock
 from storage.rows import TIME_MS_MAX, LedgerRow, Unrecordable, row_of, unreadable
@@ -54,10 +55,11 @@ class Recorder:
     """Drains and publishes; holds the ledger's lock for as long as it lives."""
 
     def __init__(self, paths: Paths) -> None:
-        """Take the lock and open the hot file. Raises: LockHeld, NewerLedger."""
+        """Take the lock and open the hot file. Raises: LockHeld, NewerLedger, ConfigError."""
         self._paths = paths
-        paths.ledger.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(paths.ledger.parent)
         self._lock = OsLock(paths.lock)
+        sweep(paths.ledger)
         self._hot: HotFile | None = None
         self._unpublished = True
         self._batch_rows = BATCH_ROWS
@@ -281,12 +283,14 @@ def main(
     *, journal: Path, flows_journal: Path, ledger: Path, publish_seconds: float, once: bool, with_parent: bool
 ) -> None:
     """Record the journals into the ledger until SIGTERM or SIGINT. Exit codes: 0 done, 1 failed, 2 refused to start."""
+    os.umask(0o077)
     os.nice(NICE)
     paths = Paths(journal=journal, flows_journal=flows_journal, ledger=ledger)
     try:
         record(paths, publish_seconds=publish_seconds, once=once, with_parent=with_parent)
     except LockHeld as held:
-        _say(f"{ledger}: process {held.holder} records this ledger already; nothing to do")
+        ours = f"process {held.holder} records this ledger already; nothing to do"
+        _say(f"{ledger}: {held.explain(ours)}")
         sys.exit(2)
     except NewerLedger as newer:
         _say(str(newer))

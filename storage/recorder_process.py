@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from domain.errors import ConfigError
-from storage.locks import holder_of
+from storage.locks import look
 
 READY_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 60.0
@@ -38,7 +38,7 @@ class RecorderProcess:
         code = self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
-        if code == 2 and holder_of(self._ledger.with_name(self._ledger.name + ".lock")) is not None:
+        if code == 2 and _is_recorded(self._ledger):
             return False
         raise ConfigError(f"{self._ledger}: the recorder did not start (exit code {code}); its own line above says why")
 
@@ -104,7 +104,7 @@ def begin_recorder(
     journal: Path, flows_journal: Path, ledger: Path, *, publish_seconds: float = 1.0
 ) -> RecorderProcess | None:
     """Start a recorder unless one holds this ledger's lock (then None). Something else may be done until it is ready."""
-    if holder_of(ledger.with_name(ledger.name + ".lock")) is not None:
+    if _is_recorded(ledger):
         return None
     command = [sys.executable, "-m", "storage.recorder", "--with-parent"]
     command += ["--journal", str(journal), "--flows-journal", str(flows_journal), "--ledger", str(ledger)]
@@ -114,6 +114,14 @@ def begin_recorder(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
     )
     return RecorderProcess(process, ledger)
+
+
+def _is_recorded(ledger: Path) -> bool:
+    """Raises: ConfigError when another user's process holds the lock: that is nobody who records for us."""
+    held = look(ledger.with_name(ledger.name + ".lock"))
+    if held is not None and held.user is not None:
+        raise ConfigError(f"{ledger}: {held.explain('')}")
+    return held is not None
 
 
 def _says_ready(process: subprocess.Popen[bytes]) -> bool:

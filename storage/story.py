@@ -18,6 +18,7 @@ from domain.orders import Fill, LegName, Purpose, Side
 from domain.pairs import PairSide
 from domain.trades import TradeState
 from storage.ledger import Table, reading
+from storage.sql import literal, literals, qualified
 
 Ask = Callable[[str], Table]
 Row = dict[str, Any]
@@ -70,7 +71,7 @@ def story_of(ledger: Path, name: str, *, hedge_tolerance: float) -> Story:
     """
     with reading(ledger) as ask:
         trade_id = _found(ask, name.strip().lower())
-        (trade,) = _rows(ask(f"SELECT * FROM pair_trades WHERE trade_id = '{trade_id}'"))  # noqa: S608
+        (trade,) = _rows(ask(f"SELECT * FROM pair_trades WHERE trade_id = {literal(trade_id)}"))  # noqa: S608
         told = _Gathered(ask, trade, hedge_tolerance)
         return Story(trade=trade, lines=told.in_order())
 
@@ -125,27 +126,26 @@ class _Gathered:
         return [line for _, line in numbered]
 
     def _of(self, table: str, where: str | None = None) -> list[Row]:
-        condition = f"trade_id = '{self._id}'" if where is None else where
-        return _rows(self._ask(f"SELECT * FROM {table} WHERE {condition} ORDER BY seq"))  # noqa: S608
+        condition = f"trade_id = {literal(self._id)}" if where is None else where
+        return _rows(self._ask(f"SELECT * FROM {qualified(table)} WHERE {condition} ORDER BY seq"))  # noqa: S608
 
     @property
     def _during(self) -> str:
         """While the trade lived, in SQL; a second longer, for what is said right after its end."""
         end = self._trade["closed_at"]
-        until = f"AND \"at\" <= '{(end + timedelta(seconds=1)).isoformat()}'" if end is not None else ""
-        return f"\"at\" >= '{self._trade['intended_at'].isoformat()}' {until}"
+        until = f'AND "at" <= {literal((end + timedelta(seconds=1)).isoformat())}' if end is not None else ""
+        return f'"at" >= {literal(self._trade["intended_at"].isoformat())} {until}'
 
     def _pair(self) -> str:
-        return "'" + str(self._trade["pair_id"]).replace("'", "''") + "'"
+        return literal(str(self._trade["pair_id"]))
 
     def _signals(self) -> Iterator[tuple[float, Line]]:
-        signal_id = str(self._trade["signal_id"]).replace("'", "''")
+        signal_id = str(self._trade["signal_id"])
         nobodys = f"trade_id IS NULL AND pair_id = {self._pair()} AND {self._during}"
-        mine = f"trade_id = '{self._id}' OR signal_id = '{signal_id}' OR ({nobodys})"
+        mine = f"trade_id = {literal(self._id)} OR signal_id = {literal(signal_id)} OR ({nobodys})"
         outcomes = self._of("journal.signals_resolved", mine)
-        ids = {str(row["signal_id"]).replace("'", "''") for row in outcomes} | {signal_id}
-        listed = ", ".join(f"'{name}'" for name in sorted(ids))
-        for row in self._of("journal.signals_received", f"signal_id IN ({listed})"):
+        ids = sorted({str(row["signal_id"]) for row in outcomes} | {signal_id})
+        for row in self._of("journal.signals_received", f"signal_id IN ({literals(ids)})"):
             z, spread, a, b = (f"{row[name]:.7g}" for name in ("z_score", "spread", "price_a", "price_b"))
             text = f"{row['signal_type']} z {z}, spread {spread}, mids a {a}, b {b}"
             yield row["seq"], Line(at=row["at"], kind="signal", text=text, facts={"signal_id": row["signal_id"]})
@@ -268,10 +268,10 @@ class _Gathered:
             yield row["seq"], Line(at=row["at"], kind="funding", text=text, facts={"amount_usd": row["amount_usd"]})
 
     def _events(self) -> Iterator[tuple[float, Line]]:
-        ours = f"trade_id = '{self._id}' OR (trade_id IS NULL AND pair_id = {self._pair()} AND {self._during})"
+        ours = f"trade_id = {literal(self._id)} OR (trade_id IS NULL AND pair_id = {self._pair()} AND {self._during})"
         everybodys = f"trade_id IS NULL AND pair_id IS NULL AND {self._during}"
-        listed = ", ".join(f"'{event}'" for event in TOLD_BY_OTHER_ROWS)
-        where = f"({ours} OR ({everybodys} AND NOT regexp_matches(event, '{_NOT_ABOUT_TRADES}'))) AND event NOT IN ({listed})"
+        others = f"{everybodys} AND NOT regexp_matches(event, {literal(_NOT_ABOUT_TRADES)})"
+        where = f"({ours} OR ({others})) AND event NOT IN ({literals(TOLD_BY_OTHER_ROWS)})"
         for row in self._of("events", where):
             facts = _json(row["facts"])
             text = f"{row['event']} {said(facts)}".rstrip()

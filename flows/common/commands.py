@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from domain.errors import ConfigError, TandemError
+from domain.text import one_line
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -36,10 +37,10 @@ def speaking(function: _Command) -> _Command:
         try:
             code = function(*args, **kwargs)
         except ConfigError as problem:
-            click.echo(f"tandem {name}: {problem}", err=True)
+            click.echo(f"tandem {name}: {one_line(str(problem))}", err=True)
             code = BAD_USAGE
         except TandemError as problem:
-            click.echo(f"tandem {name}: {problem}", err=True)
+            click.echo(f"tandem {name}: {one_line(str(problem))}", err=True)
             code = FAILED
         except (KeyboardInterrupt, RuntimeError) as problem:
             # DuckDB's word for Ctrl-C during a query.

@@ -1,12 +1,11 @@
 """A file that a command was told to write: checked before any work is done, and then written whole or not at all."""
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from domain.errors import ConfigError
+from storage import files
 
 
 def check_output(option: str, path: Path, suffixes: Sequence[str], *, inputs: Iterable[Path] = ()) -> None:
@@ -26,7 +25,10 @@ def check_output(option: str, path: Path, suffixes: Sequence[str], *, inputs: It
     for mine in inputs:
         if is_there and mine.exists() and path.samefile(mine):
             raise ConfigError(f"{option} {path}: would write over {mine}; name another file")
-    _beside(option, path.resolve()).unlink()
+    try:
+        files.beside(path.resolve()).unlink()
+    except OSError as problem:
+        raise _not_written(option, path, problem) from None
 
 
 @contextmanager
@@ -35,25 +37,11 @@ def replacing(option: str, path: Path) -> Iterator[Path]:
 
     When anything is raised the old file stays and nothing else does. Raises: ConfigError.
     """
-    target = path.resolve()
-    beside = _beside(option, target)
     try:
-        yield beside
-        beside.replace(target)
+        with files.replacing(path.resolve()) as beside:
+            yield beside
     except OSError as problem:
         raise _not_written(option, path, problem) from None
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _beside(option: str, path: Path) -> Path:
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
-        os.fchmod(descriptor, 0o644)
-        os.close(descriptor)
-    except OSError as problem:
-        raise _not_written(option, path, problem) from None
-    return Path(name)
 
 
 def _not_written(option: str, path: Path, problem: OSError) -> ConfigError:

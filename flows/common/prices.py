@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 
 from domain.errors import ConfigError
 from domain.statistics.panel import PricePanel
+from domain.text import one_line
+from storage import locked_duckdb
+from storage.files import require_file
+from storage.locked_duckdb import file_name
+from storage.sql import identifier
 
 READERS = {".parquet": "read_parquet", ".csv": "read_csv"}
 TIME_NAMES = ("ts", "open_ms", "e_ms", "time", "timestamp")
@@ -28,17 +33,9 @@ def read_prices(path: Path) -> PricePanel:
     Parquet or CSV by the file's ending. Rows may be in any order; a row that is there twice counts once. A close that is
     missing or NaN is a missing bar. Raises: ConfigError, one line.
     """
-    if path.is_dir():
-        raise ConfigError(f"{path}: is a folder; name a .parquet or .csv file of prices")
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ConfigError(f"{path}: need a .parquet or .csv file of prices")
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    source = reading(path, reader)
+    source = source_of(path)
     try:
-        with duckdb.connect(config={"threads": 1}) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        with locked_duckdb.in_memory(files=[path]) as connection:
             columns = [str(row[0]) for row in connection.execute(f"DESCRIBE FROM {source}").fetchall()]
             time_name = _long_form(connection, source, columns, path)
             stamps = times_sql(connection, path, time_name)
@@ -63,11 +60,21 @@ def only_symbols(panel: PricePanel, symbols: Sequence[str], path: Path) -> Price
     return panel.only([panel.symbols.index(symbol) for symbol in dict.fromkeys(symbols)]) if symbols else panel
 
 
-def reading(path: Path, reader: str) -> str:
-    """The SQL that reads this very file: `prices[1].csv` is a name here, not a pattern that `prices1.csv` answers to."""
-    name = re.sub(r"([*?[])", r"[\1]", str(path)).replace("'", "''")
+def source_of(path: Path) -> str:
+    """The SQL that reads this very file of prices, by its ending. Raises: ConfigError when it is no such file."""
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; name a .parquet or .csv file of prices")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"{path}: need a .parquet or .csv file of prices")
+    try:
+        require_file(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except OSError as problem:
+        raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
     options = ", all_varchar = true" if reader == "read_csv" else ""
-    return f"{reader}('{name}'{options})"
+    return f"{reader}({file_name(path)}{options})"
 
 
 def in_a_line(problem: str) -> str:
@@ -75,7 +82,7 @@ def in_a_line(problem: str) -> str:
     if "utf-8" in problem.lower() or "unicode" in problem.lower():
         return "it is not UTF-8 text; save it as UTF-8"
     lines = [line.strip() for line in _OUR_SQL.split(problem)[0].splitlines() if line.strip()]
-    return " ".join(lines[:3])[:300]
+    return one_line(" ".join(lines[:3]))[:300]
 
 
 def _long_form(connection: duckdb.DuckDBPyConnection, source: str, columns: list[str], path: Path) -> str:
@@ -88,14 +95,14 @@ def _long_form(connection: duckdb.DuckDBPyConnection, source: str, columns: list
         missing += [] if known else ["ts"]
         if missing:
             raise ConfigError(f"{path}: no column {', '.join(missing)}; it has {', '.join(columns)}")
-        rows = (
-            f'SELECT "{named["symbol"]}" AS symbol, "{time_name}" AS stamp, "{named["close"]}" AS close FROM {source}'  # noqa: S608
-        )
+        symbol, stamp, close = map(identifier, (named["symbol"], time_name, named["close"]))
+        rows = f"SELECT {symbol} AS symbol, {stamp} AS stamp, {close} AS close FROM {source}"  # noqa: S608 - quoted.
     else:
         if len(columns) < 2:
             raise ConfigError(f"{path}: need columns symbol, ts, close, or a time column and one column a symbol")
+        stamp = identifier(time_name)
         rows = (
-            f'SELECT symbol, stamp, close FROM (SELECT "{time_name}" AS stamp, * EXCLUDE ("{time_name}") FROM {source})'  # noqa: S608
+            f"SELECT symbol, stamp, close FROM (SELECT {stamp} AS stamp, * EXCLUDE ({stamp}) FROM {source})"  # noqa: S608
             " UNPIVOT INCLUDE NULLS (close FOR symbol IN (COLUMNS(* EXCLUDE (stamp))))"
         )
     connection.execute(f"CREATE TEMP TABLE given AS {rows}")

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain.errors import ConfigError
 from domain.symbols import Symbol, unified
+from storage.files import read_file
 
 
 class UniverseRules(BaseModel):
@@ -59,7 +60,7 @@ class UniverseRules(BaseModel):
 def read_sectors(path: Path) -> dict[str, str]:
     """A JSON object from symbol to sector. Raises: ConfigError, one line."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_file(path))
     except OSError as problem:
         raise ConfigError(f"--sectors {path}: cannot be read ({problem.strerror})") from None
     except ValueError as problem:

@@ -31,7 +31,7 @@ from flows.recalibrate.result import Recalibration
 from flows.recalibrate.rows import Stamp, incumbent_of, limits_of, row_of
 from flows.recalibrate.rules import CalibrationRules
 from runner.config import Settings
-from runner.pairs.file import PairRow, PairsDocument, pairs_of, parse_document, write_document
+from runner.pairs.file import PairRow, PairsDocument, pairs_of, parse_document, read_raw, write_document
 from storage import market
 from storage.holdings import journal_holdings
 
@@ -129,7 +129,7 @@ class _Before:
 
 def _incumbents(settings: Settings, path: Path, rules: CalibrationRules, only: Sequence[str]) -> _Before:
     """Raises: ConfigError."""
-    raw = _read(path)
+    raw = read_raw(path)
     document = parse_document(raw, where=str(path))
     chosen = _chosen(pairs_of(document, settings.signal, where=str(path)), only, rules, path)
     candle_seconds = market.timeframe_ms(rules.timeframe) // 1000
@@ -141,15 +141,6 @@ def _incumbents(settings: Settings, path: Path, rules: CalibrationRules, only: S
         ],
         held=sorted({symbol for pair in chosen.values() for symbol in pair.symbols}),
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; create it, or name another with --pairs") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
 
 
 def _chosen(

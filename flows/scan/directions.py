@@ -11,6 +11,8 @@ from domain.statistics.scan import ScanResult
 from domain.statistics.status import STATUSES, PairStatus
 from flows.common.output_files import replacing
 from flows.scan.report import notes_of
+from storage import locked_duckdb
+from storage.sql import literal
 
 OUTPUT_SUFFIXES = (".parquet", ".csv", ".json")
 
@@ -52,13 +54,13 @@ def write_directions(path: Path, result: ScanResult) -> int:
         path.suffix.lower()
     ]
     try:
-        with replacing("--output", path) as beside, duckdb.connect(config={"threads": 1}) as connection:
+        with replacing("--output", path) as beside, locked_duckdb.in_memory(files=[beside]) as connection:
             for name, table in {
                 "rows": rows, "names": names, "statuses": statuses, "reasons": reasons, "noted": noted,
                 "left_out": left_out,
             }.items():  # fmt: skip
                 connection.register(name, table)
-            connection.execute(f"COPY ({_DIRECTIONS}) TO '{str(beside).replace(chr(39), chr(39) * 2)}' (FORMAT {kind})")
+            connection.execute(f"COPY ({_DIRECTIONS}) TO {literal(beside)} (FORMAT {kind}, USE_TMP_FILE false)")
     except duckdb.Error as problem:
         raise ConfigError(f"--output {path}: cannot be written ({str(problem).splitlines()[0]})") from None
     return len(places)

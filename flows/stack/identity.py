@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from storage.files import write_whole
+
 MARK = "_TANDEM_STACK"
 """Environment variable that every process of one stack inherits, flow runs and orphans included. Not TANDEM_…: that
 prefix names configuration."""
@@ -74,9 +76,7 @@ def marked(mark: str) -> list[Identity]:
 def write_record(path: Path, record: dict[str, object]) -> None:
     """Replace a small JSON file whole."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_whole(path, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_record(path: Path) -> dict[str, object] | None:

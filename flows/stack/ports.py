@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import aiohttp
 
 from domain.errors import ConfigError
+from storage.files import state_folder
 from storage.locks import LockHeld, OsLock
 
 LOOPBACK = "127.0.0.1"
@@ -36,8 +34,8 @@ class Claims:
     """
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.gettempdir()) / f"tandem-ports-{os.getuid()}"
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        """Raises: ConfigError when this user has no folder of its own to mark them in."""
+        self._folder = state_folder("ports", outlives_session=False)
         self._locks: list[OsLock] = []
 
     def choose(self, usual: int) -> int:

@@ -36,10 +36,8 @@ def up(for_seconds: float | None) -> int:
         layout.create()
         lock = OsLock(layout.runs / "up.lock")
     except LockHeld as held:
-        click.echo(
-            f"tandem up already runs in this clone (pid {held.holder}); stop it with Ctrl-C there or `kill {held.holder}`",
-            err=True,
-        )
+        ours = f"already runs in this clone (pid {held.holder}); stop it with Ctrl-C there or `kill {held.holder}`"
+        click.echo(f"tandem up: {held.explain(ours)}" if held.user else f"tandem up {ours}", err=True)
         return BAD_USAGE
     except (ConfigError, OSError) as error:
         click.echo(f"tandem up: {error}", err=True)

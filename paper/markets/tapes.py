@@ -93,7 +93,7 @@ def open_tape(data: Path, *, start_ms: int | None = None) -> Tape:
     if start_ms is None and "start" in options:
         start_ms = _time_ms(options["start"])
     reader = "read_csv_auto" if path.suffix.lower() in {".csv", ".gz"} else "read_parquet"
-    with duckdb.connect() as connection:
+    with _connection_to(name) as connection:
         try:
             described = connection.execute(f"describe select * from {reader}(?)", [name]).fetchall()  # noqa: S608
             kinds = {str(row[0]): str(row[1]) for row in described}
@@ -116,6 +116,16 @@ def open_tape(data: Path, *, start_ms: int | None = None) -> Tape:
         except duckdb.Error as error:
             raise ValueError(f"{path}: cannot be read: {error}") from error
     raise ValueError(f"{path}: needs the columns {sorted(_KLINES)} (klines) or {sorted(_QUOTES)} (quotes)")
+
+
+def _connection_to(name: str) -> duckdb.DuckDBPyConnection:
+    """It reads this file and nothing else, whatever the file says; writes nothing and loads no extension."""
+    connection = duckdb.connect(config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    quoted = "'" + name.replace("'", "''") + "'"
+    connection.execute(f"SET allowed_paths = [{quoted}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def _time_ms(text: str) -> int:

@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Self, TypeVar
 
 import aiohttp
@@ -32,8 +33,18 @@ _CACHE_SECONDS = 1.0
 _CACHE_ENTRIES_MAX = 512
 _FUNDING_HOURS = 8
 
+REPLY_BYTES_MAX = 16 * 2**20
+MESSAGE_BYTES_MAX = 2**20
+_UNREADABLE = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
+
 Parsed = TypeVar("Parsed")
 _Key = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class _Connect(connect):
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """What comes out of the socket is believed: nobody is followed elsewhere."""
+        return exc
 
 
 def _chunks(names: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -72,7 +83,7 @@ class UpstreamMarket:
         market = cls(session, rest_url=rest_url or REST_URL, stream_url=stream_url or STREAM_URL)
         try:
             await market._load()
-        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, *_UNREADABLE) as error:
             await session.close()
             raise OSError(f"upstream {market._rest_url} cannot be used: {error!r}") from error
         return market
@@ -210,7 +221,7 @@ class UpstreamMarket:
         query |= {} if end_ms is None else {"endTime": str(end_ms)}
         try:
             return await self._get(path, query, kind)
-        except (aiohttp.ClientError, TimeoutError, msgspec.MsgspecError) as error:
+        except (aiohttp.ClientError, OSError, *_UNREADABLE) as error:
             raise OSError(f"upstream {path}: {error!r}") from error
 
     async def _get(self, path: str, query: Mapping[str, str], kind: type[Parsed]) -> Parsed:
@@ -218,13 +229,24 @@ class UpstreamMarket:
         now_seconds = time.monotonic()
         cached = self._cache.get(key)
         if cached is None or now_seconds - cached[0] > _CACHE_SECONDS:
-            async with self._session.get(f"{self._rest_url}/fapi/v1/{path}", params=query) as response:
-                response.raise_for_status()
-                cached = now_seconds, await response.read()
+            cached = now_seconds, await self._fetch(f"{self._rest_url}/fapi/v1/{path}", query)
             if len(self._cache) >= _CACHE_ENTRIES_MAX:
                 self._cache.clear()
             self._cache[key] = cached
         return msgspec.json.decode(cached[1], type=kind, strict=False)
+
+    async def _fetch(self, url: str, query: Mapping[str, str]) -> bytes:
+        """A reply's body. A redirect is not followed, and nothing is read without end. Raises: OSError, aiohttp.ClientError."""
+        async with self._session.get(url, params=query, allow_redirects=False) as response:
+            if response.status != HTTPStatus.OK:
+                raise OSError(f"HTTP {response.status}")
+            body = bytearray()
+            while chunk := await response.content.readany():
+                body += chunk
+                if len(body) > REPLY_BYTES_MAX:
+                    response.close()
+                    raise OSError(f"a reply of more than {REPLY_BYTES_MAX} bytes")
+            return bytes(body)
 
     # What moves.
 
@@ -244,7 +266,7 @@ class UpstreamMarket:
     async def _follow(self, route: str, names: Sequence[str], receive: Callable[[bytes], None]) -> None:
         """One connection, for ever: `connect` waits longer after each failure, and a silent one counts as failed."""
         url = f"{self._stream_url}/{route}/ws"
-        async for socket in connect(url, max_queue=None, compression=None):
+        async for socket in _Connect(url, max_queue=None, compression=None, max_size=MESSAGE_BYTES_MAX):
             try:
                 await self._subscribe(socket, names)
                 while True:
@@ -264,7 +286,9 @@ class UpstreamMarket:
         """Keep the newest quote of each contract; what is older than it is dropped."""
         try:
             quote = msgspec.json.decode(message, type=wire.StreamQuote, strict=False)
-        except msgspec.MsgspecError as error:
+            if not all(value.is_finite() for value in (quote.b, quote.B, quote.a, quote.A)):
+                raise ValueError("a price or quantity is no number")
+        except _UNREADABLE as error:
             log.warning("upstream: a quote cannot be read: %s", error)
             return
         newest = self._newest.get(quote.s)
@@ -295,7 +319,7 @@ class UpstreamMarket:
             return  # The reply to our subscription.
         try:
             rows = msgspec.json.decode(message, type=list[wire.StreamMark], strict=False)
-        except msgspec.MsgspecError as error:
+        except _UNREADABLE as error:
             log.warning("upstream: marks cannot be read: %s", error)
             return
         for row in rows:

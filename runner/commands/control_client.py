@@ -9,6 +9,7 @@ import click
 
 from domain.errors import TandemError
 from runner.commands.options import config_option
+from storage.files import read_file
 
 if TYPE_CHECKING:
     from runner.config import Settings
@@ -125,7 +126,7 @@ def _address(settings: "Settings") -> str:
     control = settings.control
     if control.port == 0:
         try:
-            return address_file(settings).read_text(encoding="utf-8")
+            return read_file(address_file(settings)).decode(errors="replace")
         except OSError:
             raise NoRunner(
                 f"no runner says where it listens ({address_file(settings)}); start one with 'tandem run' or 'make up'"
@@ -136,7 +137,7 @@ def _address(settings: "Settings") -> str:
 def _token(settings: "Settings") -> str:
     path = settings.control_token_file
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return read_file(path).decode(errors="replace").strip()
     except FileNotFoundError:
         raise NoRunner(f"no runner answers: {path} is not there; start one with 'tandem run' or 'make up'") from None
     except OSError as error:

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="A JSON array of objects, on stdout.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values with a header, on stdout.")
-def query(sql: str, config_path: Path, *, as_json: bool, as_csv: bool) -> int:
+@click.option(
+    "--timeout",
+    "seconds",
+    type=click.FloatRange(min=0.01, max=86_400),
+    default=30.0,
+    show_default=True,
+    help="Seconds after which the statement is stopped.",
+)
+def query(sql: str, config_path: Path, *, as_json: bool, as_csv: bool, seconds: float) -> int:
     """Run one SQL statement, read-only, and print what it answers.
 
     For example: tandem query "select pair_id, status, net_pnl_usd from pair_trades". 'tandem query "show tables"' lists
@@ -34,7 +42,7 @@ def query(sql: str, config_path: Path, *, as_json: bool, as_csv: bool) -> int:
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other; give one of them")
     try:
-        table = read(load_settings(config_path).storage.ledger, sql)
+        table = read(load_settings(config_path).storage.ledger, sql, seconds=seconds)
     except QueryRefused as refusal:
         raise ConfigError(str(refusal)) from None
     if as_json:

@@ -63,12 +63,13 @@ def _log_to_terminal() -> None:
 def _recorder(settings: "Settings") -> Iterator["RecorderKeeper"]:
     """Raises: ConfigError when it does not start; nothing else has started then."""
     from domain.errors import ConfigError  # noqa: PLC0415
+    from storage.files import private_folder  # noqa: PLC0415
     from storage.recorder_process import RecorderKeeper  # noqa: PLC0415
 
     storage = settings.storage
     try:
         for path in (storage.journal, storage.ledger):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            private_folder(path.parent)
     except OSError as error:
         raise ConfigError(f"storage: {error.filename} cannot be made ({error.strerror}); mend storage") from None
     keeper = RecorderKeeper(storage.journal, settings.flows_journal, storage.ledger)

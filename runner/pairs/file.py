@@ -4,7 +4,6 @@ Seven keys are enough for a pair. What recalibration adds is kept and shown; any
 """
 
 import difflib
-import fcntl
 import hashlib
 import os
 import re
@@ -19,8 +18,11 @@ from domain.errors import ConfigError
 from domain.pairs import PairConfig
 from domain.symbols import PairId, unified
 from runner.config import SignalSettings
+from storage.files import private_folder, read_file, sweep, write_whole
+from storage.locks import LockHeld, take
 
 HISTORY_KEPT = 50
+WRITER_WAIT_SECONDS = 30.0
 _KEPT = re.compile(r"(\d{6,})-until-.*\.json")
 _PAIR_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -69,13 +71,25 @@ class PairsDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 def read_document(path: Path) -> PairsDocument:
     """Raises: ConfigError naming file, key and remedy."""
+    return parse_document(read_raw(path), where=str(path))
+
+
+def read_raw(path: Path) -> bytes:
+    """What stands in the file. Raises: ConfigError."""
     try:
-        raw = path.read_bytes()
+        return read_file(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; create it, or name another with --pairs") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
-    return parse_document(raw, where=str(path))
+
+
+def standing_in(path: Path) -> bytes | None:
+    """The same; None when there is no file. Raises: FileRefused, OSError."""
+    try:
+        return read_file(path)
+    except FileNotFoundError:
+        return None
 
 
 def parse_document(raw: bytes, *, where: str) -> PairsDocument:
@@ -161,7 +175,7 @@ def write_document(
     pairs = parse_document(msgspec.json.encode(PairsDocument(pairs=tuple(pairs))), where=str(path)).pairs
     pairs_of(PairsDocument(pairs=pairs), SignalSettings(), where=str(path))
     with _only_writer(path):
-        standing = path.read_bytes() if path.exists() else None
+        standing = standing_in(path)
         if expected is not None and standing != expected:
             raise ConfigError(f"{path}: was edited meanwhile; nothing was written, run it again")
         number = number_of(path, standing)
@@ -177,17 +191,24 @@ def write_document(
         parse_document(raw, where=str(path))
         if standing is not None:
             _keep(path, standing, number, generated_at)
-        _replace_file(path, raw)
+        write_whole(path, raw)
     return document
 
 
 @contextmanager
 def _only_writer(path: Path) -> Iterator[None]:
-    """Wait for whoever else writes this file. The lock is the folder's own, so that nothing is left behind."""
-    folder = os.open(path.parent, os.O_RDONLY)
+    """Wait for whoever else writes this file. The lock is the folder's own, so that nothing is left behind.
+
+    Raises: ConfigError when somebody does not let go of it.
+    """
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        take(folder, path.parent, wait_seconds=WRITER_WAIT_SECONDS)
+        sweep(path)
         yield
+    except LockHeld as held:
+        ours = f"process {held.holder} has been writing it for {WRITER_WAIT_SECONDS:g} s; wait for it, or end it"
+        raise ConfigError(f"{path}: {held.explain(ours)}") from None
     finally:
         os.close(folder)
 
@@ -216,37 +237,20 @@ def number_of(path: Path, standing: bytes | None) -> int:
     if not kept or own > newest:
         return own
     # Killed between the two steps of a write: the newest of the history is what stands.
-    return newest if kept[-1][1].read_bytes() == standing else newest + 1
+    return newest if read_file(kept[-1][1]) == standing else newest + 1
 
 
 def _keep(path: Path, raw: bytes, version: int, replaced_at: str) -> None:
     folder = history_folder(path)
-    folder.mkdir(exist_ok=True)
+    private_folder(folder)
     stamp = re.sub(r"[^0-9T]", "", replaced_at)
     target = folder / f"{version:06d}-until-{stamp}.json"
-    _replace_file(target, raw)
+    write_whole(target, raw)
     for number, old in kept_versions(path):
         if number == version and old != target:
             old.unlink()
     for _, old in kept_versions(path)[:-HISTORY_KEPT]:
         old.unlink()
-
-
-def _replace_file(path: Path, raw: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _with_suggestion(message: str) -> str:

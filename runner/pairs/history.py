@@ -14,6 +14,7 @@ from runner.pairs.file import (
     number_of,
     pairs_of,
     read_document,
+    standing_in,
     write_document,
 )
 
@@ -43,7 +44,7 @@ def versions(path: Path) -> list[PairsVersion]:
     found = [_version(number, file, is_current=False) for number, file in kept]
     if not path.exists() and kept:
         return found
-    standing = path.read_bytes() if path.exists() else None
+    standing = standing_in(path)
     return [*found, _version(number_of(path, standing), path, is_current=True)]
 
 
@@ -98,7 +99,7 @@ def restore(path: Path, number: int, defaults: SignalSettings, *, restored_at: s
     """
     wanted = document_of(version_of(path, number))
     pairs_of(wanted, defaults, where=f"{path}: version {number}")
-    standing = path.read_bytes() if path.exists() else None
+    standing = standing_in(path)
     try:
         current = read_document(path).pairs
     except ConfigError:

@@ -12,8 +12,10 @@ from runner.components import Components
 from runner.config import Settings
 from runner.exchange.errors import ExchangeError
 from runner.logs import Log
+from runner.off_loop import OffLoop
 from runner.pairs.file import load_pairs
 from runner.pairs.registry import PairsRegistry
+from storage.files import FileHangs
 
 LOOK_SECONDS = 1.0
 FileSignature = tuple[int, int, int]
@@ -48,17 +50,26 @@ class PairsWatch:
         self._pairs = pairs
         self._log = log
         self._seen = seen
+        self._files = OffLoop()
+        self._hangs = False
         self._gate = asyncio.Lock()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await self._parts.clock.sleep(LOOK_SECONDS)
-            signature = signature_of(self._path)
-            if signature is None or signature == self._seen:
-                continue
             try:
+                signature = await self._files.call(self._path, lambda: signature_of(self._path))
+                if signature is None or signature == self._seen:
+                    self._hangs = False
+                    continue
                 await self.reload()
+            except FileHangs as error:
+                # Looked at again at every turn, said once.
+                if not self._hangs:
+                    self._hangs = True
+                    self._log.emit(events.PAIRS_FILE_INVALID, why=str(error))
+                continue
             except ConfigError as error:
                 self._log.emit(events.PAIRS_FILE_INVALID, why=str(error))
             except ExchangeError as error:
@@ -66,11 +77,13 @@ class PairsWatch:
                 self._log.emit(events.PAIRS_RELOAD_DEFERRED, why=str(error))
                 continue
             self._seen = signature
+            self._hangs = False
 
     async def reload(self) -> Mapping[str, Any]:
         """Raises: ConfigError, ExchangeError; then nothing has changed."""
         async with self._gate:
-            fresh = {pair.pair_id: pair for pair in load_pairs(self._path, self._settings.signal)}
+            loaded = await self._files.call(self._path, lambda: load_pairs(self._path, self._settings.signal))
+            fresh = {pair.pair_id: pair for pair in loaded}
             new_symbols = {s for pair in fresh.values() for s in pair.symbols} - self._parts.generator.symbols
             if new_symbols:
                 await self._parts.binance.rules.load(sorted(new_symbols))

@@ -90,7 +90,7 @@ def _settings(model: BaseModel, prefix: str) -> Iterator[tuple[str, Any]]:
 def _shown(value: Any) -> str:
     if isinstance(value, Path | str):
         return f'"{value}"'
-    return str(value) if not isinstance(value, bool | None) else json.dumps(value)
+    return json.dumps(value) if isinstance(value, bool | tuple | None) else str(value)
 
 
 def _rules_in(module: str) -> list[type[BaseModel]]:

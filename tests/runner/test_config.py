@@ -161,7 +161,7 @@ def test_no_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    assert "cannot be read" in complaint(tmp_path)
+    assert "is a folder; need a regular file" in complaint(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -190,7 +190,9 @@ def test_keys_are_taken_and_never_shown(tmp_path: Path, monkeypatch: pytest.Monk
     else:
         for name, value in SECRETS.items():
             monkeypatch.setenv(name.upper(), value)
-    settings = load_settings(written(tmp_path, content))
+    path = written(tmp_path, content)
+    path.chmod(0o600)
+    settings = load_settings(path)
     assert settings.binance_api_key is not None
     assert settings.binance_api_key.get_secret_value() == "k3y-of-mine"
     for shown in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.model_dump())):

@@ -255,7 +255,7 @@ FOUND = [
     ("a newer release's", newer, "newer release"),
     ("another program's", foreign, "not a Tandem journal"),
     ("a text", lambda path: path.write_text("hello " * 500), "not a SQLite file"),
-    ("a folder", lambda path: path.mkdir(), "cannot be opened"),
+    ("a folder", lambda path: path.mkdir(), "is a folder; need a regular file"),
     ("no table", without_table, "restore it"),
     ("a file for a folder", under_a_file, "cannot be opened"),
 ]

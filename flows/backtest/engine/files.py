@@ -12,7 +12,9 @@ from domain.errors import ConfigError
 from domain.klines import FundingRate
 from domain.symbols import Symbol, unified
 from flows.backtest.engine.market import Bars, Quotes, Times, bars_of_quotes
-from flows.common.prices import READERS, TIME_NAMES, in_a_line, reading, times_sql
+from flows.common.prices import TIME_NAMES, in_a_line, source_of, times_sql
+from storage import locked_duckdb
+from storage.sql import identifier
 
 _QUOTE_ASSETS = ("USDT", "USDC")
 _EARLIEST_MS = 1_230_768_000_000  # 2009: before it there was nothing of ours to trade, and a number is no time.
@@ -70,17 +72,10 @@ def named(text: str, path: Path) -> Symbol:
 @contextmanager
 def _opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB connection with the view `file`. Raises: ConfigError, whatever DuckDB says on the way."""
-    if path.is_dir():
-        raise ConfigError(f"{path}: is a folder; name a .parquet or .csv file")
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ConfigError(f"{path}: need a .parquet or .csv file")
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
+    source = source_of(path)
     try:
-        with duckdb.connect(config={"threads": 1}) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute(f"CREATE VIEW file AS FROM {reading(path, reader)}")
+        with locked_duckdb.in_memory(files=[path]) as connection:
+            connection.execute(f"CREATE VIEW file AS FROM {source}")
             yield connection
     except duckdb.Error as problem:
         raise ConfigError(f"{path}: cannot be read: {in_a_line(str(problem))}") from None
@@ -104,8 +99,9 @@ def _fill_rows(
 
     Raises: ConfigError.
     """
-    picked = ", ".join(f'"{columns[name]}" AS {name}' for name in values)
-    source = f'SELECT "{columns["symbol"]}" AS symbol, "{columns["ts"]}" AS stamp, {picked} FROM file'  # noqa: S608
+    picked = ", ".join(f"{identifier(columns[name])} AS {name}" for name in values)
+    symbol, stamp = identifier(columns["symbol"]), identifier(columns["ts"])
+    source = f"SELECT {symbol} AS symbol, {stamp} AS stamp, {picked} FROM file"  # noqa: S608 - quoted.
     connection.execute(f"CREATE TEMP TABLE given AS {source}")
     if not connection.execute("SELECT count(*) FROM given").fetchall()[0][0]:
         raise ConfigError(f"{path}: there is nothing in it")
