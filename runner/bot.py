@@ -171,15 +171,15 @@ class TradingBot:
         configured = self.pairs.symbols
         # What a close needs comes first and waits for nobody; the rest stops entries while it is missing, not the start.
         with with_priority(Priority.UNWIND):
-            await parts.binance.exchange.synchronise_clock()
+            await parts.connection.exchange.synchronise_clock()
             parts.clock_monitor.judge()
-            await parts.binance.rules.load(() if held else configured, held=held)
+            await parts.connection.rules.load(() if held else configured, held=held)
         self._drop_unlisted()
-        symbols = sorted(symbol for symbol in held | configured if parts.binance.rules.knows(symbol))
+        symbols = sorted(symbol for symbol in held | configured if parts.connection.rules.knows(symbol))
         try:
             with with_priority(Priority.PROOF):
                 await self._prepare(symbols, is_flat=not book.open_by_pair)
-                await parts.binance.rules.load_funding()
+                await parts.connection.rules.load_funding()
                 await parts.account.sampler.sample()
         except ExchangeError as error:
             if not book.open_by_pair:
@@ -189,7 +189,7 @@ class TradingBot:
     def _drop_unlisted(self) -> None:
         """With trades open a pair whose contract is gone must not keep us from managing the others: it is left out."""
         for pair in list(self.pairs):
-            gone = [symbol for symbol in pair.symbols if not self._parts.binance.rules.knows(symbol)]
+            gone = [symbol for symbol in pair.symbols if not self._parts.connection.rules.knows(symbol)]
             if gone:
                 self.pairs.drop(pair.pair_id)
                 self._parts.generator.reconfigure(self.pairs)
@@ -224,7 +224,7 @@ class TradingBot:
         await self._first_answers(parts.book)
         for trade in parts.book.live_trades():
             if all(
-                parts.binance.rules.knows(symbol) for symbol in trade.symbols
+                parts.connection.rules.knows(symbol) for symbol in trade.symbols
             ):  # Else there is no price to judge its exit by.
                 parts.generator.adopt(self._pair_of(trade), held_of(trade))
         for plan in parts.book.last_plans.values():

@@ -1,7 +1,7 @@
 """What the rest of the runner knows of an exchange. No word of any particular one; adapters satisfy these by shape.
 
 Orders and the account: `Exchange`, `Account`, `Rules`, `ContractSource`, `TimeSource` with `ExchangeClock`.
-Market data: `KlineSource`, `QuoteFeed`.
+Market data: `KlineSource`, `QuoteFeed`. Streams: `AccountEvents`, `ContractHints`.
 """
 
 import asyncio
@@ -251,6 +251,21 @@ class KlineSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedStatistics:
+    """Of a quote feed, since its start."""
+
+    connections: int
+    connections_open: int
+    symbols: int
+    symbols_stale: int
+    messages: int
+    reconnects: int
+    rollovers: int
+    refused: Mapping[str, int]
+    ignored: Mapping[str, int]
+
+
 class QuoteFeed(Protocol):
     """Best bids and offers, pushed to whom the feed was made with."""
 
@@ -259,8 +274,35 @@ class QuoteFeed(Protocol):
         """What is subscribed."""
         ...
 
-    async def watch_ticker(self, symbols: Sequence[Symbol]) -> None: ...
+    @property
+    def statistics(self) -> FeedStatistics: ...
+
+    async def watch_ticker(self, symbols: Sequence[Symbol]) -> None:
+        """Watch these, too."""
+        ...
 
     async def unwatch_ticker(self, symbols: Collection[Symbol]) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class AccountEvents(Protocol):
+    """The account's own stream, calling whom it was made with. A fast path, never the only one."""
+
+    connected: asyncio.Event
+
+    async def run(self) -> None:
+        """Connect, listen, connect again, until cancelled."""
+        ...
+
+    def mistrust(self) -> None:
+        """The socket is open and silent although there was news: drop it."""
+        ...
+
+
+class ContractHints(Protocol):
+    """News that the contracts' rules may have changed."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        ...

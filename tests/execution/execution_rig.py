@@ -20,10 +20,11 @@ from domain.trade_book import TradeBook
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.server import PaperExchange
 from runner.clock import SystemClock
-from runner.components import connect_binance, watch_account
+from runner.components import watch_account
 from runner.config import DataSettings, ExecutionSettings, RiskSettings, Settings
 from runner.exchange.binance.symbols import exchange_id
 from runner.exchange.binance.user_stream import UserStream
+from runner.exchange.chosen import connect
 from runner.exchange.errors import ExchangeError
 from runner.exchange.priority import Priority, with_priority
 from runner.execution.context import Context
@@ -119,7 +120,7 @@ class Rig:
         for _, entry in self.journal.replay():
             self.book.apply(entry)
         self.context = Context(book=self.book, clock=self.clock, log=self.log, halt=self.halted.append)
-        binance = connect_binance(settings, self.clock, self.context.notices)
+        binance = connect(settings, self.clock, self.context.notices.rules_doubted)
         self.budget, self.client, self.rules, self.venue = (
             binance.budget,
             binance.client,
