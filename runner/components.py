@@ -14,7 +14,8 @@ from domain.trade_book import TradeBook
 from runner import events
 from runner.config import Settings
 from runner.events import EventCallback
-from runner.exchange.chosen import Connection, connect, kind_of_code
+from runner.exchange.chosen import connect, kind_of_code
+from runner.exchange.connection import Connection
 from runner.exchange.port import AccountEvents, ContractHints, QuoteFeed
 from runner.execution.account.funding import FundingBooker
 from runner.execution.account.monitor import AccountMonitor
@@ -107,7 +108,7 @@ def build(
         context,
         rules=connection.rules,
         gate=execution.gate,
-        exchange_clock=connection.budget.exchange_clock,
+        exchange_clock=connection.exchange_clock,
         symbols=lambda: generator.symbols,
         close=execution.engine.abandon,
         delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
@@ -135,7 +136,7 @@ def build(
         clock_monitor=ClockMonitor(
             context,
             exchange=connection.exchange,
-            exchange_clock=connection.budget.exchange_clock,
+            exchange_clock=connection.exchange_clock,
             gate=execution.gate,
             skew_ms_max=settings.data.clock_skew_ms_max,
         ),

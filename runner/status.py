@@ -50,7 +50,7 @@ def status_of(parts: Components, settings: Settings, *, uptime_ns: int) -> Mappi
         "used_weight": parts.connection.used_weight,
         "user_stream_down": gate.user_stream_down,
         "foreign_orders": gate.foreign_orders,
-        "clock_skew_ms": parts.connection.budget.exchange_clock.skew_ms(),
+        "clock_skew_ms": parts.connection.exchange_clock.skew_ms(),
         "clock_problem": None if gate.clock_problem is None else str(gate.clock_problem),
         "rules_doubted": sorted(gate.rules_doubted or ()),
         "unprepared": {symbol: str(reason) for symbol, reason in gate.unprepared.items()},

@@ -22,9 +22,9 @@ from paper.server import PaperExchange
 from runner.clock import SystemClock
 from runner.components import watch_account
 from runner.config import DataSettings, ExecutionSettings, RiskSettings, Settings
+from runner.exchange.binance.connection import connect
 from runner.exchange.binance.symbols import exchange_id
 from runner.exchange.binance.user_stream import UserStream
-from runner.exchange.chosen import connect
 from runner.exchange.errors import ExchangeError
 from runner.exchange.priority import Priority, with_priority
 from runner.execution.context import Context

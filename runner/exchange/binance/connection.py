@@ -11,11 +11,11 @@ from runner.exchange.binance.client import Client, make_client
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.binance.contract_stream import ContractStream
 from runner.exchange.binance.exchange import BinanceExchange
-from runner.exchange.binance.market_stream.connection import InterruptedCallback, QuoteCallback
-from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider, FailedCallback
+from runner.exchange.binance.exchange_clock import MeasuredClock
+from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
 from runner.exchange.binance.market_stream.settings import feed_settings
-from runner.exchange.binance.market_stream.staleness import StaleCallback
 from runner.exchange.binance.user_stream import UserStream
+from runner.exchange.connection import FailedCallback, InterruptedCallback, QuoteCallback, StaleCallback
 from runner.exchange.port import UserNews
 from runner.ports import Clock
 
@@ -37,6 +37,10 @@ class Binance:
     client: Client
     rules: ContractRules
     exchange: BinanceExchange
+
+    @property
+    def exchange_clock(self) -> MeasuredClock:
+        return self.budget.exchange_clock
 
     @property
     def used_weight(self) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from websockets.exceptions import ConnectionClosed
 
-from domain.quotes import Quote
 from domain.symbols import Symbol
 from runner import events
 from runner.events import EventCallback
@@ -14,14 +13,11 @@ from runner.exchange.binance.market_stream.protocol import ControlReply, FeedPro
 from runner.exchange.binance.market_stream.session import CONNECT_ERRORS, Session
 from runner.exchange.binance.market_stream.settings import FeedSettings
 from runner.exchange.binance.transport import distrust
+from runner.exchange.connection import InterruptedCallback, QuoteCallback
 from runner.ports import Clock
 
 ROLLOVER_RETRY_SECONDS = 60.0
 ROLLOVER_OVERLAP_SECONDS_MAX = 10.0
-
-QuoteCallback = Callable[[Symbol, Quote], None]
-InterruptedCallback = Callable[[frozenset[Symbol]], None]
-"""(level, event, facts)"""
 
 
 class FeedConnection:
