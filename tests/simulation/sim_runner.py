@@ -138,9 +138,7 @@ class SimRunner:
         self.gate.clock_problem = None
         self.gate.rules_doubted = frozenset()
         self.gate.set_up = {symbol: None for pair in pairs.values() for symbol in pair.symbols}
-        self._sampler = EquitySampler(
-            self.context, exchange=self.venue, budget=budget, store=self.store, gate=self.gate
-        )
+        self._sampler = EquitySampler(self.context, exchange=self.venue, store=self.store, gate=self.gate)
         self.stream = SimUserStream(
             exchange,
             subscribers,
