@@ -39,24 +39,58 @@ class Call:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+Store = Callable[[Changes, Counters], None]
+
+
+class Listeners:
+    """Who hears of what was committed: the streams, which are made after the desk that they serve."""
+
+    def __init__(self) -> None:
+        self._account: list[Callable[[str, Event], None]] = []
+        self._liquidations: list[Callable[[Order], None]] = []
+
+    def hear_accounts(self, listener: Callable[[str, Event], None]) -> None:
+        """Called with an account's key and each of its events."""
+        self._account.append(listener)
+
+    def hear_liquidations(self, listener: Callable[[Order], None]) -> None:
+        self._liquidations.append(listener)
+
+    def account_event(self, key: str, event: Event) -> None:
+        for listener in self._account:
+            listener(key, event)
+
+    def liquidation(self, order: Order) -> None:
+        for listener in self._liquidations:
+            listener(order)
+
+
 class Desk:
     """Composition of one running exchange, without its sockets."""
 
-    def __init__(self, venue: Venue, clock: ServerClock, board: FaultBoard, options: ExchangeOptions) -> None:
+    def __init__(
+        self,
+        venue: Venue,
+        clock: ServerClock,
+        board: FaultBoard,
+        limits: Limits,
+        options: ExchangeOptions,
+        *,
+        store: Store = lambda _changes, _counters: None,
+        on_store_failure: Callable[[Exception], None] = lambda _error: None,
+    ) -> None:
+        """`store` keeps what a commit changed; when it fails the exchange must stop, and `on_store_failure` is called."""
         self.venue = venue
         self.clock = clock
         self.board = board
         self.options = options
-        self.limits = Limits(options.limits, clock)
+        self.limits = limits
+        self.listeners = Listeners()
         self.orders_log: deque[OrderArrival] = deque(maxlen=ORDERS_LOGGED_MAX)
-        self.store: Callable[[Changes, Counters], None] | None = None
-        self.publish: Callable[[str, Event], None] | None = None
-        self.publish_liquidation: Callable[[Order], None] | None = None
-        self.on_store_failure: Callable[[Exception], None] | None = None
+        self._store = store
+        self._on_store_failure = on_store_failure
         self._hidden_until_ms: dict[int, int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        board.on_ban = self.limits.ban_everybody
-        board.on_unban = self.limits.lift_bans
 
     @property
     def books(self) -> Books:
@@ -66,20 +100,17 @@ class Desk:
     def commit(self) -> None:
         """Store what changed in one transaction, and only then tell the owners. Call it before answering."""
         changes = self.books.drain_changes()
-        if changes and self.store is not None:
+        if changes:
             try:
-                self.store(changes, self.books.counters)
+                self._store(changes, self.books.counters)
             except Exception as error:
                 # Memory is now ahead of the file: going on would promise what a restart forgets.
-                if self.on_store_failure is not None:
-                    self.on_store_failure(error)
+                self._on_store_failure(error)
                 raise
         for key, event in self.books.drain_outbox():
-            if self.publish is not None:
-                self.publish(key, event)
+            self.listeners.account_event(key, event)
         for order in self.books.drain_liquidations():
-            if self.publish_liquidation is not None:
-                self.publish_liquidation(order)
+            self.listeners.liquidation(order)
 
     def hide(self, order_id: int, duration_ms: int) -> None:
         """Deny an order to queries for a while, as a lagging read replica does."""

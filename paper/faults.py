@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from paper.clock import ServerClock
+from paper.limits import Limits
 
 ORDER_PATHS = ("/fapi/v1/order", "/fapi/v1/batchOrders")
 
@@ -196,12 +197,13 @@ class StreamFaults:
 class FaultBoard:
     """Faults in the order they were asked for; the first that matches is the one that hits."""
 
-    def __init__(self, clock: ServerClock, *, chaos_seed: int | None = None, chaos_rate: float = 0.0) -> None:
+    def __init__(
+        self, clock: ServerClock, limits: Limits, *, chaos_seed: int | None = None, chaos_rate: float = 0.0
+    ) -> None:
         self.clock = clock
         self.public = StreamFaults(clock)
         self.user = StreamFaults(clock)
-        self.on_ban: Callable[[int | None], None] = lambda _duration_ms: None
-        self.on_unban: Callable[[], None] = lambda: None
+        self._limits = limits
         self.chaos_hits: dict[str, int] = {}
         self._armed: list[Armed] = []
         self._history: list[Armed] = []
@@ -243,7 +245,7 @@ class FaultBoard:
             case Kind.CLOCK_SKEW:
                 self.clock.skew_ms = spec.parameters.skew_ms
             case _:
-                self.on_ban(spec.parameters.duration_ms)
+                self._limits.ban_everybody(spec.parameters.duration_ms)
 
     def remove(self, fault_id: int | None = None) -> int:
         """Take one fault (or all) off the board, undoing freezes, skew and bans. Returns how many were removed."""
@@ -261,7 +263,7 @@ class FaultBoard:
                 case Kind.CLOCK_SKEW:
                     self.clock.skew_ms = 0
                 case Kind.BAN:
-                    self.on_unban()
+                    self._limits.lift_bans()
                 case _:
                     pass
         self._drop_spent()

@@ -53,7 +53,7 @@ class UserStreams:
         self._options = desk.options.streams
         self._connections: set[Connection] = set()
         self._held_back: list[tuple[str, Event]] = []
-        desk.publish = self.publish
+        desk.listeners.hear_accounts(self.publish)
         desk.board.user.on("drop", lambda _text: self.drop())
         desk.board.user.on("garbage", self.send_raw)
 

@@ -9,13 +9,14 @@ from typing import Self
 
 from aiohttp import web
 
-from paper.books import Books
+from paper.books import Books, Changes, Counters
 from paper.clock import ServerClock
 from paper.control import Control
 from paper.desk import Desk
 from paper.door import BODY_BYTES_MAX, Door
 from paper.faults import FaultBoard
 from paper.gateway import Gateway
+from paper.limits import Limits
 from paper.market import Book, FundingSettlement, Market
 from paper.options import ExchangeOptions
 from paper.orders import Order
@@ -49,17 +50,24 @@ class PaperExchange:
         self.options = options or ExchangeOptions()
         self.market = market
         self.clock = ServerClock()
-        self.board = FaultBoard(self.clock, chaos_seed=self.options.chaos_seed, chaos_rate=self.options.chaos_rate)
+        limits = Limits(self.options.limits, self.clock)
+        chaos_seed, chaos_rate = self.options.chaos_seed, self.options.chaos_rate
+        self.board = FaultBoard(self.clock, limits, chaos_seed=chaos_seed, chaos_rate=chaos_rate)
         self._state = state
         venue_options = self.options.venue
         books = Books(market, venue_options, None if state is None else state.counters())
         if state is not None:
             state.restore(books)
         self.venue = Venue(books)
-        self.desk = Desk(self.venue, self.clock, self.board, self.options)
-        self.desk.on_store_failure = self._fail
-        if state is not None:
-            self.desk.store = state.save
+        self.desk = Desk(
+            self.venue,
+            self.clock,
+            self.board,
+            limits,
+            self.options,
+            store=self._save,
+            on_store_failure=self._fail,
+        )
         known = books.portfolios.get(venue_options.api_key)
         if known is None:
             books.open_account(
@@ -78,7 +86,7 @@ class PaperExchange:
             pong_seconds=streams.pong_wait_seconds_max,
             lifetime_seconds=streams.connection_life_seconds,
         )
-        self.desk.publish_liquidation = self._on_liquidation
+        self.desk.listeners.hear_liquidations(self._on_liquidation)
         self._host, self._port = host, port
         self._door = Door(host, host_names, token_file=token_file)
         self._runner: web.AppRunner | None = None
@@ -177,7 +185,10 @@ class PaperExchange:
                 self._state.save_market(self.market.snapshot())
             self._state.close()
             self._state = None
-            self.desk.store = None
+
+    def _save(self, changes: Changes, counters: Counters) -> None:
+        if self._state is not None:
+            self._state.save(changes, counters)
 
     async def __aenter__(self) -> Self:
         await self.start()

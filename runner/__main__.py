@@ -1,6 +1,7 @@
 """`tandem …` and `python -m runner …`: one clear line and the contract's exit codes, whatever goes wrong."""
 
 import os
+import resource
 import sys
 
 import click
@@ -14,7 +15,8 @@ DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 def main() -> None:
     """Run one command and leave with 0 done, 1 failed, 2 bad usage or configuration (nothing started)."""
-    os.umask(0o077)  # Whatever this process and its children create is for this user alone.
+    os.umask(0o077)  # What we write, and what our children write, is for this user alone,
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # and a crash leaves no keys in a core file.
     sys.exit(exit_code_of(sys.argv[1:]))
 
 

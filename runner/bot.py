@@ -6,7 +6,7 @@ There is one way to start: replay the journal, ask the exchange, go on.
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +14,9 @@ from typing import Any
 
 from domain.entries import RunStarted, RunStopped
 from domain.errors import ConfigError, JournalBroken, TandemError
-from domain.ladder import step_of
 from domain.pairs import PairConfig, SignalType
-from domain.refusals import RefusalKind
-from domain.symbols import PairId, Symbol
-from domain.trade_book import KINDS_FOLDED, TradeBook
+from domain.symbols import PairId
+from domain.trade_book import KINDS_FOLDED
 from domain.trades import TradeState
 from domain.units import DAY_MS
 from runner import events
@@ -27,10 +25,9 @@ from runner.clock import SystemClock
 from runner.components import Components, build, empty_book
 from runner.config import Settings, load_settings
 from runner.control import ControlServer
-from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
-from runner.exchange.priority import Priority, with_priority
 from runner.execution.engine import FORGET_AFTER_MS
 from runner.execution.signal_port import held_of, pair_to_close
+from runner.first_answers import FirstAnswers
 from runner.logs import Log, keep_secret
 from runner.pairs.file import load_pairs, read_document, sha256_of
 from runner.pairs.registry import PairsRegistry
@@ -43,8 +40,6 @@ from storage.files import READ_SECONDS, within
 from storage.journal import Journal
 from storage.locks import OsLock
 
-FIRST_ANSWER_SECONDS = 30.0
-RETRY_SECONDS = (0.3, 0.6, 1.2, 2.5, 5.0)
 DISCONNECT_SECONDS = 15.0
 STATUS_SECONDS = 5.0
 FLATTEN_SECONDS = 20.0
@@ -141,87 +136,13 @@ class TradingBot:
             open_trades=len(book.open_by_pair),
         )
 
-    async def _first_answers(self, book: TradeBook) -> None:
-        """Rules, account, balance. With trades open we wait for the exchange for ever; without, we say so and end."""
-        deadline_ns = self._clock.monotonic_ns() + int(FIRST_ANSWER_SECONDS * 1e9)
-        tries = 0
-        while not self._stop.is_set():
-            try:
-                await self._ask_everything(book)
-            except (OutcomeUnknown, Refused) as error:
-                if error.kind is RefusalKind.KEY:
-                    raise ConfigError(
-                        f"the exchange does not accept the API key ({error.code});"
-                        " check BINANCE_API_KEY and BINANCE_API_SECRET, their permissions and allowed addresses"
-                    ) from None
-                failure: TandemError = error
-            except Unreachable as error:
-                failure = error
-            else:
-                return
-            if not book.open_by_pair and self._clock.monotonic_ns() > deadline_ns:
-                raise failure
-            self._log.emit(events.WAITING_FOR_EXCHANGE, why=str(failure))
-            await self._clock.sleep(step_of(RETRY_SECONDS, tries))
-            tries += 1
-
-    async def _ask_everything(self, book: TradeBook) -> None:
-        parts = self._parts
-        held = {symbol for trade in book.live_trades() for symbol in trade.symbols}
-        configured = self.pairs.symbols
-        # What a close needs comes first and waits for nobody; the rest stops entries while it is missing, not the start.
-        with with_priority(Priority.UNWIND):
-            await parts.connection.exchange.synchronise_clock()
-            parts.clock_monitor.judge()
-            await parts.connection.rules.load(() if held else configured, held=held)
-        self._drop_unlisted()
-        symbols = sorted(symbol for symbol in held | configured if parts.connection.rules.knows(symbol))
-        try:
-            with with_priority(Priority.PROOF):
-                await self._prepare(symbols, is_flat=not book.open_by_pair)
-                await parts.connection.rules.load_funding()
-                await parts.account.sampler.sample()
-        except ExchangeError as error:
-            if not book.open_by_pair:
-                raise
-            self._log.emit(events.BACKGROUND_READ_FAILED, why=f"{type(error).__name__}: {error}"[:200])
-
-    def _drop_unlisted(self) -> None:
-        """With trades open a pair whose contract is gone must not keep us from managing the others: it is left out."""
-        for pair in list(self.pairs):
-            gone = [symbol for symbol in pair.symbols if not self._parts.connection.rules.knows(symbol)]
-            if gone:
-                self.pairs.drop(pair.pair_id)
-                self._parts.generator.reconfigure(self.pairs)
-                self._log.emit(events.PAIR_NOT_LISTED, pair_id=pair.pair_id, symbols=gone)
-
-    async def _prepare(self, symbols: Sequence[Symbol], *, is_flat: bool) -> None:
-        """With trades open nothing about the set-up keeps us from closing them: it stops entries instead.
-
-        Raises: ConfigError for what an operator must mend before anything starts; ExchangeError.
-        """
-        try:
-            problems = await self._parts.account.set_up.prepare(symbols)
-        except ConfigError as error:
-            if is_flat:
-                raise
-            self._log.emit(events.ACCOUNT_NOT_PREPARED, why=str(error))
-            return
-        invalid = [
-            problem
-            for problem in problems.values()
-            if problem.refusal is not None and problem.refusal.kind is RefusalKind.LEVERAGE_INVALID
-        ]
-        if invalid and is_flat:
-            raise ConfigError(invalid[0].why)
-
     async def start_monitoring(self, tasks: asyncio.TaskGroup) -> None:
         """Rules, quotes, history, the account's events; take up what the journal left; then accept signals.
 
         Raises: ConfigError (keys, symbols, position mode), ExchangeError (it never answered).
         """
         parts = self._parts
-        await self._first_answers(parts.book)
+        await FirstAnswers(parts, self.pairs, self._log, self._stop).gather()
         for trade in parts.book.live_trades():
             if all(
                 parts.connection.rules.knows(symbol) for symbol in trade.symbols

@@ -104,15 +104,7 @@ def build(
         ),
     )
     account = watch_account(settings, connection, execution, symbols=lambda: generator.symbols)
-    contracts = ContractMonitor(
-        context,
-        rules=connection.rules,
-        gate=execution.gate,
-        exchange_clock=connection.exchange_clock,
-        symbols=lambda: generator.symbols,
-        close=execution.engine.abandon,
-        delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
-    )
+    contracts = _contracts(settings, connection, execution, generator)
     return Components(
         settings=settings,
         clock=clock,
@@ -191,6 +183,20 @@ def _generator(
         on_sample=sampled,
         on_pair_failed=pair_failed,
         on_torn=on_torn,
+    )
+
+
+def _contracts(
+    settings: Settings, connection: Connection, execution: Execution, generator: SignalGenerator
+) -> ContractMonitor:
+    return ContractMonitor(
+        execution.context,
+        rules=connection.rules,
+        gate=execution.gate,
+        exchange_clock=connection.exchange_clock,
+        symbols=lambda: generator.symbols,
+        close=execution.engine.abandon,
+        delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
     )
 
 

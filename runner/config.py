@@ -1,7 +1,8 @@
 """`config.json` and the environment, parsed once and strictly into frozen types. Nothing starts on a bad one.
 
-Order: built-in defaults, then the file, then `TANDEM_…` variables (`TANDEM_SIGNAL__ENTRY_THRESHOLD`). The two secrets come from
-`BINANCE_API_KEY` / `BINANCE_API_SECRET` or from the file, never from both.
+Order: built-in defaults, then the file, then `TANDEM_…` variables (`TANDEM_SIGNAL__ENTRY_THRESHOLD`). Keys come from
+`BINANCE_API_KEY` / `BINANCE_API_SECRET` (and `TANDEM_READ_API_KEY` / `TANDEM_READ_API_SECRET` for what only reads) or from the file,
+never from both; settings hold those of one purpose.
 """
 
 import difflib
@@ -18,11 +19,14 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from domain.errors import ConfigError
 from domain.web_requests import hostname, is_loopback
+from runner.keys import FIELDS, VARIABLES, Purpose, given
 from storage.files import read_file
 
 ENV_PREFIX = "TANDEM_"
 # Names of ours that are about processes, not about trading.
-ENV_RESERVED = frozenset({"TANDEM_HOME", "TANDEM_LOG_FILE", "TANDEM_CONFIG", "TANDEM_PAIRS", "TANDEM_BOT"})
+ENV_RESERVED = frozenset(
+    {"TANDEM_HOME", "TANDEM_LOG_FILE", "TANDEM_CONFIG", "TANDEM_PAIRS", "TANDEM_BOT", "TANDEM_KEYS"}
+)
 PAPER_REST_URL = "http://127.0.0.1:18080"
 STREAM_URL = "wss://fstream.binance.com"
 STREAM_URL_DEMO = "wss://demo-fstream.binance.com"
@@ -142,6 +146,8 @@ class Settings(_Section):
     dry_run: bool = False
     binance_api_key: SecretStr | None = None
     binance_api_secret: SecretStr | None = None
+    read_api_key: SecretStr | None = None  # For flows, which only read; without it they read with the trading key.
+    read_api_secret: SecretStr | None = None
     data: DataSettings = DataSettings()
     signal: SignalSettings = SignalSettings()
     execution: ExecutionSettings = ExecutionSettings()
@@ -152,7 +158,7 @@ class Settings(_Section):
     @property
     def sha256(self) -> str:
         """Of everything but the secrets."""
-        shown = self.model_dump_json(exclude={"binance_api_key", "binance_api_secret"})
+        shown = self.model_dump_json(exclude=set(FIELDS))
         return hashlib.sha256(shown.encode()).hexdigest()
 
     @property
@@ -204,8 +210,11 @@ class _Environment(BaseSettings):
     control: ControlSettings = ControlSettings()
 
 
-def load_settings(path: Path) -> Settings:
-    """Read, overlay the environment, check. Raises: ConfigError, one line that says what, where and how to mend it."""
+def load_settings(path: Path, purpose: Purpose = Purpose.TRADE) -> Settings:
+    """Read, overlay the environment, check. Of the keys, only those of the purpose are kept, as `binance_api_key` and its secret.
+
+    Raises: ConfigError, one line that says what, where and how to mend it.
+    """
     try:
         raw = read_file(path, bytes_max=CONFIG_BYTES_MAX)
     except FileNotFoundError:
@@ -218,17 +227,15 @@ def load_settings(path: Path) -> Settings:
         raise ConfigError(_one_line(str(path), error)) from None
     _refuse_loose_types(path, raw)
     environment = _from_environment(os.environ)
-    given = from_file.model_dump(exclude_unset=True)
-    merged = _merge(given, environment)
+    merged = _merge(from_file.model_dump(exclude_unset=True), environment)
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise ConfigError(_one_line("environment", error, environment=True)) from None
     if settings.trading_mode == "live":
-        _refuse_open_file(
-            path, has_keys=from_file.binance_api_key is not None or from_file.binance_api_secret is not None
-        )
-    return _rooted(_with_secrets(settings, path), path.resolve().parent)
+        _refuse_open_file(path, has_keys=any(getattr(from_file, key) is not None for key in FIELDS))
+    _refuse_inconsistent(settings, path)
+    return _rooted(_with_keys(settings, path, purpose), path.resolve().parent)
 
 
 def _refuse_open_file(path: Path, *, has_keys: bool) -> None:
@@ -265,7 +272,7 @@ def _known_variable(name: str) -> None:
     model: type[BaseModel] | None = Settings
     for part in name.removeprefix(ENV_PREFIX).lower().split("__"):
         fields = model.model_fields if model is not None else {}
-        if part not in fields or part in {"binance_api_key", "binance_api_secret"}:
+        if part not in fields or part in VARIABLES[Purpose.TRADE]:
             raise ConfigError(f"environment: {name} names no key of config.json{_nearest(part, fields)}; unset it")
         annotation = fields[part].annotation
         model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
@@ -282,20 +289,7 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _with_secrets(settings: Settings, path: Path) -> Settings:
-    found: dict[str, SecretStr | None] = {}
-    for key, variable in (("binance_api_key", "BINANCE_API_KEY"), ("binance_api_secret", "BINANCE_API_SECRET")):
-        in_file: SecretStr | None = getattr(settings, key)
-        in_environment = os.environ.get(variable)
-        if in_file is not None and in_environment:
-            raise ConfigError(f"{path}: {key} is set here and in {variable}; keep one of the two")
-        found[key] = in_file or (SecretStr(in_environment) if in_environment else None)
-    if (found["binance_api_key"] is None) != (found["binance_api_secret"] is None):
-        raise ConfigError(f"{path}: a key without its secret; set both BINANCE_API_KEY and BINANCE_API_SECRET")
-    if settings.trading_mode == "live" and found["binance_api_key"] is None:
-        raise ConfigError(
-            f'{path}: trading_mode "live" needs BINANCE_API_KEY and BINANCE_API_SECRET in the environment'
-        )
+def _refuse_inconsistent(settings: Settings, path: Path) -> None:
     if settings.trading_mode == "paper" and settings.data.rest_url is None and settings.data.use_testnet:
         raise ConfigError(f'{path}: data.use_testnet needs trading_mode "live" (the demo account takes real requests)')
     if settings.trading_mode == "live" and (settings.data.rest_url is None) != (settings.data.stream_url is None):
@@ -306,9 +300,41 @@ def _with_secrets(settings: Settings, path: Path) -> Settings:
                 f'{path}: trading_mode "live" sends keys to {hostname(url)}, and others can read them on the way;'
                 " use https:// in data.rest_url and wss:// in data.stream_url (plain text is for 127.0.0.1 alone)"
             )
-    if settings.trading_mode == "paper" and found["binance_api_key"] is None:
-        found = {"binance_api_key": SecretStr(PAPER_KEY), "binance_api_secret": SecretStr(PAPER_SECRET)}
-    return settings.model_copy(update=found)
+
+
+def _with_keys(settings: Settings, path: Path, purpose: Purpose) -> Settings:
+    """Only the keys of the purpose stay; what only reads takes the trading key when there is no other."""
+    found = {kind: _key_and_secret(settings, path, kind) for kind in (Purpose.TRADE, Purpose.READ)}
+    is_paper = settings.trading_mode == "paper"
+    chosen = (
+        found[Purpose.TRADE] if purpose is Purpose.TRADE or is_paper else found[Purpose.READ] or found[Purpose.TRADE]
+    )
+    if chosen is None and is_paper:
+        chosen = (SecretStr(PAPER_KEY), SecretStr(PAPER_SECRET))
+    if chosen is None and purpose is not Purpose.NONE:
+        raise ConfigError(
+            f'{path}: trading_mode "live" needs BINANCE_API_KEY and BINANCE_API_SECRET in the environment'
+        )
+    key, secret = chosen if chosen is not None and purpose is not Purpose.NONE else (None, None)
+    kept = {"binance_api_key": key, "binance_api_secret": secret, "read_api_key": None, "read_api_secret": None}
+    return settings.model_copy(update=kept)
+
+
+def _key_and_secret(settings: Settings, path: Path, purpose: Purpose) -> tuple[SecretStr, SecretStr] | None:
+    """From the file or from the environment. Raises: ConfigError for both, and for one half."""
+    outside = given(purpose, os.environ)
+    halves: list[SecretStr] = []
+    for key, variable in VARIABLES[purpose].items():
+        in_file: SecretStr | None = getattr(settings, key)
+        if in_file is not None and variable in outside:
+            raise ConfigError(f"{path}: {key} is set here and in {variable}; keep one of the two")
+        if in_file is not None or variable in outside:
+            halves.append(in_file or SecretStr(outside[variable]))
+    if not halves:
+        return None
+    if len(halves) == 1:
+        raise ConfigError(f"{path}: a key without its secret; set both {' and '.join(VARIABLES[purpose].values())}")
+    return halves[0], halves[1]
 
 
 def _rooted(settings: Settings, root: Path) -> Settings:

@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -59,15 +60,19 @@ class RecorderKeeper:
     """Sees to it that somebody records: a recorder of ours whenever nobody else does.
 
     After a crash the last process's recorder may still be at its end: it holds the lock now and is gone in a moment.
+    `environment` is the recorder's; without one it has this process's.
     """
 
-    def __init__(self, journal: Path, flows_journal: Path, ledger: Path) -> None:
+    def __init__(
+        self, journal: Path, flows_journal: Path, ledger: Path, *, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._files = (journal, flows_journal, ledger)
+        self._environment = environment
         self._own: RecorderProcess | None = None
 
     def begin(self) -> None:
         """Start one, unless somebody records."""
-        self._own = begin_recorder(*self._files)
+        self._own = begin_recorder(*self._files, environment=self._environment)
 
     def wait_until_ready(self) -> None:
         """Raises: ConfigError when the one begun did not start."""
@@ -79,7 +84,7 @@ class RecorderKeeper:
         if self._own is not None and self._own.running:
             return False
         self.stop()
-        self._own = ensure_recorder(*self._files)
+        self._own = ensure_recorder(*self._files, environment=self._environment)
         return self._own is not None
 
     def stop(self) -> None:
@@ -90,18 +95,28 @@ class RecorderKeeper:
 
 
 def ensure_recorder(
-    journal: Path, flows_journal: Path, ledger: Path, *, publish_seconds: float = 1.0
+    journal: Path,
+    flows_journal: Path,
+    ledger: Path,
+    *,
+    publish_seconds: float = 1.0,
+    environment: Mapping[str, str] | None = None,
 ) -> RecorderProcess | None:
     """Start a recorder unless one holds this ledger's lock (then None), and wait until it is ready.
 
     Blocks for about a second: call it before the event loop, or in a thread. Raises: ConfigError with what it said.
     """
-    recorder = begin_recorder(journal, flows_journal, ledger, publish_seconds=publish_seconds)
+    recorder = begin_recorder(journal, flows_journal, ledger, publish_seconds=publish_seconds, environment=environment)
     return recorder if recorder is not None and recorder.wait_until_ready() else None
 
 
 def begin_recorder(
-    journal: Path, flows_journal: Path, ledger: Path, *, publish_seconds: float = 1.0
+    journal: Path,
+    flows_journal: Path,
+    ledger: Path,
+    *,
+    publish_seconds: float = 1.0,
+    environment: Mapping[str, str] | None = None,
 ) -> RecorderProcess | None:
     """Start a recorder unless one holds this ledger's lock (then None). Something else may be done until it is ready."""
     if _is_recorded(ledger):
@@ -111,7 +126,7 @@ def begin_recorder(
     command += ["--publish-seconds", str(publish_seconds)]
     # A session of its own: Ctrl-C goes to the runner, which ends its recorder once the journal is closed.
     process = subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True, env=environment
     )
     return RecorderProcess(process, ledger)
 

@@ -96,6 +96,7 @@ def backtest(
     from flows.common.output_files import check_output  # noqa: PLC0415
     from flows.common.progress import Bar  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
 
     calibration = rules_of(
         CalibrationRules,
@@ -125,7 +126,7 @@ def backtest(
     )
     if report is not None:
         check_output("--report", report, (".html", ".htm"))
-    settings = load_settings(config_path)
+    settings = load_settings(config_path, Purpose.READ)
     with Bar("backtest", say) as bar:
         result = work.backtest(settings, pairs_path, rules, only=only, run_id=facts.new_run_id(), say=say, progress=bar)
     facts.publish(settings)

@@ -17,6 +17,7 @@ from flows.common.progress import Bar
 from flows.common.steps import Step
 from flows.common.tasks import Tasks
 from runner.config import load_settings
+from runner.keys import Purpose
 
 ARTIFACT_KEY, REPORT_KEY = "backtest", "backtest-report"
 REPORT = Step(name="report")
@@ -42,7 +43,14 @@ def backtest(
     run = Tasks()
     with Bar("backtest", say) as bar:
         result = job.backtest(
-            load_settings(config), pairs_path, rules, only=pairs, run_id=run_id(), say=say, progress=bar, run=run
+            load_settings(config, Purpose.READ),
+            pairs_path,
+            rules,
+            only=pairs,
+            run_id=run_id(),
+            say=say,
+            progress=bar,
+            run=run,
         )
     summary = summary_of(result)
     run(REPORT, lambda: _report(result, summary))

@@ -114,9 +114,10 @@ def restore(*, config_path: Path, pairs_path: Path, version: int) -> int:
     """
     from flows.common import facts  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
     from runner.pairs.history import restore as bring_back  # noqa: PLC0415
 
-    settings = load_settings(config_path)
+    settings = load_settings(config_path, Purpose.NONE)
     try:
         written = bring_back(pairs_path, version, settings.signal, restored_at=facts.iso(facts.now_ms()))
     except OSError as problem:

@@ -29,8 +29,9 @@ def health(*, config_path: Path, pairs_path: Path, stopped_is_fine: bool, as_jso
     from flows.health import job as work  # noqa: PLC0415
     from flows.health.report import summary_of, table_of  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
 
-    settings = load_settings(config_path)
+    settings = load_settings(config_path, Purpose.READ)
     rules = rules_of(HealthRules, **given)
     result = work.check(
         settings, pairs_path, rules, run_id=facts.new_run_id(), say=_nothing, is_wanted=not stopped_is_fine

@@ -28,6 +28,7 @@ from flows.health.restart import LiveRun, Restart, judge
 from flows.health.rules import HealthRules
 from flows.stack import identity
 from runner.config import load_settings
+from runner.keys import Purpose
 
 ARTIFACT_KEY = "health"
 LIVE = "live"
@@ -57,7 +58,7 @@ def health(
         pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
-    settings = load_settings(config)
+    settings = load_settings(config, Purpose.READ)
     say = sayer()
     run = Tasks()
     restart = run(LIVE_RUNS, lambda: _judged(probes.runner_pid(settings), say), lambda found: found.reason)

@@ -49,8 +49,9 @@ def recalibrate(
     from flows.recalibrate import job as work  # noqa: PLC0415
     from flows.recalibrate.report import summary_of, table_of  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
 
-    settings = load_settings(config_path)
+    settings = load_settings(config_path, Purpose.READ)
     rules = rules_of(
         CalibrationRules,
         **given,

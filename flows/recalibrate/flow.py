@@ -18,6 +18,7 @@ from flows.recalibrate.report import summary_of, table_of
 from flows.recalibrate.result import Recalibration
 from flows.recalibrate.rules import CalibrationRules
 from runner.config import SignalSettings, load_settings
+from runner.keys import Purpose
 
 ARTIFACT_KEY = "calibration"
 SHEET_KEY = "calibration-sheet"
@@ -48,7 +49,7 @@ def recalibrate(
         pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
-    settings = load_settings(config)
+    settings = load_settings(config, Purpose.READ)
     say = sayer()
     run = Tasks()
     with Bar("pairs", say) as bar:

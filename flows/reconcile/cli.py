@@ -26,8 +26,9 @@ def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: An
     from flows.reconcile import job as work  # noqa: PLC0415
     from flows.reconcile.report import summary_of, table_of  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
 
-    settings = load_settings(config_path)
+    settings = load_settings(config_path, Purpose.READ)
     rules = rules_of(ReconciliationRules, **given)
     facts.publish(settings)
     result = work.reconcile(settings, pairs_path, rules, run_id=facts.new_run_id(), say=say)

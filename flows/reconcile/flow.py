@@ -13,6 +13,7 @@ from flows.reconcile import job
 from flows.reconcile.report import summary_of, table_of
 from flows.reconcile.rules import ReconciliationRules
 from runner.config import load_settings
+from runner.keys import Purpose
 
 ARTIFACT_KEY = "reconciliation"
 
@@ -33,7 +34,9 @@ def reconcile(
         pairs_file: The pairs, relative to the project folder.
     """
     config, pairs_path = files(config_file, pairs_file)
-    result = job.reconcile(load_settings(config), pairs_path, rules, run_id=run_id(), say=sayer(), run=Tasks())
+    result = job.reconcile(
+        load_settings(config, Purpose.READ), pairs_path, rules, run_id=run_id(), say=sayer(), run=Tasks()
+    )
     summary = summary_of(result)
     create_table_artifact(key=ARTIFACT_KEY, table=table_of(result), description=summary)
     return Completed(message=summary) if result.is_good else Failed(message=summary)

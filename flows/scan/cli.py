@@ -96,6 +96,7 @@ def scan(
     from flows.scan.directions import OUTPUT_SUFFIXES, write_directions  # noqa: PLC0415
     from flows.scan.report import excluded_lines, summary_of, table_of  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
 
     if sectors_path is not None:
         given["sectors"] = read_sectors(sectors_path)
@@ -118,7 +119,7 @@ def scan(
             panel = only_symbols(read_prices(prices), symbols, prices)
             found = work.scan(panel, work.options_of(rules), facts=facts, progress=bar)
         else:
-            found = work.scan_exchange(load_settings(config_path), rules, say=say, progress=bar)
+            found = work.scan_exchange(load_settings(config_path, Purpose.READ), rules, say=say, progress=bar)
     if output is not None:
         write_directions(output, found.result)
     for line in excluded_lines(found):

@@ -18,6 +18,7 @@ from flows.scan import job
 from flows.scan.report import excluded_lines, summary_of, table_of
 from flows.scan.rules import ScanRules
 from runner.config import load_settings
+from runner.keys import Purpose
 
 ARTIFACT_KEY = "scan"
 REPORT = Step(name="report")
@@ -43,7 +44,7 @@ def scan(
     run = Tasks()
     with Bar("pairs", say) as bar:
         found = job.scan_exchange(
-            load_settings(config), rules, say=say, progress=bar, spread_over=fan_out.over, run=run
+            load_settings(config, Purpose.READ), rules, say=say, progress=bar, spread_over=fan_out.over, run=run
         )
     summary = summary_of(found)
     if not found.tested:

@@ -10,6 +10,7 @@ from pathlib import Path
 from domain.errors import ConfigError
 from flows.stack import ports
 from flows.stack.layout import Layout
+from flows.stack.listener import Listener
 from flows.stack.programs import Plan
 from runner.config import Settings, load_settings
 from runner.pairs.file import load_pairs
@@ -33,7 +34,7 @@ def make_plan(layout: Layout, environment: Mapping[str, str], claims: ports.Clai
     plan = Plan(
         layout=layout,
         mark=uuid.uuid4().hex,
-        prefect_port=claims.choose(PREFECT_PORT),
+        listener=Listener(PREFECT_PORT),
         exchange_port=claims.choose(EXCHANGE_PORT) if needs_exchange else None,
         control_port=settings.control.port,
         journal=settings.storage.journal,

@@ -1,37 +1,108 @@
-"""What every child inherits: Prefect kept inside `var/`, its telemetry off, and the addresses of this stack."""
+"""What every child inherits: Prefect kept inside `var/`, locked and silent, the addresses of this stack, and no exchange key."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from flows.stack.identity import MARK
 from flows.stack.layout import Layout
 from flows.stack.ports import LOOPBACK
+from runner import keys
+
+KEPT = frozenset(
+    {
+        "PREFECT_SERVER_API_AUTH_STRING",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS",
+        "PREFECT_SERVER_API_CORS_ALLOWED_METHODS",
+        "PREFECT_SERVER_API_CORS_ALLOWED_HEADERS",
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED",
+        "PREFECT_SERVER_API_CSRF_TOKEN_EXPIRATION",
+        "PREFECT_SERVER_API_KEEPALIVE_TIMEOUT",
+        "PREFECT_SERVER_API_MAX_PARAMETER_SIZE",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS",
+        "PREFECT_SERVER_CORS_ALLOWED_METHODS",
+        "PREFECT_SERVER_CORS_ALLOWED_HEADERS",
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED",
+        "PREFECT_SERVER_CSRF_TOKEN_EXPIRATION",
+        "PREFECT_SERVER_ENCRYPTION_KEY",
+        "PREFECT_SERVER_LOGGING_LEVEL",
+        "PREFECT_SERVER_UI_API_URL",
+        "PREFECT_SERVER_UI_ENABLED",
+        "PREFECT_UI_API_URL",
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED",
+    }
+)
+"""Settings of the user's own that lock the server further, or say under which name a proxy shows it. Every other inherited
+PREFECT_… speaks of somebody else's server."""
+ORIGINS = ("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS")
+PUBLIC_API = ("PREFECT_SERVER_UI_API_URL", "PREFECT_UI_API_URL")
+AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 
 
 def encryption_key(layout: Layout) -> str:
     """Return the key of Prefect's secret blocks, made once and readable by this user alone."""
-    path = layout.encryption_key
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="ascii").strip()
-    key = base64.urlsafe_b64encode(os.urandom(32))
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key + b"\n")
-    return key.decode("ascii")
+    return _made_once(layout.encryption_key, lambda: base64.urlsafe_b64encode(os.urandom(32)).decode("ascii"))
 
 
-def prefect_environment(layout: Layout, *, port: int) -> dict[str, str]:
+def auth_string(layout: Layout, inherited: Mapping[str, str]) -> str:
+    """Return what opens Prefect's API and UI: the user's own string, else ours, made once and readable by this user alone."""
+    return inherited.get(AUTH) or _made_once(layout.prefect_auth, lambda: f"tandem:{secrets.token_urlsafe(32)}")
+
+
+def known_auth_string(layout: Layout, inherited: Mapping[str, str]) -> str:
+    """Return the same without making one: empty when no stack has ever run here."""
+    if inherited.get(AUTH) or not layout.prefect_auth.exists():
+        return inherited.get(AUTH, "")
+    return auth_string(layout, inherited)
+
+
+def _made_once(path: Path, make: Callable[[], str]) -> str:
+    """Linked into place whole, so that whoever comes second reads what the first one made."""
+    if not path.exists():
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(make() + "\n")
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    return path.read_text(encoding="ascii").strip()
+
+
+def own_origins(port: int, inherited: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the origins whose pages may use the server: its own, a proxy's, and those that the user named. Never `*`."""
+    public = [_origin(inherited[name]) for name in PUBLIC_API if inherited.get(name)]
+    named = [part.strip().rstrip("/") for name in ORIGINS for part in inherited.get(name, "").split(",")]
+    origins = [f"http://{LOOPBACK}:{port}", *public, *named]
+    return tuple(dict.fromkeys(origin for origin in origins if origin not in {"", "*", "null"}))
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+
+
+def prefect_environment(layout: Layout, *, port: int, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return Prefect's settings for this clone's own server on a loopback port."""
+    kept = {name: value for name, value in inherited.items() if name in KEPT and value and name not in ORIGINS}
+    auth = auth_string(layout, inherited)
     return {
+        "PREFECT_SERVER_ENCRYPTION_KEY": kept.get("PREFECT_SERVER_ENCRYPTION_KEY") or encryption_key(layout),
+        **kept,
         "PREFECT_HOME": str(layout.prefect_home),
         "PREFECT_API_URL": f"http://{LOOPBACK}:{port}/api",
+        "PREFECT_API_AUTH_STRING": auth,
+        AUTH: auth,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(own_origins(port, inherited)),
         "PREFECT_SERVER_API_HOST": LOOPBACK,
         "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_ENCRYPTION_KEY": encryption_key(layout),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
@@ -43,19 +114,21 @@ def prefect_environment(layout: Layout, *, port: int) -> dict[str, str]:
     }
 
 
+def own_environment(layout: Layout, *, port: int, inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return an inherited environment turned to this clone's server: nobody else's Prefect, no keys of the exchange."""
+    kept = {name: value for name, value in keys.without_keys(inherited).items() if not name.startswith("PREFECT_")}
+    return {**kept, **prefect_environment(layout, port=port, inherited=inherited)}
+
+
 def child_environment(
     layout: Layout, *, port: int, mark: str, inherited: Mapping[str, str], extra: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the whole environment of a child.
-
-    Inherited PREFECT_* settings are dropped: they speak of somebody else's server.
-    """
-    kept = {name: value for name, value in inherited.items() if not name.startswith("PREFECT_")}
+    """Return the whole environment of a child. Keys reach it by file, if it is meant to have any (`runner.keys`)."""
     return {
-        **kept,
-        **prefect_environment(layout, port=port),
+        **own_environment(layout, port=port, inherited=inherited),
         "PWD": str(layout.home),  # prefect.yaml resolves it at deploy time; the inherited one may be elsewhere.
         "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(layout.temporary),  # Prefect writes a worker's environment there; a kill -9 leaves it.
         "TANDEM_LOG_FILE": str(layout.runner_log),
         MARK: mark,
         **extra,

@@ -61,6 +61,17 @@ def identify(pid: int | None = None) -> Identity | None:
         return None
 
 
+def listening_ports(identity: Identity) -> frozenset[int]:
+    """Return the TCP ports that a process itself listens on, by the sockets it holds."""
+    process = identity.process()
+    if process is None:
+        return frozenset()
+    with contextlib.suppress(psutil.Error, OSError):
+        held = process.net_connections(kind="tcp")
+        return frozenset(row.laddr.port for row in held if row.status == psutil.CONN_LISTEN)
+    return frozenset()
+
+
 def marked(mark: str) -> list[Identity]:
     """Return every other process of this user that carries the stack's mark, whoever its parent is."""
     found: list[Identity] = []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +34,21 @@ class Layout:
         return self.var / "prefect-encryption.key"
 
     @property
+    def prefect_auth(self) -> Path:
+        """What opens Prefect's API and UI."""
+        return self.var / "prefect-auth.key"
+
+    @property
+    def keys(self) -> Path:
+        """The exchange's keys, while a stack runs that got them from its environment."""
+        return self.runs / "keys"
+
+    @property
+    def temporary(self) -> Path:
+        """Everything that the stack's processes call temporary; empty before they start and after they have ended."""
+        return self.var / "tmp"
+
+    @property
     def logs(self) -> Path:
         return self.var / "log"
 
@@ -57,12 +75,29 @@ class Layout:
         return self.home / "pairs_config.json"
 
     def create(self) -> None:
-        """Create the state folders, readable by this user alone."""
-        for folder in (self.var, self.prefect_home, self.logs, self.runs):
+        """Create the state folders, readable by this user alone; close those that an earlier version left open.
+
+        Raises: ConfigError for a folder of somebody else's.
+        """
+        for folder in (self.var, self.prefect_home, self.logs, self.runs, self.temporary):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _close(folder)
+
+    def sweep_temporary(self) -> None:
+        """Remove what killed processes left: Prefect writes environments there. Only while nothing of ours runs."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        self.temporary.mkdir(mode=0o700, exist_ok=True)
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
+
+
+def _close(folder: Path) -> None:
+    facts = folder.stat()
+    if facts.st_uid != os.geteuid():
+        raise ConfigError(f"{folder}: belongs to another user (uid {facts.st_uid}); run in a clone of your own")
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        folder.chmod(0o700)
 
 
 def find_layout(start: Path) -> Layout:

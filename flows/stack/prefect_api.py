@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,13 +43,14 @@ class FlowRun:
 class PrefectApi:
     """A client of one Prefect server on loopback. Every call raises ServerSilent when there is no good answer."""
 
-    def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, *, auth: str, timeout_s: float = 30.0) -> None:
         self.url = url.rstrip("/")
+        self._headers = {"Authorization": f"Basic {base64.b64encode(auth.encode()).decode()}"}
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=self._timeout)
+        self._session = aiohttp.ClientSession(timeout=self._timeout, headers=self._headers)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -67,13 +69,21 @@ class PrefectApi:
     async def _ask_once(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         assert self._session is not None, "use `async with`"
         try:
-            async with self._session.request(method, self.url + path, json=body) as reply:
-                if reply.status >= 400:
+            async with self._session.request(method, self.url + path, json=body, allow_redirects=False) as reply:
+                if reply.status >= 300:
                     kind = _ServerBusy if reply.status == 503 else ServerSilent
                     raise kind(f"{method} {path}: HTTP {reply.status} {(await reply.text())[:300]}")
                 return await reply.json() if reply.status != 204 else None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ServerSilent(f"{method} {path}: {type(error).__name__} {error}") from error
+
+    async def has(self, path: str) -> bool:
+        """Return whether a GET of the path is answered well."""
+        try:
+            await self._ask("GET", path)
+        except ServerSilent:
+            return False
+        return True
 
     async def deployment_id(self, deployment: str) -> str:
         """Return the id of `flow/deployment`."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.stack.identity import Identity, identify
+from flows.stack.listener import Listener
 from flows.stack.steps import Steps
 
 BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)
@@ -34,6 +35,13 @@ class Program:
     home: Path
     log: Path
     stop_within_s: float
+    listener: Listener | None = None
+    """The socket that it inherits and serves."""
+
+    @property
+    def inherits(self) -> tuple[int, ...]:
+        """The descriptors that the process gets of us."""
+        return () if self.listener is None else (self.listener.fileno(),)
 
 
 class Child:
@@ -67,6 +75,8 @@ class Child:
     async def start(self) -> None:
         """Start the process; nobody restarts it before `keep` is called."""
         _rotate(self.program.log)
+        if self.program.listener is not None:
+            self.program.listener.hand_over()
         with self.program.log.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal must reach the supervisor alone. The supervisor has
             # handlers for SIGINT by now, so exec gives the child the default again; a worker that inherits
@@ -79,6 +89,7 @@ class Child:
                 env=dict(self.program.environment),
                 cwd=self.program.home,
                 start_new_session=True,
+                pass_fds=self.program.inherits,
             )
         self.identity = identify(self._process.pid)
         self._on_start()
@@ -107,6 +118,8 @@ class Child:
             code = await self._process.wait()
             if self._stopping:
                 return
+            if self.program.listener is not None:
+                self.program.listener.turn_away()
             deaths = 1 if time.monotonic() - began_at_s > LIVED_LONG_S else deaths + 1
             pause_s = BACKOFF_S[min(deaths, len(BACKOFF_S)) - 1]
             self._steps.warn(

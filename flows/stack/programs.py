@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.stack.environment import child_environment
+from flows.stack import entrance
+from flows.stack.environment import auth_string, child_environment
 from flows.stack.layout import Layout
+from flows.stack.listener import Listener
 from flows.stack.ports import LOOPBACK
 from flows.stack.processes import Program
+from runner import keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,7 @@ class Plan:
 
     layout: Layout
     mark: str
-    prefect_port: int
+    listener: Listener
     exchange_port: int | None
     control_port: int
     journal: Path
@@ -33,7 +36,16 @@ class Plan:
 
     @property
     def prefect_url(self) -> str:
-        return f"http://{LOOPBACK}:{self.prefect_port}"
+        return f"http://{LOOPBACK}:{self.listener.port}"
+
+    @property
+    def prefect_auth(self) -> str:
+        """What opens Prefect's API and UI."""
+        return auth_string(self.layout, self.inherited)
+
+    def prefect_link(self, path: str = "") -> str:
+        """Return the address that opens the UI without asking."""
+        return entrance.link(self.prefect_url, self.prefect_auth, path)
 
     @property
     def control_url(self) -> str:
@@ -46,17 +58,25 @@ class Plan:
             extra["TANDEM_DATA__REST_URL"] = f"http://{LOOPBACK}:{self.exchange_port}"
             extra["TANDEM_DATA__STREAM_URL"] = f"ws://{LOOPBACK}:{self.exchange_port}"
         return child_environment(
-            self.layout, port=self.prefect_port, mark=self.mark, inherited=self.inherited, extra=extra
+            self.layout, port=self.listener.port, mark=self.mark, inherited=self.inherited, extra=extra
         )
 
-    def _program(self, name: str, *arguments: str, stop_within_s: float) -> Program:
+    def _program(
+        self,
+        name: str,
+        *arguments: str,
+        stop_within_s: float,
+        listener: Listener | None = None,
+        extra: Mapping[str, str] | None = None,
+    ) -> Program:
         return Program(
             name=name,
             command=(sys.executable, *arguments),
-            environment=self.environment(),
+            environment={**self.environment(), **(extra or {})},
             home=self.layout.home,
             log=self.layout.log(name.replace(" ", "-")),
             stop_within_s=stop_within_s,
+            listener=listener,
         )
 
     def exchange(self) -> Program:
@@ -79,12 +99,18 @@ class Plan:
     def server(self) -> Program:
         return self._program(
             "prefect server",
-            *("-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(self.prefect_port)),
+            *("-m", "flows.stack.server", str(self.listener.fileno())),
             stop_within_s=15.0,
+            listener=self.listener,
         )
 
     def deploy(self) -> Program:
         return self._program("prefect deploy", "-m", "flows.stack.warm", "deploy", stop_within_s=5.0)
 
     def worker(self) -> Program:
-        return self._program("prefect worker", "-m", "flows.stack.warm", "worker", stop_within_s=15.0)
+        """Return the worker, whose environment every flow run has: the folder of the keys is named in it, no key is."""
+        settings = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PREFECT_LOGGING_EXTRA_LOGGERS": "runner"}
+        folder = {keys.FOLDER: str(self.layout.keys)} if self.layout.keys.is_dir() else {}
+        return self._program(
+            "prefect worker", *("-m", "flows.stack.warm", "worker"), stop_within_s=15.0, extra={**settings, **folder}
+        )

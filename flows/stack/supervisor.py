@@ -14,12 +14,13 @@ import click
 from flows.stack import leftovers, live_run, ports
 from flows.stack.deployments import first_runs
 from flows.stack.follow import Follower
-from flows.stack.identity import read_record
+from flows.stack.identity import listening_ports, read_record
 from flows.stack.layout import STATUS_FILE
 from flows.stack.live_run import LIVE, LiveStop
 from flows.stack.prefect_api import FlowRun, PrefectApi, ServerSilent
 from flows.stack.processes import Child, ChildDied, Program, tail_of
 from flows.stack.programs import Plan
+from flows.stack.proof import proves, until_proves
 from flows.stack.steps import Steps
 
 FIRST_RUN_WITHIN_S = 300.0
@@ -40,7 +41,7 @@ class Supervisor:
         self.hurry = hurry
         self.deployed = asyncio.Event()
         self._began_at = _utc_now()
-        self.api = PrefectApi(f"{plan.prefect_url}/api")
+        self.api = PrefectApi(f"{plan.prefect_url}/api", auth=plan.prefect_auth)
         self.follower = Follower(plan.layout.runner_log, show=click.echo)
         self._tasks: list[asyncio.Task[None]] = []
         self._status_file = plan.layout.runs / STATUS_FILE
@@ -92,27 +93,31 @@ class Supervisor:
 
     async def _exchange(self) -> None:
         with self.steps.step("paper exchange") as facts:
-            await self._serve(self.plan.exchange(), f"{self.plan.exchange_url}/fapi/v1/ping")
+            url, port = f"{self.plan.exchange_url}/fapi/v1/ping", self.plan.exchange_port
+            child = await self._serve(self.plan.exchange(), lambda give_up: ports.until_answers(url, give_up=give_up))
+            if child.identity is None or port not in listening_ports(child.identity):
+                raise ChildDied(f"port {port} is answered by another process than our paper exchange; stop that one")
             facts.append(str(self.plan.exchange_url))
 
     async def _server(self) -> None:
         with self.steps.step("prefect server") as facts:
-            await self._serve(self.plan.server(), f"{self.plan.prefect_url}/api/ready")
+            url, auth = self.plan.prefect_url, self.plan.prefect_auth
+            await self._serve(self.plan.server(), lambda give_up: until_proves(url, auth, give_up=give_up))
             facts.append(self.plan.prefect_url)
 
-    async def _serve(self, program: Program, url: str) -> None:
+    async def _serve(self, program: Program, until_up: Callable[[Callable[[], bool]], Awaitable[bool]]) -> Child:
+        """Start a server, wait until it answers as it should, and keep it. Raises: ChildDied."""
         child = await self._spawn(program)
         deadline_s = time.monotonic() + START_WITHIN_S
 
         def give_up() -> bool:
             return not child.is_running or time.monotonic() > deadline_s
 
-        if not await ports.until_answers(url, give_up=give_up):
+        if not await until_up(give_up):
             child.check()
-            raise ChildDied(
-                f"{program.name} does not answer at {url}; the end of {program.log}:\n{tail_of(program.log)}"
-            )
+            raise ChildDied(f"{program.name} does not answer; the end of {program.log}:\n{tail_of(program.log)}")
         child.keep()
+        return child
 
     async def _recorder(self) -> None:
         with self.steps.step("recorder") as facts:
@@ -273,10 +278,13 @@ class Supervisor:
                 await task
         self.follower.catch_up()
         leftovers.forget_stack(self.plan.layout)
+        self.plan.listener.close()
+        self.plan.layout.sweep_temporary()
 
     async def _stop_live(self) -> None:
         server = self.children.get("prefect server")
-        answers = server is not None and server.is_running and await ports.answers(f"{self.api.url}/ready")
+        is_up = server is not None and server.is_running
+        answers = is_up and await proves(self.plan.prefect_url, self.plan.prefect_auth)
         with self.steps.step("stop live") as facts:
             facts.append(await LiveStop(self.plan.layout.runs, self.steps).stop(self.api if answers else None))
         if answers and not self.hurry.is_set():

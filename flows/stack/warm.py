@@ -19,14 +19,21 @@ import yaml
 from prefect.cli import app
 
 from flows.live import automations
-from flows.stack import ports
+from flows.stack.prefect_api import PrefectApi
+from flows.stack.proof import until_proves
 
 POOL = "tandem"
 LIVE = "live"
 DEPLOY = ("--no-prompt", "deploy")
+WAIT_S = 0.2
 NICE = 10
 """Of everything that trading does not wait for: two cores are busy enough while the runner starts."""
-CREATE_POOL = ("--no-prompt", "work-pool", "create", POOL, "--type", "process", "--overwrite")
+JOB_TEMPLATE = Path(__file__).with_name("job_template.json")
+"""What a run may say of its process. Prefect's own template takes `command`, `env` and `working_dir` from whoever creates a run."""
+CREATE_POOL = (
+    *("--no-prompt", "work-pool", "create", POOL, "--type", "process", "--overwrite"),
+    *("--base-job-template", str(JOB_TEMPLATE)),
+)
 WORKER = (
     "--no-prompt",
     "worker",
@@ -37,7 +44,6 @@ WORKER = (
     POOL,
     "--install-policy",
     "never",
-    "--create-pool-if-not-found",
 )
 
 
@@ -62,16 +68,23 @@ def _deploy_live_first() -> None:
         _run((*DEPLOY, *others))
 
 
+async def _until_there(path: str, api: PrefectApi) -> None:
+    async with api:
+        while not await api.has(path):  # noqa: ASYNC110 - no event tells.
+            await asyncio.sleep(WAIT_S)
+
+
 def main() -> None:
     """Wait for the server, then do what the first argument says."""
-    api = os.environ["PREFECT_API_URL"]
-    asyncio.run(ports.until_answers(f"{api}/ready"))
+    os.umask(0o077)
+    api, auth = os.environ["PREFECT_API_URL"], os.environ["PREFECT_API_AUTH_STRING"]
+    asyncio.run(until_proves(api.removesuffix("/api"), auth))
     if sys.argv[1] == "deploy":
         _run(CREATE_POOL)
         _deploy_live_first()
         automations.set_up()
     else:
-        asyncio.run(ports.until_answers(f"{api}/work_pools/{POOL}"))
+        asyncio.run(_until_there(f"/work_pools/{POOL}", PrefectApi(api, auth=auth)))
         _run(WORKER)
 
 

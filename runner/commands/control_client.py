@@ -88,8 +88,9 @@ def _ask(config_path: Path, method: str, path: str, body: Mapping[str, Any] | No
     import urllib.request  # noqa: PLC0415
 
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
 
-    settings = load_settings(config_path)
+    settings = load_settings(config_path, Purpose.NONE)
     address = _address(settings)
     request = urllib.request.Request(  # noqa: S310  (The scheme is ours.)
         address + path,

@@ -38,6 +38,8 @@ THEIRS: Mapping[str, str] = MappingProxyType(
         "backtest": "The live decisions over stored klines, with fees.",
         "health": "Probe every part once.",
         "reconcile": "Compare the ledger with the exchange.",
+        "doctor": "What can be reached, read and changed, by whom, and what to do about it.",
+        "prefect": "Prefect's own command, turned to this clone's server.",
     }
 )
 

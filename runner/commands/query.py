@@ -37,12 +37,13 @@ def query(sql: str, config_path: Path, *, as_json: bool, as_csv: bool, seconds: 
     # DuckDB is loaded for this command alone; the live process never carries it.
     from domain.errors import ConfigError  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
     from storage.ledger import QueryRefused, read  # noqa: PLC0415
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other; give one of them")
     try:
-        table = read(load_settings(config_path).storage.ledger, sql, seconds=seconds)
+        table = read(load_settings(config_path, Purpose.NONE).storage.ledger, sql, seconds=seconds)
     except QueryRefused as refusal:
         raise ConfigError(str(refusal)) from None
     if as_json:

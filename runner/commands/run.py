@@ -63,6 +63,7 @@ def _log_to_terminal() -> None:
 def _recorder(settings: "Settings") -> Iterator["RecorderKeeper"]:
     """Raises: ConfigError when it does not start; nothing else has started then."""
     from domain.errors import ConfigError  # noqa: PLC0415
+    from runner.keys import without_keys  # noqa: PLC0415
     from storage.files import private_folder  # noqa: PLC0415
     from storage.recorder_process import RecorderKeeper  # noqa: PLC0415
 
@@ -72,7 +73,9 @@ def _recorder(settings: "Settings") -> Iterator["RecorderKeeper"]:
             private_folder(path.parent)
     except OSError as error:
         raise ConfigError(f"storage: {error.filename} cannot be made ({error.strerror}); mend storage") from None
-    keeper = RecorderKeeper(storage.journal, settings.flows_journal, storage.ledger)
+    keeper = RecorderKeeper(
+        storage.journal, settings.flows_journal, storage.ledger, environment=without_keys(os.environ)
+    )
     keeper.begin()
     try:
         # While it starts: the imports, the better part of a start. After a crash legs are waiting for it.

@@ -37,10 +37,11 @@ def trade(trade_id: str | None, config_path: Path, count: int, *, as_json: bool)
     # DuckDB is loaded for this command alone; the live process never carries it.
     from domain.errors import ConfigError  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
+    from runner.keys import Purpose  # noqa: PLC0415
     from storage.ledger import LedgerUnavailable, QueryRefused  # noqa: PLC0415
     from storage.story import NoSuchTrade, last_trades, story_of  # noqa: PLC0415
 
-    settings = load_settings(config_path)
+    settings = load_settings(config_path, Purpose.NONE)
     ledger = settings.storage.ledger
     try:
         if trade_id is None:

@@ -35,7 +35,7 @@ from runner.execution.tasks import Tasks
 __all__ = ["FORGET_AFTER_MS", "ExecutionEngine"]
 
 RECOVERY_SECONDS = 10.0
-"""Beyond the venue's window: what look-ups may take at start before other pairs need not wait for them any more."""
+"""Beyond the exchange's window: what look-ups may take at start before other pairs need not wait for them any more."""
 RECOVERY_LOOK_SECONDS = 0.05
 CLOSABLE = frozenset({TradeStatus.OPENING, TradeStatus.OPEN})
 
@@ -88,7 +88,7 @@ class ExecutionEngine:
     async def connect(self) -> None:
         """Take up every trade the journal left unfinished, then accept signals. There is no other way to start.
 
-        Returns once the venue has told its resting orders and positions. Trades left in flight are resolved beside the first
+        Returns once the exchange has told its resting orders and positions. Trades left in flight are resolved beside the first
         signals: their symbols are locked until then, exits of other pairs go on, entries wait (`RECOVERING`).
         """
         self._tasks.spawn(self._inbox.run(), "inbox")

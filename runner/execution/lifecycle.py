@@ -1,6 +1,6 @@
 """What happens to a trade besides being opened: closed, resumed after a restart, re-opened by a late execution, robbed of a leg.
 
-Whatever fails here in a way nobody foresaw freezes the pair, pages, and is tried again: a trade is never left without a tracker.
+Whatever fails here in a way nobody foresaw freezes the pair, alerts, and is tried again: a trade is never left without a tracker.
 """
 
 import asyncio
@@ -218,7 +218,7 @@ class Lifecycle:
             self.take_up(trade)
 
     def leg_lost(self, trade: TradeState) -> None:
-        """The exchange closed one leg (ADL, liquidation, delisting): close its sibling."""
+        """The exchange closed one leg (ADL, liquidation, delisting): close the other one."""
         self._log.emit(events.OTHER_LEG_CLOSED_EXTERNALLY, pair_id=trade.pair_id, trade_id=trade.trade_id)
         self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")
 
@@ -284,7 +284,7 @@ class Lifecycle:
     # What nobody foresaw
 
     async def halt_pair(self, pair_id: PairId, error: Exception) -> None:
-        """A bug or a world we do not model: this pair stops, a human is paged, everything it holds stays known."""
+        """A bug or a world we do not model: this pair stops, a person is alerted, everything it holds stays known."""
         kind = events.INVARIANT_BROKEN if isinstance(error, InvariantBroken) else events.PAIR_FAILED
         self._log.emit(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
         self.report(self._desk.trade_failed, pair_id)

@@ -73,18 +73,7 @@ def wire(context: Context, world: Surroundings) -> Execution:
     store = TradeStore(context, world.journal, world.recall, alone_since_ns=world.alone_since_ns)
     positions = AccountPositions(context, exchange, AccountExecutions(context, exchange, store))
     freezer = Freezer(context, store, settings)
-    pre_trade_check = PreTradeCheck(
-        context,
-        rules=rules,
-        exchange=exchange,
-        quote_of=world.quote_of,
-        external_of=positions.external,
-        gate=gate,
-        execution=settings,
-        risk=world.risk,
-        quote_age_ms_max=world.quote_age_ms_max,
-        dry_run=world.dry_run,
-    )
+    pre_trade_check = _pre_trade_check(context, world, gate, positions)
     tracker = _tracker(context, world, store, positions)
     exit_saga = ExitSaga(
         context,
@@ -98,16 +87,7 @@ def wire(context: Context, world: Surroundings) -> Execution:
         order_retries_max=settings.max_order_retries,
     )
     entry_saga = _entry_saga(context, world, store=store, tracker=tracker, exit_saga=exit_saga, positions=positions)
-    tools = Tools(
-        context=context,
-        exchange=exchange,
-        store=store,
-        tracker=tracker,
-        rules=rules,
-        quote_of=world.quote_of,
-        locks=locks,
-        settings=settings,
-    )
+    tools = _tools(context, world, store, tracker, locks)
     post_only_saga = PostOnlyEntrySaga(entry_saga, tools)
     outcomes = Outcomes(context, store)
     lifecycle = Lifecycle(
@@ -192,4 +172,36 @@ def _entry_saga(
         planner=planner,
         rules=world.rules,
         naked_notional_usd_seconds_max=world.execution.naked_notional_usd_seconds_max,
+    )
+
+
+def _pre_trade_check(
+    context: Context, world: Surroundings, gate: EntryGate, positions: AccountPositions
+) -> PreTradeCheck:
+    return PreTradeCheck(
+        context,
+        rules=world.rules,
+        exchange=world.exchange,
+        quote_of=world.quote_of,
+        external_of=positions.external,
+        gate=gate,
+        execution=world.execution,
+        risk=world.risk,
+        quote_age_ms_max=world.quote_age_ms_max,
+        dry_run=world.dry_run,
+    )
+
+
+def _tools(
+    context: Context, world: Surroundings, store: TradeStore, tracker: OrderTracker, locks: SymbolLocks
+) -> Tools:
+    return Tools(
+        context=context,
+        exchange=world.exchange,
+        store=store,
+        tracker=tracker,
+        rules=world.rules,
+        quote_of=world.quote_of,
+        locks=locks,
+        settings=world.execution,
     )

@@ -178,6 +178,11 @@ class Rig:
             else:
                 return
 
+    def configure(self, *pairs: PairConfig) -> None:
+        """From now on these pairs; their symbols count as set up, as a reload does it."""
+        self.pairs.replace(pairs)
+        self.gate.set_up |= {symbol: None for pair in pairs for symbol in pair.symbols}
+
     async def stop(self) -> None:
         await self.engine.disconnect(5)
         self.stream_task.cancel()

@@ -36,7 +36,7 @@ def closing_orders(trade: TradeState, leg: LegName) -> list[OrderState]:
 
 
 async def opened(rig: Rig, signal_type: SignalType = SignalType.SELL, pair: PairConfig = PAIR) -> TradeState:
-    rig.pairs.replace([pair])
+    rig.configure(pair)
     if pair is OTHER:
         rig.market.set_book("XRPUSDT", [("0.4999", 10_000_000)], [("0.5001", 10_000_000)])
     await eventually(lambda: not rig.engine._locks.busy(pair.symbols))

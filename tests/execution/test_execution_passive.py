@@ -273,7 +273,7 @@ async def test_what_stops_entries_ends_one_that_rests(tmp_path: Path, switch: di
 async def test_nothing_rests_where_a_part_could_not_be_closed_again(tmp_path: Path) -> None:
     """A person is long what we would sell: a small part's close would be no reduce-only order. Both legs whole, at once."""
     async with resting(tmp_path) as rig:
-        rig.engine._pre_trade_check.foreign_source = lambda symbol: D(50_000) if symbol == PAIR.leg_a else D(0)
+        rig.engine._pre_trade_check._external_of = lambda symbol: D(50_000) if symbol == PAIR.leg_a else D(0)
         assert (await enter(rig)).executed
         assert accepted(rig) == []
         assert_hedged(rig)
@@ -282,7 +282,7 @@ async def test_nothing_rests_where_a_part_could_not_be_closed_again(tmp_path: Pa
 async def test_it_no_longer_rests_when_a_part_could_not_be_closed_again(tmp_path: Path) -> None:
     async with resting(tmp_path) as rig:
         entering = await entered(rig)
-        rig.engine._pre_trade_check.foreign_source = lambda symbol: D(50_000) if symbol == PAIR.leg_a else D(0)
+        rig.engine._pre_trade_check._external_of = lambda symbol: D(50_000) if symbol == PAIR.leg_a else D(0)
         assert (await entering).denial is DenialCode.NOT_FILLED
         assert told(rig)["ended"] == "SIZE_TOO_SMALL"
 

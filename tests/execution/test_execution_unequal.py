@@ -98,7 +98,7 @@ async def test_the_short_leg_is_completed_while_that_is_cheap(
 async def test_a_leg_refused_for_good_is_answered_at_once(tmp_path: Path, code: int) -> None:
     """Margin, leverage, or rules that are not ours any more: no second try, and whoever keeps the rules is told."""
     async with running(tmp_path) as rig:
-        doubted: list[tuple[Symbol, int]] = []
+        doubted: list[tuple[Symbol, str]] = []
         rig.context.notices.rules_doubted.subscribe(lambda symbol, code: doubted.append((symbol, code)))
         rig.fault("rejected", element=1, parameters={"code": code})
         assert not (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
@@ -109,7 +109,7 @@ async def test_a_leg_refused_for_good_is_answered_at_once(tmp_path: Path, code: 
         assert step.facts["complete"]["obstacle"] == "refused"
         assert trade.attempts(B, Purpose.ENTRY) == 1
         assert trade.naked_seconds() < 2
-        assert doubted == ([] if code == -2019 else [(DOGE, code)])
+        assert doubted == ([] if code == -2019 else [(DOGE, str(code))])
 
 
 def moving(rig: Rig, symbol: Symbol, share: float) -> Callable[[Symbol], Quote | None]:
@@ -126,7 +126,7 @@ def moving(rig: Rig, symbol: Symbol, share: float) -> Callable[[Symbol], Quote |
 
 
 def quotes_of(rig: Rig, quote: Callable[[Symbol], Quote | None]) -> None:
-    rig.engine._opener._weigher._quote_of = quote
+    rig.engine._entry_saga._planner._quote_of = quote
 
 
 async def test_the_price_is_gone_so_the_excess_goes_back(tmp_path: Path) -> None:
@@ -297,7 +297,8 @@ async def write_down(rig: Rig, tape: list[AnyEntry]) -> None:
 async def test_where_somebody_holds_the_other_way_a_leg_is_all_or_nothing(tmp_path: Path) -> None:
     """A person is long what we sell: a part of it could not be bought back reduce-only, so there are no parts."""
     async with running(tmp_path) as rig:
-        rig.engine._pre_trade_check.foreign_source = lambda symbol: D(3000) if symbol == CAT else D(0)
+        for part in (rig.engine._pre_trade_check, rig.engine._entry_saga._planner):
+            part._external_of = lambda symbol: D(3000) if symbol == CAT else D(0)
         rig.fault("partial", element=0, parameters={"fraction": "0.4"})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed, rig.log.said
         trade = the_trade(rig)
@@ -320,4 +321,4 @@ async def test_the_budget_is_looked_at_in_time_and_not_in_a_busy_loop(tmp_path: 
             trade: Any = SimpleNamespace(
                 naked_notional_usd=D(naked_usd), naked_notional_usd_seconds=lambda _now_ms, spent=spent: spent
             )
-            assert rig.engine._opener._look_seconds(trade) == pytest.approx(seconds)
+            assert rig.engine._entry_saga._look_seconds(trade) == pytest.approx(seconds)

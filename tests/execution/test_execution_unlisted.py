@@ -88,7 +88,7 @@ async def test_the_other_trades_are_managed(tmp_path: Path) -> None:
             assert rig.at_venue() == {}
             assert set(bot.pairs) == {OTHER.pair_id}
             await eventually(lambda: not parts.execution.gate.unprepared and _quoted(rig, bot), 30)
-            assert (await parts.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed
+            assert (await parts.execution.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed
             assert set(rig.at_venue()) == {"ETHUSDT", "BTCUSDT"}
         told = said(rig.journal_path)
         assert {"contract_not_listed", "pair_not_listed"} <= set(told)
@@ -135,9 +135,9 @@ async def test_an_order_of_the_last_run_in_it_holds_up_nothing(tmp_path: Path) -
             (trade,) = parts.book.live_trades()
             await eventually(lambda: trade.status is TradeStatus.ATTENTION and trade.held[LegName.B] == 0, 30)
             assert rig.at_venue() == {}
-            await eventually(lambda: not parts.engine._locks._held, 30)
+            await eventually(lambda: not parts.execution.engine._locks._held, 30)
             await eventually(lambda: not parts.execution.gate.unprepared and _quoted(rig, bot), 30)
-            assert (await parts.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed
+            assert (await parts.execution.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed
         told = said(rig.journal_path)
         assert told.count("leg_close_stuck") == 1
         assert "pair_failed" not in told

@@ -51,7 +51,7 @@ def signal_of(rig: Rig, pair: PairConfig, kind: SignalType) -> TradingSignal:
 
 async def with_another_open(rig: Rig) -> None:
     """The pair that shares 1000CAT holds a trade; its own leg XRP rested and was taken."""
-    rig.pairs.replace([PAIR, SHARING])
+    rig.configure(PAIR, SHARING)
     rig.market.set_book("XRPUSDT", [("0.4995", DEEP)], [("0.5005", DEEP)])
     entering = asyncio.create_task(rig.engine.execute_signal(signal_of(rig, SHARING, SignalType.SELL)))
     await eventually(lambda: at_rest(rig))
@@ -101,7 +101,7 @@ async def test_a_flatten_of_its_own_pair(tmp_path: Path) -> None:
 
 async def test_another_entry_in_the_symbol_is_denied_and_ends_nothing(tmp_path: Path) -> None:
     async with resting(tmp_path) as rig:
-        rig.pairs.replace([PAIR, SHARING])
+        rig.configure(PAIR, SHARING)
         rig.market.set_book("XRPUSDT", [("0.4995", DEEP)], [("0.5005", DEEP)])
         entering = await entered(rig)
         outcome = await rig.engine.execute_signal(signal_of(rig, SHARING, SignalType.SELL))

@@ -241,7 +241,7 @@ async def test_entries_wait_at_start_until_every_order_has_an_end(tmp_path: Path
         try:
             assert second.gate.recovering
             trade = second.book.trades[plan.trade_id]
-            second.pairs.replace([PAIR, ELSEWHERE])
+            second.configure(PAIR, ELSEWHERE)
             early = await second.engine.execute_signal(second.signal(SignalType.SELL, ELSEWHERE))
             assert early.denial is DenialCode.RECOVERING
             assert "not judged" not in second.desk.told
@@ -331,14 +331,14 @@ async def test_a_trade_whose_driver_failed_is_taken_up_again(tmp_path: Path, mon
     monkeypatch.setattr(lifecycle, "TAKE_UP_SECONDS", (0.05,))
     monkeypatch.setattr("runner.execution.engine.TAKE_UP_SECONDS", (0.05,))
     async with running(tmp_path) as rig:
-        settle, failures = rig.engine._opener.settle, [InvariantBroken("a bug"), RuntimeError("another")]
+        settle, failures = rig.engine._entry_saga.settle, [InvariantBroken("a bug"), RuntimeError("another")]
 
         async def fails_twice(trade: TradeState) -> Any:
             if failures:
                 raise failures.pop()
             return await settle(trade)
 
-        monkeypatch.setattr(rig.engine._opener, "settle", fails_twice)
+        monkeypatch.setattr(rig.engine._entry_saga, "settle", fails_twice)
         monkeypatch.setattr(rig.engine._lifecycle, "_settle_opening", fails_twice)
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert outcome.denial is DenialCode.INTERNAL
@@ -359,7 +359,7 @@ async def test_a_refusal_of_an_order_that_the_stream_has_shown_alive(tmp_path: P
             await eventually(lambda: all(order.is_over for order in rig.book.orders.values()))
             return [Refused(RefusalKind.REDUCE_ONLY_REJECTED, -2022, "whose?"), Unreachable("nobody's")]
 
-        rig.engine._lifecycle._driver._exchange.place = overtaken  # type: ignore[method-assign]
+        rig.engine._entry_saga._tracker._exchange.place = overtaken  # type: ignore[method-assign]
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         assert rig.log.events().count("reply_contradicts_stream") == 2
         assert rig.at_venue() == rig.believed() != {}

@@ -45,7 +45,7 @@ async def test_1_lock_released_before_the_orders_were_over(tmp_path: Path) -> No
     async with running(tmp_path) as rig:
         rig.fault("executed-delayed", parameters={"delay_ms": 300})
         other = msgspec.structs.replace(PAIR, pair_id="OTHER")
-        rig.pairs.replace([PAIR, other])
+        rig.configure(PAIR, other)
         outcomes = await asyncio.gather(
             rig.engine.execute_signal(rig.signal(SignalType.SELL)),
             rig.engine.execute_signal(rig.signal(SignalType.BUY)),
@@ -138,7 +138,7 @@ async def test_6_an_exit_whose_second_leg_failed(tmp_path: Path, code: int, monk
     monkeypatch.setattr(saga, "ROUND_PAUSES_SECONDS", (LATER_SECONDS,))
     async with running(tmp_path) as rig:
         await post(rig, "/paper/position", symbol="1000CATUSDT", quantity=str(THEIRS))
-        await eventually(lambda: rig.engine._pre_trade_check.foreign_of(CAT) == THEIRS)
+        await eventually(lambda: rig.execution.positions.external(CAT) == THEIRS)
         assert (await rig.engine.execute_signal(rig.signal(SignalType.BUY))).executed
         (trade,) = rig.book.live_trades()
         entered = dict(trade.held)

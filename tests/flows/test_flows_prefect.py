@@ -22,6 +22,7 @@ from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 
 from domain.errors import ConfigError, TandemError
+from domain.refusals import RefusalKind
 from domain.statistics.scan import ScanResult
 from domain.statistics.surrogates import independent_walks
 from flows.backtest.flow import backtest
@@ -283,7 +284,7 @@ class Answers:
         return "there"
 
 
-SILENT, NO = OutcomeUnknown("no answer"), Refused(-2015, "bad key")
+SILENT, NO = OutcomeUnknown("no answer"), Refused(RefusalKind.REJECTED, -2015, "bad key")
 TRIES: list[tuple[str, bool, list[BaseException], int, BaseException | None]] = [
     ("a read that is answered", True, [], 1, None),
     ("a read without an answer is tried again", True, [SILENT, Unreachable("cut")], 3, None),

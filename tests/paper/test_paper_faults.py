@@ -13,6 +13,7 @@ from waiting import eventually
 
 from paper.clock import ServerClock
 from paper.faults import CHAOS_KINDS, FaultBoard, Kind, OrderFacts
+from paper.limits import Limits
 from paper.options import ExchangeOptions
 from paper.outcomes import OUTCOMES
 from paper.server import PaperExchange
@@ -212,7 +213,9 @@ async def test_a_bad_fault_is_refused_with_a_reason(exchange: PaperExchange) -> 
 
 def test_chaos_is_the_same_for_the_same_seed() -> None:
     def drawn(seed: int) -> list[Kind | None]:
-        board = FaultBoard(ServerClock(), chaos_seed=seed, chaos_rate=0.3)
+        board = FaultBoard(
+            ServerClock(), Limits(ExchangeOptions().limits, ServerClock()), chaos_seed=seed, chaos_rate=0.3
+        )
         order = OrderFacts(symbol="BTCUSDT", side="BUY", client_order_id="", element=0)
         specs = [board.take_request("POST", "/fapi/v1/order", (order,)) for _ in range(400)]
         return [None if spec is None else spec.kind for spec in specs]

@@ -15,6 +15,7 @@ from domain.pairs import BAR_SECONDS, PairConfig, PairSide, SignalType, TradingS
 from domain.quotes import Quote
 from domain.spread import SpreadStatistics, statistics_of
 from domain.symbols import PairId, Symbol
+from runner import events
 from runner.config import SignalSettings
 from runner.signals.generator import SignalGenerator
 from runner.signals.warmup import INTERVALS, WindowMonitor
@@ -144,7 +145,7 @@ def warm_up(told: Told) -> tuple[Klines, list[dict[str, Any]]]:
             klines,
             clock=Clock(),  # type: ignore[arg-type]  # As much of it as is asked.
             wanted=asyncio.Event(),
-            on_event=lambda level, event, facts: said.append({"level": level, "event": event, **facts}),
+            on_event=lambda event, facts: said.append({"event": event, **facts}),
         )
         return await keeper.warm_up()
 
@@ -158,7 +159,7 @@ def test_every_window_is_warmed_up_from_klines_of_its_own_size() -> None:
     assert sorted(klines.asked) == [(A, "1h"), (A, "1m"), (B, "1h"), (B, "1m"), (C, "1h")]
     assert all(slot.statistics is not None for slot in told.generator.calculator.slots.values())
     assert told.seen(PairId("M1"))[0] != told.seen(PairId("H1"))[0]
-    assert said == [{"level": "info", "event": "windows_loaded", "symbols": 5, "incomplete": []}]
+    assert said == [{"event": events.WINDOWS_LOADED, "symbols": 5, "incomplete": []}]
 
 
 def test_a_reload_with_another_bar_size_empties_the_window_and_warms_it_up() -> None:

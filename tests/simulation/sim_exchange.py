@@ -24,6 +24,7 @@ from paper.books import Books
 from paper.desk import Call, Desk
 from paper.errors import VenueError, refused
 from paper.faults import FaultBoard
+from paper.limits import Limits
 from paper.options import ExchangeOptions, LimitOptions, VenueOptions
 from paper.orders import Order
 from paper.private_orders import OrderDesk
@@ -51,7 +52,8 @@ class Exchange:
         self.faults = faults
         self.clock = VenueClock(timeline)
         venue = Venue(Books(market, OPTIONS.venue))
-        self.desk = Desk(venue, self.clock, FaultBoard(self.clock), OPTIONS)
+        limits = Limits(OPTIONS.limits, self.clock)
+        self.desk = Desk(venue, self.clock, FaultBoard(self.clock, limits), limits, OPTIONS)
         self.orders = OrderDesk(self.desk)
         self.portfolio = venue.books.open_account(KEY, "", balance_usd, self.clock.now_ms())
         self.portfolio.account.leverages = dict.fromkeys(market.listings, 20)

@@ -23,7 +23,7 @@ class Subscribers:
 
     def __init__(self, exchange: Exchange) -> None:
         self._connections: list[SimUserStream] = []
-        exchange.desk.publish = self._publish
+        exchange.desk.listeners.hear_accounts(self._publish)
 
     def _publish(self, _key: str, event: Mapping[str, Any]) -> None:
         if event["e"] == "ORDER_TRADE_UPDATE":

@@ -10,15 +10,18 @@ import subprocess
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from flows.stack import identity, ports
+from flows.stack import identity
 from flows.stack.layout import Layout
+from flows.stack.listener import Listener
 from flows.stack.prefect_api import FlowRun, PrefectApi
 from flows.stack.programs import Plan, Program
+from flows.stack.proof import proves
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -66,7 +69,7 @@ class Stack:
         self.plan = Plan(
             layout=self.layout,
             mark=uuid.uuid4().hex,
-            prefect_port=ports.Claims().choose(0),
+            listener=Listener(0),
             exchange_port=None,
             control_port=0,
             journal=home / "var" / "journal.sqlite",
@@ -86,25 +89,29 @@ class Stack:
                 env=dict(program.environment),
                 cwd=program.home,
                 start_new_session=True,
+                pass_fds=program.inherits,
             )
         self.processes[program.name] = process
         return process
 
     def start_server(self) -> None:
+        if self.plan.listener.fileno() < 0:
+            self.plan = replace(self.plan, listener=Listener(self.plan.listener.port))
         self.start(self.plan.server())
-        url = f"{self.plan.prefect_url}/api/ready"
-        wait_for(lambda: asyncio.run(ports.answers(url)), within_s=280, why="server ready")
+        url, auth = self.plan.prefect_url, self.plan.prefect_auth
+        wait_for(lambda: asyncio.run(proves(url, auth)), within_s=280, why="server ready")
 
     def stop_server(self) -> None:
         server = self.processes.pop("prefect server")
         server.terminate()
         server.wait(20)
+        self.plan.listener.close()  # The supervisor would turn callers away: the same to them.
 
     def ask(self, question: Callable[[PrefectApi], Awaitable[T]]) -> T:
         """Ask the server one thing."""
 
         async def ask() -> T:
-            async with PrefectApi(f"{self.plan.prefect_url}/api", timeout_s=60.0) as api:
+            async with PrefectApi(f"{self.plan.prefect_url}/api", auth=self.plan.prefect_auth, timeout_s=60.0) as api:
                 return await question(api)
 
         return asyncio.run(ask())
@@ -160,3 +167,4 @@ class Stack:
             left.send(signal.SIGKILL)
         for process in self.processes.values():
             process.wait(20)
+        self.plan.listener.close()

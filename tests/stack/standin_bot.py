@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from domain.errors import AccountBusy
+from runner import keys
 from storage.locks import LockHeld, OsLock
 
 
@@ -36,6 +38,9 @@ class StandinBot:
     async def _tick(self, stop: asyncio.Event) -> Mapping[str, Any]:
         ticks = 0
         self._write("started")
+        held = keys.given(keys.Purpose.TRADE, os.environ)
+        seen = {name: hashlib.sha256(value.encode()).hexdigest() for name, value in held.items()}
+        (self._folder / "keys-seen.json").write_text(json.dumps(seen), encoding="utf-8")
         self._log("runner_started\n")
         while not stop.is_set():
             ticks += 1

@@ -1,4 +1,4 @@
-"""Who traded: the account's executions in one symbol, ours booked, those of others named. The venue's list and what the stream
+"""Who traded: the account's executions in one symbol, ours booked, those of others named. The exchange's list and what the stream
 told are both facts; the list may be behind, and the stream may have been silent, so together they are the story."""
 
 from collections.abc import Iterable
@@ -19,9 +19,9 @@ from runner.execution.orders.store import TradeStore
 FILLS_PAGE = 1000
 FILLS_PAGES_MAX = 20
 CLOCKS_APART_MS = 60_000
-"""Our clock and the venue's, at the worst: executions are asked for from so much earlier."""
+"""Our clock and the exchange's, at the worst: executions are asked for from so much earlier."""
 HISTORY_MS = 6 * 86_400_000
-"""The venue tells executions of the last seven days."""
+"""The exchange tells executions of the last seven days."""
 
 
 class AccountExecutions:
@@ -32,12 +32,12 @@ class AccountExecutions:
         self._exchange = exchange
         self._store = store
         self._owners: dict[tuple[Symbol, str], ClientOrderId] = {}
-        self._told: dict[tuple[Symbol, str], Fill] = {}
+        self._reported: dict[tuple[Symbol, str], Fill] = {}
 
-    def told(self, fill: Fill) -> None:
+    def report(self, fill: Fill) -> None:
         """The stream says that somebody else's order was executed; it names the order's owner."""
         self._owners[fill.symbol, fill.exchange_order_id] = fill.client_order_id
-        self._told[fill.symbol, fill.exchange_trade_id] = fill
+        self._reported[fill.symbol, fill.exchange_trade_id] = fill
 
     async def external(self, symbol: Symbol, since_ms: int) -> list[ExternalExecution] | None:
         """Those of others since then, oldest first. None: executions of our own turned up and were booked; ask again.
@@ -46,9 +46,9 @@ class AccountExecutions:
         """
         book = self._book
         fills = {fill.exchange_trade_id: fill for fill in await self.listed(symbol, since_ms)}
-        for key, fill in [(key, fill) for key, fill in self._told.items() if key[0] == symbol]:
+        for key, fill in [(key, fill) for key, fill in self._reported.items() if key[0] == symbol]:
             if fill.exchange_trade_id in fills or fill.at_ms < self._clock.now_ms() - HISTORY_MS:
-                del self._told[key]  # The list has it, or will never have it.
+                del self._reported[key]  # The list has it, or will never have it.
             elif fill.at_ms >= since_ms:
                 fills[fill.exchange_trade_id] = fill
         by_exchange_id = {order.exchange_order_id: order for order in book.orders.values() if order.exchange_order_id}
@@ -69,24 +69,24 @@ class AccountExecutions:
         return None if booked else external
 
     async def listed(self, symbol: Symbol, since_ms: int) -> list[Fill]:
-        """All of the account's in one symbol, oldest first: the venue gives the oldest thousand at a time.
+        """All of the account's in one symbol, oldest first: the exchange gives the oldest thousand at a time.
 
         Raises: OutcomeUnknown, Unreachable.
         """
-        found: dict[str, Fill] = {}
+        listed: dict[str, Fill] = {}
         for _ in range(FILLS_PAGES_MAX):
             page = await self._exchange.fills(symbol, since_ms=since_ms)
-            found |= {fill.exchange_trade_id: fill for fill in page}
+            listed |= {fill.exchange_trade_id: fill for fill in page}
             if len(page) < FILLS_PAGE or page[-1].at_ms <= since_ms:
                 break
             since_ms = page[-1].at_ms
-        return sorted(found.values(), key=lambda fill: fill.at_ms)
+        return sorted(listed.values(), key=lambda fill: fill.at_ms)
 
     async def _owner(self, symbol: Symbol, fill: Fill) -> ClientOrderId:
         key = (symbol, fill.exchange_order_id)
         if key not in self._owners:
             owner = await self._exchange.owner_of(symbol, fill.exchange_order_id)
-            if owner is None:  # A slower part of the venue does not know it yet: it may as well be ours.
+            if owner is None:  # A slower part of the exchange does not know it yet: it may as well be ours.
                 raise OutcomeUnknown(f"the owner of order {fill.exchange_order_id} is not known yet")
             self._owners[key] = owner
         return self._owners[key]

@@ -22,7 +22,7 @@ class Orphans:
     async def survey(self, *, may_cancel: bool) -> frozenset[ClientOrderId]:
         """Compare positions and resting orders with the books, cancel our own orphans.
 
-        Returns the orphans that are not gone without a trace. Waits for the venue for as long as it takes.
+        Returns the orphans that are not gone without a trace. Waits for the exchange for as long as it takes.
         """
         return await answered(self._context, self._exchange, lambda: self._survey(may_cancel=may_cancel))
 
@@ -53,13 +53,13 @@ class Orphans:
         believed = self._book.positions()
         in_flight = {s for trade in self._book.live_trades() if trade.unsettled() for s in trade.symbols}
         for symbol in sorted(set(held) | set(believed)):
-            at_venue = held[symbol].quantity if symbol in held else ZERO
+            at_exchange = held[symbol].quantity if symbol in held else ZERO
             ours = believed.get(symbol, ZERO)
-            if at_venue != ours:
+            if at_exchange != ours:
                 self._log.emit(
                     events.POSITION_MISMATCH,
                     symbol=symbol,
-                    exchange_quantity=str(at_venue),
+                    exchange_quantity=str(at_exchange),
                     journal_quantity=str(ours),
                     explanation="orders in flight" if symbol in in_flight else "not ours, or traded by somebody else",
                 )

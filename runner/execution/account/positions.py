@@ -24,13 +24,13 @@ from runner.execution.account.external_fills import CLOCKS_APART_MS, HISTORY_MS,
 from runner.execution.context import Context
 
 PERSISTS_SECONDS = 5.0
-TOLD_LOOKS_SECONDS = (0.0, 0.2, 0.5, 1.0)
+REPORTED_LOOKS_SECONDS = (0.0, 0.2, 0.5, 1.0)
 """The user stream tells of executions before all queries know them."""
 BEHIND_MS = 2_000
 """The account's position may be older news than the list of its executions, by so much."""
 SAME_MOMENT_MS = 2_000
 REPLICA_LAG_MS = 10_000
-"""Executions so little after, or before, a comparison may or may not be in it: replicas of the venue lag."""
+"""Executions so little after, or before, a comparison may or may not be in it: replicas of the exchange lag."""
 
 
 class Verdict(StrEnum):
@@ -61,7 +61,7 @@ class Finding:
 
 
 class AccountPositions:
-    """What the venue's positions say about our books."""
+    """What the exchange's positions say about our books."""
 
     def __init__(self, context: Context, exchange: Exchange, executions: AccountExecutions) -> None:
         self._book, self._clock, self._log, self._notices = context.book, context.clock, context.log, context.notices
@@ -70,7 +70,7 @@ class AccountPositions:
         self._surveyed = False
         self._surveyed_ms = 0
         self._never_learned: frozenset[Symbol] = frozenset()  # In doubt at the first survey.
-        self._agreed: dict[Symbol, tuple[Decimal, int]] = {}  # What the account held then, by the venue's clock.
+        self._agreed: dict[Symbol, tuple[Decimal, int]] = {}  # What the account held then, by the exchange's clock.
         self._doubts: dict[Symbol, tuple[Decimal, int]] = {}
         self.executions = executions
 
@@ -83,7 +83,7 @@ class AccountPositions:
         return self._external.get(symbol, ZERO)
 
     async def check(self, symbols: Collection[Symbol], *, suspicious: bool = False) -> Finding:
-        """Compare, explain, book. Raises: JournalBroken. A venue that does not answer is a verdict, not an error.
+        """Compare, explain, book. Raises: JournalBroken. An exchange that does not answer is a verdict, not an error.
 
         `suspicious`: something else says that a position is gone, so agreement alone is not believed: executions are asked for.
         """
@@ -126,7 +126,7 @@ class AccountPositions:
                 doubtful.add(symbol)
         if not self._surveyed:
             self._surveyed, self._never_learned = True, frozenset(doubtful)
-            self._surveyed_ms = self._venue_ms()
+            self._surveyed_ms = self._exchange_ms()
         return frozenset(doubtful & live)
 
     def _symbols_of_orders(self) -> set[Symbol]:
@@ -134,11 +134,11 @@ class AccountPositions:
         return {order.intent.symbol for order in self._book.orders.values()}
 
     def learned(self, symbol: Symbol) -> tuple[Decimal, int] | None:
-        """What is not ours in a symbol, and when, by the venue's clock, that was last compared; None while nobody could tell."""
+        """What is not ours in a symbol, and when, by the exchange's clock, that was last compared; None while nobody could tell."""
         if symbol in self._external:
             return self._external[symbol], self._agreed[symbol][1]
         journaled = self._book.others_held(symbol)
-        if journaled is not None and journaled[1] > self._venue_ms() - HISTORY_MS:
+        if journaled is not None and journaled[1] > self._exchange_ms() - HISTORY_MS:
             return journaled  # A predecessor knew, and the list of executions reaches back to that moment.
         return (ZERO, self._surveyed_ms) if self._surveyed and symbol not in self._never_learned else None
 
@@ -158,8 +158,8 @@ class AccountPositions:
         """Somebody else holds something, and one answer was not enough to know how much."""
         return not self._surveyed or any(self._known(symbol) is None for symbol in self._never_learned)
 
-    def _venue_ms(self) -> int:
-        """What the venue's clock shows: ours may jump between a comparison and its use."""
+    def _exchange_ms(self) -> int:
+        """What the exchange's clock shows: ours may jump between a comparison and its use."""
         return self._clock.now_ms() + self._exchange.clock_offset_ms()
 
     @staticmethod
@@ -209,7 +209,7 @@ class AccountPositions:
     ) -> tuple[Story, bool]:
         """The account's story, and whether it leads from what was known to what the account holds now."""
         trades = [trade for trade in self._book.trades.values() if symbol in trade.symbols]
-        since_ms = self._venue_ms() - BEHIND_MS
+        since_ms = self._exchange_ms() - BEHIND_MS
         stories = list(readings(symbol, trades, external, net - self._forgotten(symbol), since_ms))
         known, observed = self._known(symbol), self._observed(symbol)
         if known is not None and observed is not None:
@@ -226,10 +226,10 @@ class AccountPositions:
 
     def _forgotten(self, symbol: Symbol) -> Decimal:
         """What trades left behind that we no longer remember: dust."""
-        return self._book.positions().get(symbol, ZERO) - self._ours(symbol, self._venue_ms() + HISTORY_MS)
+        return self._book.positions().get(symbol, ZERO) - self._ours(symbol, self._exchange_ms() + HISTORY_MS)
 
     def _ours(self, symbol: Symbol, at_ms: int) -> Decimal:
-        """What the trades we remember held at a moment of the venue's clock; signed."""
+        """What the trades we remember held at a moment of the exchange's clock; signed."""
         legs = [(trade, leg) for trade in self._book.trades.values() for leg in LegName]
         held = [
             held_at(trade, leg, at_ms) * trade.plan.side.side_of(leg).sign
@@ -293,7 +293,7 @@ class AccountPositions:
     def _agree(self, symbol: Symbol, foreign: Decimal, net: Decimal) -> None:
         self._external[symbol] = foreign
         self._doubts.pop(symbol, None)
-        self._agreed[symbol] = (net, self._venue_ms())
+        self._agreed[symbol] = (net, self._exchange_ms())
 
     async def _book_shares(self, shares: Sequence[Share]) -> None:
         await self.executions.book(shares)
@@ -316,18 +316,18 @@ class AccountPositions:
             net, _ = self._observed(fill.symbol) or (known, 0)
             self._agree(fill.symbol, known + change, net + change)
         if trades:
-            self.executions.told(fill)
+            self.executions.report(fill)
         return bool(trades)
 
     async def absorb(self, fill: Fill) -> None:
-        """An execution of the exchange or of a execution in a symbol we hold, told by the stream. Locks held."""
-        for seconds in TOLD_LOOKS_SECONDS:
+        """An execution by the exchange or somebody else in a symbol we hold, reported by the stream. Locks held."""
+        for seconds in REPORTED_LOOKS_SECONDS:
             await self._clock.sleep(seconds)
             if self._book.knows_fill(fill):
                 return
             finding = await self.check([fill.symbol], suspicious=True)
             if finding.verdict is Verdict.AGREED or self._book.knows_fill(fill):
-                return  # At once: whoever lost the leg waits for this lock to close its sibling.
+                return  # At once: whoever lost the leg waits for this lock to close the other one.
         if self._exchange.is_forced(fill.client_order_id) and not self._book.knows_fill(fill):
             self._log.emit(
                 events.FORCED_FILL_UNEXPLAINED, symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)

@@ -1,4 +1,4 @@
-"""The venue's dead-man switch: while an order of ours rests, the venue cancels it by itself when it no longer hears from us.
+"""The exchange's dead-man switch: while an order of ours rests, the exchange cancels it by itself when it no longer hears from us.
 
 It is per symbol and cancels *every* open order there, a person's manual ones included (`docs/going-live.md`); `seconds` 0 leaves it
 alone. Armed before anything rests, put off every third of its countdown, disarmed once nothing rests any more.
@@ -21,7 +21,7 @@ MARGIN_SECONDS = 1.0
 
 
 class DeadManSwitchNotArmed(Exception):
-    """The venue did not confirm it, so nothing may rest."""
+    """The exchange did not confirm it, so nothing may rest."""
 
 
 class DeadManSwitch:
@@ -51,14 +51,14 @@ class Watch:
     """One symbol, armed for as long as the block runs. Raises: DeadManSwitchNotArmed before it, and then nothing may be placed.
 
     Leave the block in peace only when nothing rests any more: it disarms. When it is left by an exception the countdown runs on,
-    and the venue takes away what may still rest.
+    and the exchange takes away what may still rest.
     """
 
     def __init__(
         self, context: Context, dead_man: DeadManSwitch, exchange: Exchange, symbol: Symbol, seconds: float
     ) -> None:
         self._clock, self._log = context.clock, context.log
-        self._dead_man = dead_man
+        self._dead_man_switch = dead_man
         self._exchange = exchange
         self._symbol = symbol
         self._seconds = seconds
@@ -67,7 +67,7 @@ class Watch:
 
     @property
     def lapsed(self) -> bool:
-        """True when the countdown may have run out at the venue."""
+        """True when the countdown may have run out at the exchange."""
         return self._seconds_now() > self._ends_at - MARGIN_SECONDS
 
     async def __aenter__(self) -> Self:
@@ -84,7 +84,7 @@ class Watch:
     async def __aexit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: object) -> None:
         await cancel_all(self._keeper)
         if kind is None:
-            await self._dead_man.disarm(self._symbol)
+            await self._dead_man_switch.disarm(self._symbol)
 
     def _seconds_now(self) -> float:
         return self._clock.monotonic_ns() / 1e9

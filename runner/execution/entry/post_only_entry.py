@@ -181,7 +181,7 @@ class PostOnlyEntry:
         return [] if trade is None else [order for order in trade.orders.values() if order.intent.leg is leg]
 
     def _order(self) -> OrderState | None:
-        """The resting order that is not over. At most one, unless the venue revives what it had refused."""
+        """The resting order that is not over. At most one, unless the exchange revives what it had refused."""
         return next((order for order in self._orders(self._first.leg) if not order.is_over), None)
 
     def _filled(self, leg: LegName) -> Decimal:

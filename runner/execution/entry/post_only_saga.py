@@ -32,7 +32,7 @@ class PostOnlyEntrySaga:
     def __init__(self, entry_saga: EntrySaga, tools: Tools) -> None:
         self._entry_saga = entry_saga
         self._tools = tools
-        self._dead_man = DeadManSwitch(tools.context, tools.exchange, tools.settings.dead_man_seconds)
+        self._dead_man_switch = DeadManSwitch(tools.context, tools.exchange, tools.settings.dead_man_seconds)
 
     async def open(self, plan: TradeIntended, intents: Sequence[OrderIntent], objection: Objection) -> Opened:
         """Call with both symbols locked; one of the two intents rests.
@@ -41,7 +41,7 @@ class PostOnlyEntrySaga:
         """
         (resting,) = (intent for intent in intents if intent.rests)
         duplicate: DuplicateEntry | None = None
-        async with self._dead_man.watching(resting.symbol) as watch:
+        async with self._dead_man_switch.watching(resting.symbol) as watch:
             entry = PostOnlyEntry(self._tools, plan, intents, objection, watch)
             try:
                 await entry.run()
@@ -61,7 +61,7 @@ class PostOnlyEntrySaga:
         """Take up an opening trade of the last process: what rests is withdrawn, what filled is settled."""
         opened = await self._entry_saga.settle(trade)
         for symbol in sorted({order.intent.symbol for order in trade.orders.values() if order.intent.rests}):
-            await self._dead_man.disarm(symbol)
+            await self._dead_man_switch.disarm(symbol)
         return opened
 
     async def _record(self, trade: TradeState, leg: LegName, report: Report) -> None:

@@ -101,7 +101,7 @@ class EntrySaga:
                 await self._opened(trade)
                 return Opened(hedged=True)
             choice = choose(now)
-            self._say(trade, choice)
+            self._log_choice(trade, choice)
             if choice.chosen.action is Action.UNWIND:
                 await self._store.establish(self._step(trade, Action.UNWIND, choice.as_facts()))
                 return await self._roll_back(trade, "the cheapest way out")
@@ -149,7 +149,7 @@ class EntrySaga:
                 spent = self._budget_is_spent(trade)
                 if spent and not said:
                     said = True
-                    self._say_spent(trade)
+                    self._log_spent(trade)
                 plan = opening_plan(standing[LegName.A], standing[LegName.B], budget_spent=spent)
                 alone = LEGS_TO_RELIEVE.get(plan)
                 if alone is not None and (relief is None or relief.done()):
@@ -209,12 +209,12 @@ class EntrySaga:
             "open": [order.intent.client_order_id for order in trade.unsettled()],
         }
 
-    def _say_spent(self, trade: TradeState) -> None:
+    def _log_spent(self, trade: TradeState) -> None:
         facts = self._spent_facts(trade)
         self._log.emit(events.UNHEDGED_BUDGET_EXCEEDED, pair_id=trade.pair_id, trade_id=trade.trade_id, **facts)
 
     async def _relieve(self, trade: TradeState, leg: LegName) -> None:
-        """Take back what this leg holds without its sibling, whose fate is still open. What that one turns out to hold is taken
+        """Take back what this leg holds without the other leg, whose fate is still open. What that one turns out to hold is taken
         back once it is known. Nothing can be done while the excess is on the very leg whose order is open."""
         now = self._planner.opening_now(trade)
         trim = relief_of(now)
@@ -227,7 +227,7 @@ class EntrySaga:
             await self._tracker.conclude(self._orders(trade, leg))
             return
         if now.gap.error < HALF:
-            return  # Its sibling holds more than is missing: closing all of it would bare more than it covers.
+            return  # The other leg holds more than is missing: closing all of it would bare more than it covers.
         if trade.status is TradeStatus.OPENING:
             await self._store.establish(self._step(trade, Action.UNWIND, {"budget": self._spent_facts(trade)}))
         await self._exit_saga.close(trade, reason=ExitReason.ROLLED_BACK, exit_z=None, legs=(leg,))
@@ -268,7 +268,7 @@ class EntrySaga:
             facts=facts,
         )
 
-    def _say(self, trade: TradeState, choice: Choice) -> None:
+    def _log_choice(self, trade: TradeState, choice: Choice) -> None:
         self._log.emit(
             events.LEGS_UNEQUAL,
             pair_id=trade.pair_id,

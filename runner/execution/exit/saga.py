@@ -1,4 +1,4 @@
-"""Bringing a trade to flat: the same saga for an exit, a rollback and a lost sibling. It never gives up.
+"""Bringing a trade to flat: the same saga for an exit, a rollback and a lost leg. It never gives up.
 
 It is persisted by construction: what is still held, and what was tried, is the fold of the journal, so a restart takes it up
 where it stopped. What to try next is a table (`domain/escalation.py`), how much of it another (`domain/pieces.py`).
@@ -79,7 +79,7 @@ class ExitSaga:
         """
         self._store.drive(trade.trade_id)
         if trade.status is not TradeStatus.ATTENTION:
-            await self._say(trade, TradeStatus.CLOSING, reason, exit_z)
+            await self._advance(trade, TradeStatus.CLOSING, reason, exit_z)
         running: dict[LegName, asyncio.Task[bool]] = {}
         stuck: set[LegName] = set()
         tried: set[LegName] = set()
@@ -88,7 +88,7 @@ class ExitSaga:
             while True:
                 moved = {leg for leg in LegName if held[leg] != trade.held[leg]}
                 if moved & self._troubled.get(trade.trade_id, set(LegName)) and trade.status is TradeStatus.ATTENTION:
-                    await self._say(trade, TradeStatus.CLOSING, reason, exit_z)  # It moves again.
+                    await self._advance(trade, TradeStatus.CLOSING, reason, exit_z)  # It moves again.
                 held = dict(trade.held)
                 for leg in [leg for leg, task in running.items() if task.done()]:
                     if not running.pop(leg).result():
@@ -133,14 +133,14 @@ class ExitSaga:
         return True
 
     async def _conclude_unlisted(self, trade: TradeState, leg: LegName, reason: ExitReason) -> bool:
-        """The exchange may never name these orders again, and others wait for the locks: one look, then a person is called."""
+        """The exchange may never name these orders again, and others wait for the locks: one look, then a person is alerted."""
         for order in self._unsettled(trade, leg):
             await self._tracker.look(order)
         if not self._unsettled(trade, leg):
             return True
         self._troubled.setdefault(trade.trade_id, set()).add(leg)
         if trade.status is not TradeStatus.ATTENTION:
-            await self._page(trade, self._escalation(trade, leg), reason)
+            await self._alert(trade, self._escalation(trade, leg), reason)
         return False
 
     async def _both_at_once(self, trade: TradeState) -> bool:
@@ -163,7 +163,7 @@ class ExitSaga:
         state = self._escalation(trade, leg)
         if not self._rules.knows(trade.symbol_of(leg)):
             return await self._attempt_unlisted(trade, leg, state, reason)
-        await self._call_person(trade, state, reason)
+        await self._alert_if_due(trade, state, reason)
         pause = max(self._orders_blocked_ms() / 1000, 0.0 if first else state.pause_seconds)
         if pause > LOCKED_PAUSE_SECONDS_MAX:
             return False
@@ -193,11 +193,11 @@ class ExitSaga:
         if finding.verdict is Verdict.CHANGED:
             return True
         if trade.status is not TradeStatus.ATTENTION:
-            await self._page(trade, state, reason)
+            await self._alert(trade, state, reason)
         return False
 
     def _is_surely_there(self, trade: TradeState, leg: LegName, state: Escalation, finding: Finding) -> bool:
-        """The venue refused to reduce what its positions say is there. Of the two the positions may be the older news, so they
+        """The exchange refused to reduce what its positions say is there. Of the two the positions may be the older news, so they
         are believed once they have said the same for longer than a replica is behind."""
         key, now_ns = (trade.trade_id, leg), self._clock.monotonic_ns()
         if finding.verdict is not Verdict.AGREED:
@@ -260,15 +260,15 @@ class ExitSaga:
         quote = self._quote_of(symbol)
         return None if quote is None else Decimal(str(executable_price(quote, side)))
 
-    # Calling a person
+    # Alerting a person
 
-    async def _call_person(self, trade: TradeState, state: Escalation, reason: ExitReason) -> None:
+    async def _alert_if_due(self, trade: TradeState, state: Escalation, reason: ExitReason) -> None:
         """Say it once a trade, not once a restart: the failures are counted from the journal."""
         if trade.status is not TradeStatus.ATTENTION and state.calls(self._failures_max):
-            await self._page(trade, state, reason)
+            await self._alert(trade, state, reason)
 
-    async def _page(self, trade: TradeState, state: Escalation, reason: ExitReason) -> None:
-        await self._say(trade, TradeStatus.ATTENTION, reason, None)
+    async def _alert(self, trade: TradeState, state: Escalation, reason: ExitReason) -> None:
+        await self._advance(trade, TradeStatus.ATTENTION, reason, None)
         self._log.emit(
             events.LEG_CLOSE_STUCK,
             pair_id=trade.pair_id,
@@ -290,7 +290,7 @@ class ExitSaga:
     async def _unexplained(self, trade: TradeState, finding: Finding, reason: ExitReason) -> None:
         if trade.status is TradeStatus.ATTENTION:
             return
-        await self._say(trade, TradeStatus.ATTENTION, reason, None)
+        await self._advance(trade, TradeStatus.ATTENTION, reason, None)
         self._log.emit(
             events.POSITION_UNEXPLAINED,
             pair_id=trade.pair_id,
@@ -298,7 +298,7 @@ class ExitSaga:
             differences={symbol: str(difference) for symbol, difference in finding.differences.items()},
         )
 
-    async def _say(self, trade: TradeState, status: TradeStatus, reason: ExitReason, exit_z: float | None) -> None:
+    async def _advance(self, trade: TradeState, status: TradeStatus, reason: ExitReason, exit_z: float | None) -> None:
         if trade.status is status:
             return
         now_ms = self._clock.now_ms()
@@ -332,7 +332,7 @@ class ExitSaga:
     async def finish(self, trade: TradeState, *, status: TradeStatus, reason: ExitReason, exit_z: float | None) -> bool:
         """Journal the end of a trade that is flat. False: it cannot end yet; let go of the locks, then close again.
 
-        A rollback, and a close that met any trouble, ends only once the venue's positions agree with our books.
+        A rollback, and a close that met any trouble, ends only once the exchange's positions agree with our books.
         """
         if any(self._remainder(trade, leg, working=False) is not Remainder.FLAT for leg in LegName):
             return False
@@ -343,7 +343,7 @@ class ExitSaga:
         for leg in LegName:
             self._there_since_ns.pop((trade.trade_id, leg), None)
         dust = self._dust_facts(trade)
-        await self._say(trade, status, reason, exit_z)
+        await self._advance(trade, status, reason, exit_z)
         self._store.release(trade.trade_id)
         if dust:
             self._log.emit(events.DUST_LEFT, pair_id=trade.pair_id, trade_id=trade.trade_id, **dust)
@@ -375,7 +375,7 @@ class ExitSaga:
         since_ns = self._unverified_since_ns.setdefault(trade.trade_id, began_ns)
         waited_seconds = (monotonic_ns() - since_ns) / 1e9
         if waited_seconds > UNVERIFIED_CALL_SECONDS and trade.status is not TradeStatus.ATTENTION:
-            await self._say(trade, TradeStatus.ATTENTION, reason, None)
+            await self._advance(trade, TradeStatus.ATTENTION, reason, None)
             self._log.emit(
                 events.FLAT_NOT_VERIFIED, pair_id=trade.pair_id, trade_id=trade.trade_id, seconds=round(waited_seconds)
             )

@@ -47,7 +47,7 @@ class Inbox:
                 self._halt(f"journal broken: {error}")
                 return
             except InvariantBroken as error:
-                # The books of one order disagree with the venue; its tracker will find the truth by query.
+                # The books of one order disagree with the exchange; its tracker will find the truth by query.
                 self._log.emit(events.USER_EVENT_CONTRADICTS_BOOK, why=str(error))
 
     async def _take(self, news: UserNews) -> None:
@@ -71,7 +71,7 @@ class Inbox:
             )
 
     def _take_unknown(self, report: OrderReport) -> None:
-        """Our prefix, and no intent: somebody else trades this account under our name. Entries stop; said once an order."""
+        """Our prefix, and no intent: somebody else trades this account under our name. Entries stop; logged once an order."""
         if report.client_order_id not in self._gate.unexplained_orders:
             self._gate.unexplained_orders.add(report.client_order_id)
             self._log.emit(events.ORDER_NOT_IN_JOURNAL, client_order_id=report.client_order_id, symbol=report.symbol)

@@ -1,4 +1,4 @@
-"""Gathers what the venue shows of an order whose fate is unknown, and lets `domain.order_resolution` judge."""
+"""Gathers what the exchange shows of an order whose fate is unknown, and lets `domain.order_resolution` judge."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -17,12 +17,12 @@ from runner.execution.account.positions import REPLICA_LAG_MS, SAME_MOMENT_MS, A
 from runner.execution.context import Context
 
 ACCEPTANCE_MARGIN_MS = 1_000
-"""Beyond recvWindow: the venue takes timestamps up to this far ahead of its clock, so ours may be off by as much."""
+"""Beyond recvWindow: the exchange takes timestamps up to this far ahead of its clock, so ours may be off by as much."""
 FATE_UNKNOWN = frozenset({OrderStatus.UNKNOWN, OrderStatus.INTENDED})
 LOOK_BACK_MS = 60_000
-"""Executions are asked for from this long before the intent: its time is by our clock, theirs by the venue's."""
-PAGE_AFTER_MS = 60_000
-PAGE_EVERY_MS = 600_000
+"""Executions are asked for from this long before the intent: its time is by our clock, theirs by the exchange's."""
+ALERT_AFTER_MS = 60_000
+ALERT_EVERY_MS = 600_000
 
 
 @dataclass(slots=True)
@@ -32,10 +32,10 @@ class Search:
     looks: int = 0
     absences: int = 0  # In a row, after the bound.
     first_absence_ns: int = 0
-    paged_ns: int | None = None
+    alerted_ns: int | None = None
     last_verdict: Verdict = Verdict.TOO_EARLY
     owners: dict[str, ClientOrderId | None] = field(default_factory=dict)
-    """Who made executions in this symbol, by the venue's order id; None while it does not say."""
+    """Who made executions in this symbol, by the exchange's order id; None while it does not say."""
 
 
 class OrderResolution:
@@ -65,7 +65,7 @@ class OrderResolution:
         return OrderIntended(at_ms=at_ms, intent=intent, others_held=learned[0], others_held_ms=learned[1])
 
     def past_bound_ms(self, order: OrderState) -> int:
-        """How long the venue has been unable to accept the request; negative while it still might."""
+        """How long the exchange has been unable to accept the request; negative while it still might."""
         # What we found in the journal was sent by a predecessor, who was dead when the journal became ours. Its intents' times are by
         # a wall clock that may have jumped since; the monotonic one cannot shorten the wait.
         left_by_ns = self.sent_until_ns.get(order.intent.client_order_id, self._alone_since_ns)
@@ -88,7 +88,7 @@ class OrderResolution:
         search.last_verdict = judge(evidence)
         if search.last_verdict is Verdict.DEAD and order.status in FATE_UNKNOWN:
             return evidence
-        self._page_if_stuck(order, search, evidence)
+        self._alert_if_stuck(order, search, evidence)
         return None
 
     async def _gather(self, order: OrderState, search: Search) -> Evidence:
@@ -99,7 +99,7 @@ class OrderResolution:
         fills = await self._executions(order, search)
         # No await from here on: what has become ours meanwhile is in the book.
         ours = book.positions().get(intent.symbol, ZERO)
-        at_venue = positions[intent.symbol].quantity if intent.symbol in positions else ZERO
+        at_exchange = positions[intent.symbol].quantity if intent.symbol in positions else ZERO
         unclaimed = {
             fill.exchange_order_id
             for fill in fills
@@ -120,11 +120,11 @@ class OrderResolution:
             working_orders=len(in_flight) - len(unknown) + 1,
             unknown_buys=sum((o.intent.quantity for o in unknown if o.intent.side is Side.BUY), ZERO),
             unknown_sells=sum((o.intent.quantity for o in unknown if o.intent.side is Side.SELL), ZERO),
-            position_change=self._change(order, at_venue - ours, others) if before == ours else None,
+            position_change=self._change(order, at_exchange - ours, others) if before == ours else None,
         )
 
     def _asked_from_ms(self, order: OrderState) -> int:
-        """By the venue's clock, before the intent."""
+        """By the exchange's clock, before the intent."""
         if order.others_held is not None:
             return order.others_held[1] - LOOK_BACK_MS
         return order.intended_ms + self._exchange.clock_offset_ms() - LOOK_BACK_MS
@@ -132,7 +132,7 @@ class OrderResolution:
     async def _executions(self, order: OrderState, search: Search) -> list[Fill]:
         """Those in the symbol that no order we know of explains; their owners go into the search.
 
-        Until the venue names the owner of such a one, it may as well be our order, which a slower part of the venue still denies.
+        Until the exchange names the owner of such a one, it may as well be our order, which a slower part of it still denies.
         """
         intent, since_ms = order.intent, self._asked_from_ms(order)
         learned = self._others_held(order)
@@ -152,7 +152,7 @@ class OrderResolution:
         )
 
     def _change(self, order: OrderState, gap: Decimal, others: list[Fill]) -> Decimal:
-        """What of the gap between the venue's position and ours nobody else explains.
+        """What of the gap between the exchange's position and ours nobody else explains.
 
         Executions in the very moment of the last comparison may or may not be in it: the kindest reading counts. Before the first
         comparison (a start with orders in flight) that moment is any, and what was others' is taken for nothing.
@@ -166,17 +166,17 @@ class OrderResolution:
         return min((gap - _signed(others[first:]) for first in range(len(others) + 1)), key=abs)
 
     def _others_held(self, order: OrderState) -> tuple[Decimal, int] | None:
-        """As known before the order was intended, else as learned since; the time is the venue's."""
+        """As known before the order was intended, else as learned since; the time is the exchange's."""
         return order.others_held or self._positions.learned(order.intent.symbol)
 
-    def _page_if_stuck(self, order: OrderState, search: Search, evidence: Evidence) -> None:
+    def _alert_if_stuck(self, order: OrderState, search: Search, evidence: Evidence) -> None:
         """Some evidence no waiting makes clearer."""
-        if search.last_verdict not in UNDECIDABLE or evidence.absent_for_ms < PAGE_AFTER_MS:
+        if search.last_verdict not in UNDECIDABLE or evidence.absent_for_ms < ALERT_AFTER_MS:
             return
         now_ns = self._clock.monotonic_ns()
-        if search.paged_ns is not None and now_ns - search.paged_ns < PAGE_EVERY_MS * 1_000_000:
+        if search.alerted_ns is not None and now_ns - search.alerted_ns < ALERT_EVERY_MS * 1_000_000:
             return
-        search.paged_ns = now_ns
+        search.alerted_ns = now_ns
         self._log.emit(
             events.ORDER_EVIDENCE_CONFLICTING,
             pair_id=order.intent.pair_id,

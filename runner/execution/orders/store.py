@@ -1,6 +1,6 @@
 """Where facts become belief: journal and book move together here and nowhere else.
 
-An *intent* is durable before it is believed, and believed before it is acted on. A *fact* from the venue is believed at once
+An *intent* is durable before it is believed, and believed before it is acted on. A *fact* from the exchange is believed at once
 and journaled right after: losing it in a crash costs a query, not a position.
 """
 
@@ -81,7 +81,7 @@ class TradeStore:
                 self._book.remember(entries)
         return self._book.orders.get(client_order_id)
 
-    # What the venue says of our orders.
+    # What the exchange says of our orders.
 
     async def take_report(self, order: OrderState, report: OrderReport, source: str) -> None:
         """Raises: InvariantBroken when the life of an order has a gap."""
@@ -118,7 +118,7 @@ class TradeStore:
             await self._advance(order, OrderChange.NEVER_SENT, source, str(failure))
 
     async def declare_dead(self, order: OrderState, evidence: Evidence) -> None:
-        """The venue can no longer accept it and knows nothing of it; the evidence stays with the row."""
+        """The exchange can no longer accept it and knows nothing of it; the evidence stays with the row."""
         shown = msgspec.json.encode(evidence).decode()
         await self._advance(order, OrderChange.PROVEN_ABSENT, "query", f"proven absent: {shown}")
 

@@ -22,7 +22,7 @@ LOOK_UP_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 5.0)
 FILLS_BY_STREAM_SECONDS = 0.25
 """How long the user stream may take to bring executions that a reply has announced."""
 PROOF_SECONDS = 0.5
-"""Between the look-ups that make the proof, once the venue can no longer accept the order."""
+"""Between the look-ups that make the proof, once the exchange can no longer accept the order."""
 
 
 class OrderTracker:
@@ -80,7 +80,7 @@ class OrderTracker:
                     if not order.is_settled:
                         group.create_task(self._conclude(order), name=f"conclude-{order.intent.client_order_id}")
         except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None  # A broken journal must be told from a bug, also when told twice.
+            raise failures.exceptions[0] from None  # A broken journal must be told from a bug, also when raised twice.
 
     async def _conclude(self, order: OrderState) -> None:
         search = Search()
@@ -124,21 +124,21 @@ class OrderTracker:
         try:
             report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
         except (OutcomeUnknown, Unreachable) as failure:
-            self._say_waiting(order, failure)
+            self._log_waiting(order, failure)
             return True
         if report is not None:
             await self._store.take_report(order, report, "cancel")
         return report is not None or order.status not in FATE_UNKNOWN
 
     def _pause_of_absent(self, order: OrderState, search: Search) -> float:
-        """Not beyond the moment from which an absence counts, and briskly from there: a sibling may be waiting, naked."""
+        """Not beyond the moment from which an absence counts, and briskly from there: the other leg may be waiting, unhedged."""
         past_bound_ms = self._resolution.past_bound_ms(order)
         if past_bound_ms <= 0:
             return min(self._pause(search), (1 - past_bound_ms) / 1000)
         return PROOF_SECONDS if search.absences <= LOOKS_MIN else self._pause(search)
 
     async def look(self, order: OrderState) -> None:
-        """One look at an order that works, and at the executions that nobody told us. A failed one changes nothing."""
+        """One look at an order that works, and at the executions that nobody reported. A failed one changes nothing."""
         try:
             report = await self._exchange.look_up(order.intent.symbol, order.intent.client_order_id)
             if report is not None:
@@ -146,7 +146,7 @@ class OrderTracker:
             if order.seen < order.reported:
                 await self._book_executions(order)
         except (OutcomeUnknown, Unreachable) as failure:
-            self._say_waiting(order, failure)
+            self._log_waiting(order, failure)
 
     async def _fetch_fills(self, order: OrderState, search: Search) -> None:
         """The stream brings executions first; what it does not bring in time is fetched."""
@@ -171,7 +171,7 @@ class OrderTracker:
             if fill.exchange_order_id == order.exchange_order_id and not self._book.knows_fill(fill):
                 if order.intent.client_order_id in self._sent_until_ns:  # Else it is older than the stream.
                     self._store.fills_came_by("query")
-                # userTrades names the order by the venue's id only.
+                # userTrades names the order by the exchange's id only.
                 named = msgspec.structs.replace(fill, client_order_id=order.intent.client_order_id)
                 await self._store.take_fill(order, named)
 
@@ -180,7 +180,7 @@ class OrderTracker:
         try:
             report = await self._exchange.cancel(order.intent.symbol, order.intent.client_order_id)
         except (OutcomeUnknown, Unreachable) as failure:
-            self._say_waiting(order, failure)
+            self._log_waiting(order, failure)
             await self._wait_after(order, search, failure)
             report = None
         if report is not None:
@@ -192,11 +192,11 @@ class OrderTracker:
 
     async def _wait_after(self, order: OrderState, search: Search, failure: ExchangeError) -> None:
         if search.looks and search.looks % 8 == 0:
-            self._say_waiting(order, failure)
+            self._log_waiting(order, failure)
         blocked = self._exchange.blocked_ms() / 1000
         await self._store.changed(order.intent.trade_id, max(self._pause(search), blocked))
 
-    def _say_waiting(self, order: OrderState, failure: ExchangeError) -> None:
+    def _log_waiting(self, order: OrderState, failure: ExchangeError) -> None:
         self._log.emit(
             events.ORDER_STATUS_UNKNOWN,
             trade_id=order.intent.trade_id,

@@ -1,4 +1,4 @@
-"""The venue's clock beside ours: measured regularly, at once when the venue or the wall clock gives reason to doubt it."""
+"""The exchange's clock beside ours: measured regularly, at once when the exchange or the wall clock gives reason to doubt it."""
 
 import asyncio
 

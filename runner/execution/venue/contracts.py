@@ -1,4 +1,4 @@
-"""The contracts' rules, kept true: read again regularly, on the venue's hint, and at once when a refusal contradicts them.
+"""The contracts' rules, kept true: read again regularly, on the exchange's hint, and at once when a refusal contradicts them.
 
 A contract that is halted, or whose end has been announced, is close-only at once; a trade in it is closed before the end.
 """
@@ -51,7 +51,7 @@ class ContractMonitor:
         context.notices.rules_doubted.subscribe(self.doubt)
 
     def doubt(self, symbol: Symbol, code: str) -> None:
-        """The venue refused what the rules as we know them allow: no entries in this symbol until they are read again."""
+        """The exchange refused what the rules as we know them allow: no entries in this symbol until they are read again."""
         if symbol not in self._doubted:
             self._log.emit(events.RULES_DOUBTED, symbol=symbol, code=code)
         self._doubted[symbol] = code
@@ -60,7 +60,7 @@ class ContractMonitor:
         self._due.set()
 
     def hint(self) -> None:
-        """The venue says that some contract has changed, or may have: read the rules now."""
+        """The exchange says that some contract has changed, or may have: read the rules now."""
         self._due.set()
 
     async def run(self) -> None:
