@@ -309,8 +309,8 @@ class TradingBot:
                 " find out who sent them, cancel them, then resume again"
             )
         self._parts.execution.gate.paused_because = None
-        thawed = await self._parts.execution.freezer.thaw()
-        self._log.emit(events.RESUMED_BY_OPERATOR, thawed=thawed)
+        unfrozen = await self._parts.execution.freezer.unfreeze()
+        self._log.emit(events.RESUMED_BY_OPERATOR, unfrozen=unfrozen)
 
     async def flatten(self, pair_id: str | None) -> Mapping[str, str]:
         """Close one pair's trade, or all of them. Entries go on; pause first to stay flat. Raises: ConfigError."""

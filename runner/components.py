@@ -95,7 +95,7 @@ def build(
             recall=journal.recall,
             alone_since_ns=alone_since_ns,
             pairs=pairs,
-            desk=generator,
+            signals=generator,
             quote_of=generator.quote_of,
             execution=settings.execution,
             risk=settings.risk,

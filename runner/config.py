@@ -92,7 +92,7 @@ class ExecutionSettings(_Section):
     recv_window_ms: Annotated[int, Field(ge=500, le=60_000)] = 2_500
     batch_orders: bool = True
     hedge_error_max: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    # What one entry may stand naked: notional x seconds. 500 USD for 20 s: longer than the proof that a lost order is dead.
+    # What one entry may stand unhedged: notional x seconds. 500 USD for 20 s: longer than the proof that a lost order is dead.
     naked_notional_usd_seconds_max: PositiveFloat = 10_000.0
     rollbacks_before_freeze: PositiveInt = 3
     freeze_seconds: PositiveInt = 900
@@ -213,14 +213,14 @@ class _Environment(BaseSettings):
 def load_settings(path: Path, purpose: Purpose = Purpose.TRADE) -> Settings:
     """Read, overlay the environment, check. Of the keys, only those of the purpose are kept, as `binance_api_key` and its secret.
 
-    Raises: ConfigError, one line that says what, where and how to mend it.
+    Raises: ConfigError, one line that says what, where and how to correct it.
     """
     try:
         raw = read_file(path, bytes_max=CONFIG_BYTES_MAX)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; create it, or name another with --config") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); correct its permissions") from None
     try:
         from_file = Settings.model_validate_json(raw, strict=False)
     except ValidationError as error:

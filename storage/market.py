@@ -242,7 +242,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         private_folder(folder)
         descriptor = open_own(folder / ".lock")
     except OSError as problem:
-        raise ConfigError(f"{folder}: cannot be written: {problem}; mend storage.market") from problem
+        raise ConfigError(f"{folder}: cannot be written: {problem}; correct storage.market") from problem
     try:
         take(descriptor, folder / ".lock", wait_seconds=_WAIT_SECONDS)
         for left in folder.glob(".*.tmp"):
@@ -266,7 +266,7 @@ def _write_whole(
             connection.execute(f"COPY (FROM batch) TO {literal(beside)} ({options})").fetchall()
     except (OSError, duckdb.Error) as problem:
         raise ConfigError(
-            f"{target}: cannot be written: {str(problem).splitlines()[0]}; make room, or mend storage.market"
+            f"{target}: cannot be written: {str(problem).splitlines()[0]}; make room, or correct storage.market"
         ) from problem
 
 

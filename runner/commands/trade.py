@@ -30,7 +30,7 @@ LAST_COUNT = 20
 @click.option("--last", "count", type=click.IntRange(min=1), default=LAST_COUNT, show_default=True, help="How many.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
 def trade(trade_id: str | None, config_path: Path, count: int, *, as_json: bool) -> int:
-    """Tell the story of TRADE_ID: signal, plan, orders, replies, executions, naked stretches, exits, log lines.
+    """Tell the story of TRADE_ID: signal, plan, orders, replies, executions, unhedged stretches, exits, log lines.
 
     The beginning of an id suffices when it is unique, and so does the id of one of its orders. Without TRADE_ID: the last trades.
     From the published ledger, about two seconds old, whether or not a runner runs. Times are UTC; ms count from the first line.

@@ -252,7 +252,7 @@ class KlineSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeedStatistics:
+class FeedCounters:
     """Of a quote feed, since its start."""
 
     connections: int
@@ -275,7 +275,7 @@ class QuoteFeed(Protocol):
         ...
 
     @property
-    def statistics(self) -> FeedStatistics: ...
+    def statistics(self) -> FeedCounters: ...
 
     async def watch_ticker(self, symbols: Sequence[Symbol]) -> None:
         """Watch these, too."""

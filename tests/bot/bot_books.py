@@ -144,7 +144,7 @@ def assert_every_execution_is_booked_once(exchange: Exchange, books: Onlooker) -
 
 
 def assert_within_budget(runner: Runner, *, away_seconds: float = 0.0) -> None:
-    """No entry or exit stood naked for more than its budget, the time apart in which nobody was there to act."""
+    """No entry or exit stood unhedged for more than its budget, the time apart in which nobody was there to act."""
     rows = published(
         runner.ledger,
         "SELECT trade_id, naked_notional_usd_seconds, naked_seconds FROM pair_trades WHERE naked_seconds > 0",

@@ -40,7 +40,7 @@ def ended(
     return Attempt(order_type=order_type, quantity=D(100), filled=D(filled), status=status, kind=kind)
 
 
-# The venue's answer -> what the next order is. Stated from the exchange's documentation, not read from the table.
+# The exchange's answer -> what the next order is. Stated from the exchange's documentation, not read from the table.
 ANSWERS = [
     (refused(-4131), R.LADDER),
     (refused(-4016), R.STEP_BACK),

@@ -1,4 +1,4 @@
-"""The request budget: who may send when, told by the venue's clock; and a ban, in which nobody sends anything."""
+"""The request budget: who may send when, told by the exchange's clock; and a ban, in which nobody sends anything."""
 
 from typing import Any
 
@@ -123,10 +123,10 @@ def test_what_is_on_its_way_counts(budget: Budget) -> None:
     assert budget.used_weight == 1_700
 
 
-def test_the_minute_is_the_venues(budget: Budget, clock: HandClock) -> None:
-    """The machine's clock is 20 s behind; the venue's minute rolls when the venue says so."""
-    venue_ms = clock.now_ms() + 20_000
-    budget.exchange_clock.measured(venue_ms, clock.monotonic_ns(), clock.monotonic_ns())
+def test_the_minute_is_the_exchanges(budget: Budget, clock: HandClock) -> None:
+    """The machine's clock is 20 s behind; the exchange's minute rolls when the exchange says so."""
+    exchange_ms = clock.now_ms() + 20_000
+    budget.exchange_clock.measured(exchange_ms, clock.monotonic_ns(), clock.monotonic_ns())
     budget.observe(200, used(2_400), "")
     assert budget.wait_ms(Priority.UNWIND, 1) == 40_000 + ROLL_MARGIN_MS
     clock.pass_ms(40_000)

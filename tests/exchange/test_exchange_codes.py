@@ -223,9 +223,9 @@ async def test_what_a_batch_reply_says_of_each_order(
     name: str, status: int, body: Any, believed: tuple[str, str]
 ) -> None:
     text = body if isinstance(body, str) else json.dumps(body)
-    async with trading() as (_, listed), answering(text, status) as url, adapted(url, load=False) as adapter:
-        adapter.venue._rules = listed.rules  # The contracts are known; only the order's reply is strange.
-        answers = await adapter.venue.place([order("tdm-1"), order("tdm-2", symbol=ETH, leg=LegName.B)])
+    async with trading() as (_, listed), answering(text, status) as url, adapted(url, load=False) as rig:
+        rig.adapter._rules = listed.rules  # The contracts are known; only the order's reply is strange.
+        answers = await rig.adapter.place([order("tdm-1"), order("tdm-2", symbol=ETH, leg=LegName.B)])
     assert tuple(type(answer).__name__ for answer in answers) == believed, name
 
 

@@ -14,11 +14,11 @@ from runner.exchange.errors import ExchangeError, OutcomeUnknown
 from runner.exchange.port import Reading
 
 LISTS: dict[str, Callable[[Adapter], Awaitable[Any]]] = {
-    "fills": lambda a: a.venue.fills(XRP, since_ms=0),
-    "open_orders": lambda a: a.venue.open_orders(),
-    "positions": lambda a: a.venue.positions(),
-    "klines": lambda a: a.venue.klines(XRP, interval="1m", limit=2),
-    "funding_payments": lambda a: a.venue.funding_payments(since_ms=0),
+    "fills": lambda a: a.adapter.fills(XRP, since_ms=0),
+    "open_orders": lambda a: a.adapter.open_orders(),
+    "positions": lambda a: a.adapter.positions(),
+    "klines": lambda a: a.adapter.klines(XRP, interval="1m", limit=2),
+    "funding_payments": lambda a: a.adapter.funding_payments(since_ms=0),
     "rules": lambda a: a.rules.load([]),
     "funding": lambda a: a.rules.load_funding(),
 }
@@ -26,10 +26,10 @@ LISTS: dict[str, Callable[[Adapter], Awaitable[Any]]] = {
 
 @pytest.mark.parametrize("body", ["{}", '{"239999": "The system is under maintenance"}', "null", '""', "0"])
 async def test_what_is_no_list_never_means_nothing(body: str) -> None:
-    async with answering(body) as url, adapted(url, load=False) as adapter:
+    async with answering(body) as url, adapted(url, load=False) as rig:
         for read in LISTS.values():
             with pytest.raises(ExchangeError):
-                await read(adapter)
+                await read(rig)
 
 
 def test_an_empty_list_does() -> None:
@@ -81,14 +81,14 @@ def test_settled_funding_has_a_pool_of_its_own() -> None:
 
 
 async def test_what_is_read_beside_the_trading_leaves_its_share_to_trading() -> None:
-    async with answering("[]") as url, adapted(url, load=False) as adapter:
-        assert all(adapter.venue.has_room(reading) for reading in Reading)
-        adapter.budget.observe(200, {"x-mbx-used-weight-1m": "1500"}, "")  # Of 2,400.
-        left = {reading for reading in Reading if adapter.venue.has_room(reading)}
+    async with answering("[]") as url, adapted(url, load=False) as rig:
+        assert all(rig.adapter.has_room(reading) for reading in Reading)
+        rig.budget.observe(200, {"x-mbx-used-weight-1m": "1500"}, "")  # Of 2,400.
+        left = {reading for reading in Reading if rig.adapter.has_room(reading)}
         assert left == {Reading.BALANCE, Reading.SETTINGS}
 
 
 async def test_the_exchange_knows_its_own_orders() -> None:
-    async with answering("[]") as url, adapted(url, load=False) as adapter:
+    async with answering("[]") as url, adapted(url, load=False) as rig:
         names = ["autoclose-1", "adl_autoclose", "settlement_autoclose-9", "tdm-1-ae0", "web_1", ""]
-        assert [adapter.venue.is_forced(name) for name in names] == [True, True, True, False, False, False]
+        assert [rig.adapter.is_forced(name) for name in names] == [True, True, True, False, False, False]

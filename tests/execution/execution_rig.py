@@ -1,4 +1,4 @@
-"""The real engine, journal and ccxt client against the paper exchange over real sockets; a test plays the signal desk."""
+"""The real engine, journal and ccxt client against the paper exchange over real sockets; a test plays the signal generator."""
 
 import asyncio
 import time
@@ -63,7 +63,7 @@ class QuietLog:
         return [event for event, _ in self.said]
 
 
-class RecordingDesk:
+class RecordingSignals:
     """Satisfies `runner.execution.signal_port.SignalDesk`."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Rig:
         )
         self.clock = SystemClock()
         self.log = QuietLog()
-        self.desk = RecordingDesk()
+        self.signals = RecordingSignals()
         self.pairs = PairsRegistry([PAIR])
         self.halted: list[str] = []
         self.serial = 0
@@ -121,7 +121,7 @@ class Rig:
             self.book.apply(entry)
         self.context = Context(book=self.book, clock=self.clock, log=self.log, halt=self.halted.append)
         binance = connect(settings, self.clock, self.context.notices.rules_doubted)
-        self.budget, self.client, self.rules, self.venue = (
+        self.budget, self.client, self.rules, self.adapter = (
             binance.budget,
             binance.client,
             binance.rules,
@@ -130,12 +130,12 @@ class Rig:
         self.execution = wire(
             self.context,
             Surroundings(
-                exchange=self.venue,
+                exchange=self.adapter,
                 rules=self.rules,
                 journal=self.journal,
                 recall=self.journal.recall,
                 pairs=self.pairs,
-                desk=self.desk,
+                signals=self.signals,
                 quote_of=self.quote,
                 execution=settings.execution,
                 risk=settings.risk,
@@ -233,7 +233,7 @@ class Rig:
             )
         )
 
-    def at_venue(self) -> dict[str, Decimal]:
+    def at_exchange(self) -> dict[str, Decimal]:
         """What the exchange really holds for the account."""
         portfolio = self.paper.desk.books.portfolios["paper-key"]
         return {position.symbol: position.amount for position in portfolio.held() if position.amount != 0}

@@ -68,10 +68,10 @@ def test_a_minute_that_is_used_up_is_left_to_the_live_runner(settings: Settings)
     with ExchangeReads(settings) as reads:
         budget = reads._budget
         reads.time()
-        venue_ms = budget.exchange_clock.now_ms()
+        exchange_ms = budget.exchange_clock.now_ms()
         budget.observe(200, {"x-mbx-used-weight-1m": "1600"}, "")
         assert budget.wait_ms(Priority.ENTRY, 1) == 0
-        assert 0 < budget.wait_ms(Priority.BACKGROUND, 1) <= MINUTE_MS - venue_ms % MINUTE_MS + 1_000
+        assert 0 < budget.wait_ms(Priority.BACKGROUND, 1) <= MINUTE_MS - exchange_ms % MINUTE_MS + 1_000
 
 
 def test_a_clock_that_is_wrong_is_set_right(settings: Settings, own_exchange: ExchangeThread) -> None:

@@ -68,7 +68,7 @@ async def test_the_address_that_was_connected_to_is_a_name(tmp_path: Path) -> No
             assert (await send(rig.port, request("GET", "/status", {"Host": name}), host="127.0.0.2"))[0] == status
 
 
-async def test_a_stranger_at_our_port_gets_no_second_request(tmp_path: Path) -> None:
+async def test_an_external_party_at_our_port_gets_no_second_request(tmp_path: Path) -> None:
     """Whoever listens there instead of the runner cannot send our token on to somebody else."""
     heard: list[bytes] = []
 

@@ -69,8 +69,8 @@ class SimRules:
     def __init__(self, market: "SimMarket") -> None:
         self._market = market
 
-    def symbol_of(self, venue_id: str) -> Symbol | None:
-        return _ids().get(venue_id)
+    def symbol_of(self, listed_id: str) -> Symbol | None:
+        return _ids().get(listed_id)
 
     def knows(self, symbol: Symbol) -> bool:
         return symbol in instruments()
@@ -89,7 +89,7 @@ class SimRules:
 
 
 class SimMarket:
-    """Satisfies `paper.market.Market` as far as the venue's core asks."""
+    """Satisfies `paper.market.Market` as far as the exchange's core asks."""
 
     def __init__(self, timeline: Timeline, seed: str, *, volatility: float, thin: bool) -> None:
         self._timeline = timeline

@@ -1,4 +1,4 @@
-"""The user stream: what the venue tells of the account, in order, and everything that may happen to it on the way.
+"""The user stream: what the exchange reports the account, in order, and everything that may happen to it on the way.
 
 Stands in for `runner.exchange.binance.user_stream.UserStream`: the same calls towards the engine, the same parsing of events.
 """
@@ -19,7 +19,7 @@ ROLL_OVER_SECONDS = 45.0
 
 
 class Subscribers:
-    """Who listens at the venue's end: the connections that are open."""
+    """Who listens at the exchange's end: the connections that are open."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._connections: list[SimUserStream] = []

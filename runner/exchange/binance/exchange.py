@@ -134,7 +134,7 @@ class BinanceExchange:
         return answers
 
     def _answer_of(self, intent: OrderIntent, reply: Any) -> Answer:
-        """Which leg a reply is about is told by its place in the list, and checked by its client id."""
+        """Which leg a reply is about is reported by its place in the list, and checked by its client id."""
         if isinstance(reply, dict) and "code" in reply and "orderId" not in reply:
             code = code_of(reply["code"])
             kind = kind_of(BATCH_ELEMENT_STATUS, code)

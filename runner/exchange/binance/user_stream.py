@@ -109,7 +109,7 @@ class UserStream:
             await self._clock.sleep(delay * (0.75 + random.random() / 2))  # noqa: S311  (Jitter, not a secret.)
 
     def mistrust(self) -> None:
-        """The socket is open and tells nothing: drop it without a closing talk; `run` makes a new one."""
+        """The socket is open and tells nothing: drop it without a closing handshake; `run` makes a new one."""
         if self._connection is not None:
             self._on_event(events.USER_STREAM_SILENT, {})
             self._connection.transport.abort()
@@ -139,7 +139,7 @@ class UserStream:
             await _end(session)
 
     async def _roll_over(self, old: _Session) -> _Session:
-        """The next socket is open before the old one closes; what both tell is told twice, which nobody minds.
+        """The next socket is open before the old one closes; what both tell is reported twice, which nobody minds.
 
         When the next one cannot be opened the old one is given up too: `run` knows how to come back from that.
         """

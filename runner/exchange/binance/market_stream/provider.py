@@ -10,7 +10,7 @@ from runner.exchange.binance.market_stream.connection import FeedConnection
 from runner.exchange.binance.market_stream.settings import FeedSettings
 from runner.exchange.binance.market_stream.staleness import StalenessWatch
 from runner.exchange.connection import FailedCallback, InterruptedCallback, QuoteCallback, StaleCallback
-from runner.exchange.port import FeedStatistics
+from runner.exchange.port import FeedCounters
 from runner.ports import Clock
 from runner.tasks import cancel_all
 
@@ -79,7 +79,7 @@ class BinanceWebSocketProvider:
         self._connections.clear()
 
     @property
-    def statistics(self) -> FeedStatistics:
+    def statistics(self) -> FeedCounters:
         connections = tuple(self._connections)
         refused: dict[str, int] = {}
         ignored: dict[str, int] = {}
@@ -87,7 +87,7 @@ class BinanceWebSocketProvider:
             for total, counts in ((refused, connection.protocol.refused), (ignored, connection.protocol.ignored)):
                 for kind, count in counts.items():
                     total[kind] = total.get(kind, 0) + count
-        return FeedStatistics(
+        return FeedCounters(
             connections=len(connections),
             connections_open=sum(connection.is_open for connection in connections),
             symbols=len(self.symbols),
