@@ -25,7 +25,6 @@ from bench.latency_proxy import far_away
 from bench.market import JUMP, BenchMarket
 from bench.seeded_journal import write_past_life
 from domain.order_resolution import SETTLE_MS
-from domain.symbols import exchange_id
 from domain.trade_book import KINDS_FOLDED, TradeBook
 from domain.units import DAY_MS
 from paper.faults import FaultSpec, Kind, Match, Parameters
@@ -33,6 +32,7 @@ from paper.options import ExchangeOptions, LimitOptions, VenueOptions
 from paper.server import PaperExchange
 from runner.clock import SystemClock
 from runner.config import ExecutionSettings
+from runner.exchange.binance.symbols import exchange_id
 from runner.execution.engine import FORGET_AFTER_MS
 from runner.execution.orders.resolution import ACCEPTANCE_MARGIN_MS
 from storage import entries_file

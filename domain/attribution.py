@@ -1,7 +1,7 @@
-"""Who held what at each moment of the venue's clock, and whose holding an execution closed that none of our orders made:
+"""Who held what at each moment of the exchange's clock, and whose holding an execution closed that none of our orders made:
 auto-deleveraging, liquidation, settlement, a person.
 
-The venue speaks of one net position a symbol; several trades may share it, and strangers may hold beside them. Executions are
+The exchange speaks of one net position a symbol; several trades may share it, and others may hold beside them. Executions are
 facts with a time, so the account's story is told in their order: ours change what their trade holds; those of others close what
 is held on the other side *at that moment*, oldest trade first, and never more than is held. What a later execution does cannot
 change who was hit by an earlier one, so a list whose newest rows are still missing tells the same story, less its end.
@@ -18,8 +18,6 @@ from domain.symbols import Symbol, TradeId
 from domain.trade_book import SHARE_MARK
 from domain.trades import ZERO, TradeState
 
-FORCED_PREFIXES = ("autoclose-", "adl_autoclose", "settlement_autoclose-")
-"""Client ids of the orders that the exchange itself makes: liquidation, auto-deleveraging, delisting."""
 FEE_PLACES = Decimal("1E-8")
 
 _Holder = tuple[TradeId, LegName]
@@ -73,7 +71,7 @@ class Story(NamedTuple):
 
 class _Event(NamedTuple):
     at_ms: int
-    number: int  # The venue counts a symbol's executions; it orders those of one millisecond.
+    number: int  # The exchange counts a symbol's executions; it orders those of one millisecond.
     change: Decimal
     holder: _Holder | None
     stranger: ExternalExecution | None
@@ -125,7 +123,7 @@ def readings(
 
 
 def held_at(trade: TradeState, leg: LegName, at_ms: int) -> Decimal:
-    """What a trade held of a leg at a moment of the venue's clock, by the executions booked until now.
+    """What a trade held of a leg at a moment of the exchange's clock, by the executions booked until now.
 
     Negative: it had closed more than was there.
     """

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.errors import ConfigError
+from domain.klines import FundingRate
 from domain.symbols import Symbol
 from storage import locked_duckdb
 from storage.files import open_own, private_folder, replacing
@@ -33,24 +34,6 @@ _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_8
 _KLINE_COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
 _FUNDING_COLUMNS = ("at_ms", "rate")
 HOLES_NAME = "holes.json"
-
-
-class Kline(NamedTuple):
-    """One closed bar, in the order of ccxt's OHLCV."""
-
-    open_ms: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-
-
-class FundingRate(NamedTuple):
-    """One settlement's rate: a fraction of notional, positive when longs pay."""
-
-    at_ms: int
-    rate: float
 
 
 class Closes(NamedTuple):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from domain.text import printable
 from runner.commands.options import config_option
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _show_last(trades: list[dict[str, Any]], *, as_json: bool) -> None:
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
     for row in table:
         cells = [cell.ljust(widths[i]) if i < 5 else cell.rjust(widths[i]) for i, cell in enumerate(row)]
-        click.echo("  ".join(cells).rstrip())
+        click.echo(printable("  ".join(cells).rstrip()))
 
 
 def _brief(row: dict[str, Any]) -> tuple[str, ...]:
@@ -220,7 +221,7 @@ def _wrapped(head: str, line: "Line", width: int) -> Iterator[str]:
     room = max(20, width - len(head))
     pieces = [
         piece
-        for part in line.text.splitlines() or [""]
+        for part in printable(line.text).splitlines() or [""]
         for piece in textwrap.wrap(
             part, room, subsequent_indent="  " if "\n" in line.text else "", break_on_hyphens=False
         )

@@ -15,7 +15,7 @@ from domain.pairs import EXIT_REASON_OF, ExitReason, PairConfig, SignalOutcome, 
 from domain.symbols import ClientOrderId, PairId
 from domain.trades import OrderState, TradeState
 from runner import events, metrics
-from runner.exchange.binance.user_stream import UserNews
+from runner.exchange.port import UserNews
 from runner.execution.account.orphans import Orphans
 from runner.execution.context import Context
 from runner.execution.entry.dead_man_switch import DeadManSwitchNotArmed

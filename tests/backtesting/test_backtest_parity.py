@@ -11,13 +11,13 @@ from backtest_live import Found, Live
 from backtest_worlds import MINUTE, START_MS, pair, symbol, terms
 
 from domain.edge import FundingTerms
+from domain.klines import FundingRate
 from domain.pairs import PairConfig
 from flows.backtest.engine.market import Quotes, bars_of_quotes, with_funding
 from flows.backtest.engine.terms import Terms
 from flows.backtest.engine.walk import Walk
 from flows.backtest.engine.windows import statistics_at
 from runner.config import SignalSettings
-from storage.market import FundingRate
 
 TICKS = Path(__file__).parents[2].parent / "shared" / "data" / "ticks_binance_um_2024-07-18" / "bookticker.parquet"
 RATE, HOURS = 0.0001, 8

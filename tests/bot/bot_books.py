@@ -13,9 +13,9 @@ from bot_processes import LOOK_SECONDS, Exchange, Runner
 from domain.entries import FillSeen, TradeAdvanced, decode
 from domain.orders import is_ours
 from domain.pairs import TradeStatus
-from domain.symbols import exchange_id
 from domain.trade_book import KINDS_FOLDED, TradeBook
 from domain.trades import TradeState
+from runner.exchange.binance.symbols import exchange_id
 from storage import entries_file
 from storage.holdings import journal_positions
 

@@ -12,10 +12,11 @@ from domain.errors import ConfigError
 from domain.orders import LegName, OrderChange, OrderReport, OrderType, Side, TimeInForce
 from domain.symbols import ClientOrderId
 from paper.options import ExchangeOptions, VenueOptions
-from runner.exchange.binance.budget import BAN_MARGIN_MS, Priority
+from runner.exchange.binance.budget import BAN_MARGIN_MS
 from runner.exchange.binance.client import _point_at
 from runner.exchange.binance.contract_rules import ContractRules
 from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
+from runner.exchange.priority import Priority
 
 REPORT, REFUSED, UNKNOWN = OrderReport, Refused, OutcomeUnknown
 # fault -> our word, and whether the exchange executed it

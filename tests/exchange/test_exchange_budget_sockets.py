@@ -150,7 +150,7 @@ async def test_a_request_is_stamped_with_the_venues_time() -> None:
         assert adapter.venue.clock_is_off.is_set()
         await adapter.venue.synchronise_clock()
         assert not adapter.venue.clock_is_off.is_set()
-        assert abs(adapter.budget.venue_clock.skew_ms() + 3_600_000) < 500
+        assert abs(adapter.budget.exchange_clock.skew_ms() + 3_600_000) < 500
         (answer,) = await adapter.venue.place([order("tdm-2")])
         assert isinstance(answer, OrderReport)
 

@@ -10,7 +10,7 @@ from domain.orders import LegName
 from domain.refusals import RefusalKind
 from runner.exchange.binance.client import ExchangeReply
 from runner.exchange.binance.codes import REFUSALS, RULES_DOUBTED, TABLE, is_refusal, kind_of, kind_of_code
-from runner.exchange.binance.requests import ask
+from runner.exchange.binance.requests import send
 from runner.exchange.errors import OutcomeUnknown
 
 # HTTP status, code: whatever says "unknown", or is said by something that cannot know.
@@ -239,5 +239,5 @@ async def test_a_code_under_a_server_error_is_not_believed(status: int, code: in
         raise ExchangeReply(status, code, "Order does not exist.")
 
     with pytest.raises(OutcomeUnknown) as outcome:
-        await ask("order query", answered, timeout_seconds=5)
+        await send("order query", answered, timeout_seconds=5)
     assert outcome.value.code == believed

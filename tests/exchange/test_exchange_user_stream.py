@@ -14,7 +14,8 @@ from domain.orders import OrderChange, OrderReport, Side
 from domain.symbols import Symbol
 from paper.options import ExchangeOptions, StreamOptions
 from paper.server import PaperExchange
-from runner.exchange.binance.user_stream import UserNews, UserStream
+from runner.exchange.binance.user_stream import UserStream
+from runner.exchange.port import UserNews
 
 
 class Listener:

@@ -61,6 +61,9 @@ class Venue:
     async def owner_of(self, symbol: Symbol, exchange_order_id: str) -> ClientOrderId | None:
         return self.owners.get(exchange_order_id)
 
+    def is_forced(self, client_order_id: str) -> bool:
+        return client_order_id.startswith(("adl_autoclose", "autoclose-"))
+
     def clock_offset_ms(self) -> int:
         return 0
 

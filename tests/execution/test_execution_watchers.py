@@ -34,14 +34,14 @@ class Watched:
             rig.context,
             rules=rig.rules,
             gate=rig.gate,
-            venue_clock=rig.budget.venue_clock,
+            exchange_clock=rig.budget.exchange_clock,
             symbols=lambda: BOTH,
             close=rig.engine.abandon,
             delivery_lead_ms=24 * HOUR_MS,
         )
         self.hints = ContractStream(rig.clock, rig.paper.stream_url, rig.rules.symbol_of, self.contracts.hint)
         self.clock = ClockMonitor(
-            rig.context, exchange=rig.venue, venue_clock=rig.budget.venue_clock, gate=rig.gate, skew_ms_max=5_000
+            rig.context, exchange=rig.venue, exchange_clock=rig.budget.exchange_clock, gate=rig.gate, skew_ms_max=5_000
         )
         self.account = rig.account
         self.account.set_up._retry_seconds = 0.05
@@ -176,7 +176,7 @@ async def test_an_exit_refused_for_the_clock_is_decided_again_after_it_is_set_ri
         assert refused, "it was refused, not sent again as it was"
         assert len({order.intent.client_order_id for order in trade.orders.values()}) == len(trade.orders)
         assert len(watch.said("timestamp_refused")) >= 1
-        assert abs(rig.budget.venue_clock.skew_ms() + 20_000) < 500
+        assert abs(rig.budget.exchange_clock.skew_ms() + 20_000) < 500
         assert await watch.denied() is DenialCode.CLOCK_UNFIT, (
             "twenty seconds: requests are fine, the ledger's times are not"
         )
@@ -192,7 +192,7 @@ async def test_a_jump_of_the_wall_clock_is_noticed_and_disturbs_no_request(tmp_p
         rig = watch.rig
         real = rig.clock.now_ms
         rig.clock.now_ms = lambda: real() + 90_000  # type: ignore[method-assign]
-        assert rig.budget.venue_clock.jumped_ms() == pytest.approx(90_000, abs=50)
+        assert rig.budget.exchange_clock.jumped_ms() == pytest.approx(90_000, abs=50)
         await rig.venue.positions()
         await eventually(lambda: watch.said("clock_jumped"))
         await eventually(lambda: rig.gate.clock_problem is not None)

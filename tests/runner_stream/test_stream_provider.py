@@ -12,11 +12,12 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from domain.quotes import Quote
-from domain.symbols import Symbol, exchange_id
+from domain.symbols import Symbol
 from runner.clock import SystemClock
 from runner.config import STREAM_URL, STREAM_URL_DEMO, DataSettings, Settings
 from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
 from runner.exchange.binance.market_stream.settings import FeedSettings, feed_settings
+from runner.exchange.binance.symbols import exchange_id
 
 A, B, C = (Symbol(f"{name}/USDT:USDT") for name in ("AAA", "BBB", "CCC"))
 

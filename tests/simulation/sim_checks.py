@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from domain.entries import FillSeen, TradeAdvanced
 from domain.orders import is_ours
 from domain.pairs import TRADE_STEPS, TradeStatus
-from domain.symbols import TradeId, exchange_id
+from domain.symbols import TradeId
 from domain.trade_book import TradeBook
 from domain.trades import TradeState
+from runner.exchange.binance.symbols import exchange_id
 from runner.execution.lifecycle import FORGET_AFTER_MS
 
 if TYPE_CHECKING:

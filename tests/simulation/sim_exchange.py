@@ -217,7 +217,7 @@ class Wire:
             raise ccxt.ExchangeNotAvailable("cannot connect") from socket.gaierror()
         if ids:
             self._on_leaving(ids)
-        timestamp_ms = self._budget.venue_clock.now_ms() if signed else None
+        timestamp_ms = self._budget.exchange_clock.now_ms() if signed else None
         texts = {name: str(value) for name, value in params.items()}
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._send(_Request(endpoint, texts, timestamp_ms, road, len(ids or ()), reply))

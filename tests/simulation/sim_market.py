@@ -11,10 +11,11 @@ from sim_loop import Timeline, VirtualClock
 from domain.edge import FundingTerms
 from domain.instruments import Instrument, LeverageStep
 from domain.quotes import Quote
-from domain.symbols import Symbol, exchange_id, unified
+from domain.symbols import Symbol, unified
 from paper.market import Book, LeverageBracket, Listing, Mark
 from paper.public_rules import exchange_info
 from runner.exchange.binance.contract_rules import instrument_of
+from runner.exchange.binance.symbols import exchange_id
 
 D = Decimal
 # name, tick, step, smallest notional, price, largest market order in steps

@@ -17,9 +17,9 @@ from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
 from runner import events
-from runner.components import reply_timeout_seconds
 from runner.config import ExecutionSettings, RiskSettings
 from runner.exchange.binance.budget import Budget
+from runner.exchange.binance.connection import reply_timeout_seconds
 from runner.exchange.binance.exchange import BinanceExchange
 from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 from runner.execution.account.sampler import EquitySampler
@@ -138,9 +138,7 @@ class SimRunner:
         self.gate.clock_problem = None
         self.gate.rules_doubted = frozenset()
         self.gate.set_up = {symbol: None for pair in pairs.values() for symbol in pair.symbols}
-        self._sampler = EquitySampler(
-            self.context, exchange=self.venue, budget=budget, store=self.store, gate=self.gate
-        )
+        self._sampler = EquitySampler(self.context, exchange=self.venue, store=self.store, gate=self.gate)
         self.stream = SimUserStream(
             exchange,
             subscribers,

@@ -10,8 +10,8 @@ from sim_exchange import Exchange
 from sim_faults import UserFate
 
 from domain.symbols import Symbol
-from runner.exchange.binance.user_stream import UserNews
 from runner.exchange.binance.wire import fill_of_event, report_of_event
+from runner.exchange.port import UserNews
 
 RECONNECT_SECONDS = (0.1, 0.5, 2.0, 6.0)
 ROLL_OVER_SECONDS = 45.0

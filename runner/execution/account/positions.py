@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from itertools import takewhile
 
-from domain.attribution import FORCED_PREFIXES, ExternalExecution, Share, Story, held_at, readings
+from domain.attribution import ExternalExecution, Share, Story, held_at, readings
 from domain.orders import Fill, LegName
 from domain.pairs import TradeStatus
 from domain.symbols import Symbol
@@ -328,7 +328,7 @@ class AccountPositions:
             finding = await self.check([fill.symbol], suspicious=True)
             if finding.verdict is Verdict.AGREED or self._book.knows_fill(fill):
                 return  # At once: whoever lost the leg waits for this lock to close the other one.
-        if fill.client_order_id.startswith(FORCED_PREFIXES) and not self._book.knows_fill(fill):
+        if self._exchange.is_forced(fill.client_order_id) and not self._book.knows_fill(fill):
             self._log.emit(
                 events.FORCED_FILL_UNEXPLAINED, symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
             )
