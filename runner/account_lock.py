@@ -46,4 +46,4 @@ def lock_account(settings: Settings) -> OsLock:
         )
         raise AccountBusy(held.explain(ours)) from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be locked ({error.strerror}); mend its permissions") from None
+        raise ConfigError(f"{path}: cannot be locked ({error.strerror}); correct its permissions") from None

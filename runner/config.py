@@ -213,14 +213,14 @@ class _Environment(BaseSettings):
 def load_settings(path: Path, purpose: Purpose = Purpose.TRADE) -> Settings:
     """Read, overlay the environment, check. Of the keys, only those of the purpose are kept, as `binance_api_key` and its secret.
 
-    Raises: ConfigError, one line that says what, where and how to mend it.
+    Raises: ConfigError, one line that says what, where and how to correct it.
     """
     try:
         raw = read_file(path, bytes_max=CONFIG_BYTES_MAX)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; create it, or name another with --config") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); correct its permissions") from None
     try:
         from_file = Settings.model_validate_json(raw, strict=False)
     except ValidationError as error:

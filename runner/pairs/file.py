@@ -81,7 +81,7 @@ def read_raw(path: Path) -> bytes:
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; create it, or name another with --pairs") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); mend its permissions") from None
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); correct its permissions") from None
 
 
 def standing_in(path: Path) -> bytes | None:
