@@ -47,7 +47,7 @@ ROUNDS = 3
 
 
 def spent() -> float:
-    """Processor seconds of this process and of those that it has buried."""
+    """Processor seconds of this process and of those that it has marked as crashed."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 

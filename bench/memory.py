@@ -45,7 +45,7 @@ def resident_kb() -> int:
 
 
 def serve() -> None:
-    """A venue in a process of its own: acknowledges subscriptions and pushes quotes until it is ended."""
+    """A exchange in a process of its own: acknowledges subscriptions and pushes quotes until it is ended."""
     asyncio.run(_serve())
 
 
@@ -86,13 +86,13 @@ async def _serve() -> None:
 
 def case(pair_count: int) -> dict[str, float]:
     """Build that many pairs over their own symbols, take quotes over a real socket for a while, and look."""
-    venue = subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True)
+    exchange_side = subprocess.Popen([sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True)
     try:
-        assert venue.stdout is not None
-        return asyncio.run(_case(pair_count, int(venue.stdout.readline())))
+        assert exchange_side.stdout is not None
+        return asyncio.run(_case(pair_count, int(exchange_side.stdout.readline())))
     finally:
-        venue.kill()
-        venue.communicate()
+        exchange_side.kill()
+        exchange_side.communicate()
 
 
 async def _case(pair_count: int, port: int) -> dict[str, float]:

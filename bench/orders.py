@@ -35,18 +35,18 @@ async def exchange() -> None:
     options = ExchangeOptions(
         limits=LimitOptions(weight_per_minute_max=0, orders_per_10s_max=0, orders_per_minute_max=0)
     )
-    async with PaperExchange(market, options) as venue:
+    async with PaperExchange(market, options) as exchange_side:
         loop = asyncio.get_running_loop()
-        print(venue.port, flush=True)
+        print(exchange_side.port, flush=True)
         await loop.run_in_executor(None, sys.stdin.readline)
         market.jumping.set()
         await loop.run_in_executor(None, sys.stdin.readline)
         import aiohttp
 
-        headers = {"Authorization": f"Bearer {venue.control_token}"}
+        headers = {"Authorization": f"Bearer {exchange_side.control_token}"}
         async with (
             aiohttp.ClientSession(headers=headers) as session,
-            session.get(f"{venue.rest_url}/paper/orders-log") as reply,
+            session.get(f"{exchange_side.rest_url}/paper/orders-log") as reply,
         ):
             log = await reply.json()
         print(json.dumps({"jumps_ns": market.jumps_ns, "log": log}), flush=True)
@@ -106,26 +106,26 @@ async def script(port: int) -> None:
 def measure(contender: str) -> np.ndarray:
     """Milliseconds from each jump to the receipt of the second order that followed it."""
     me = [sys.executable, "-m", "bench.orders"]
-    venue = subprocess.Popen([*me, "exchange"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert venue.stdin is not None
-    assert venue.stdout is not None
-    port = venue.stdout.readline().strip()
+    exchange_side = subprocess.Popen([*me, "exchange"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert exchange_side.stdin is not None
+    assert exchange_side.stdout is not None
+    port = exchange_side.stdout.readline().strip()
     player = subprocess.Popen([*me, contender, port], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with contextlib.suppress(subprocess.TimeoutExpired):
             player.wait(8)  # Time to connect and warm up; ending now would be a failure.
-        venue.stdin.write("jump\n")
-        venue.stdin.flush()
+        exchange_side.stdin.write("jump\n")
+        exchange_side.stdin.flush()
         with contextlib.suppress(subprocess.TimeoutExpired):
             player.wait(BEAT_SECONDS * (JUMPS + WARM_UP))
-        venue.stdin.write("tell\n")
-        venue.stdin.flush()
-        told = json.loads(venue.stdout.readline())
+        exchange_side.stdin.write("tell\n")
+        exchange_side.stdin.flush()
+        told = json.loads(exchange_side.stdout.readline())
     finally:
         player.terminate()
         player.wait(30)
-        venue.kill()
-        venue.wait()
+        exchange_side.kill()
+        exchange_side.wait()
     return latencies_ms(told["jumps_ns"][WARM_UP:], received_ns(told["log"]))
 
 

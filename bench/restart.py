@@ -25,14 +25,14 @@ from bench.latency_proxy import far_away
 from bench.market import JUMP, BenchMarket
 from bench.seeded_journal import write_past_life
 from domain.order_resolution import SETTLE_MS
-from domain.symbols import exchange_id
 from domain.trade_book import KINDS_FOLDED, TradeBook
 from domain.units import DAY_MS
 from paper.faults import FaultSpec, Kind, Match, Parameters
-from paper.options import ExchangeOptions, LimitOptions, VenueOptions
+from paper.options import CoreOptions, ExchangeOptions, LimitOptions
 from paper.server import PaperExchange
 from runner.clock import SystemClock
 from runner.config import ExecutionSettings
+from runner.exchange.binance.symbols import exchange_id
 from runner.execution.engine import FORGET_AFTER_MS
 from runner.execution.orders.resolution import ACCEPTANCE_MARGIN_MS
 from storage import entries_file
@@ -130,12 +130,12 @@ def live(folder: Path) -> list[str]:
     return sorted(status for status in last.values() if status not in {"closed", "rolled_back"})
 
 
-def held(venue: PaperExchange) -> dict[str, Decimal]:
-    portfolio = venue.desk.books.portfolios["paper-key"]
+def held(exchange_side: PaperExchange) -> dict[str, Decimal]:
+    portfolio = exchange_side.desk.books.portfolios["paper-key"]
     return {position.symbol: position.amount for position in portfolio.held() if position.amount != 0}
 
 
-async def first_life(folder: Path, venue: PaperExchange, market: BenchMarket) -> None:
+async def first_life(folder: Path, exchange_side: PaperExchange, market: BenchMarket) -> None:
     """Open 20, get 5 into flight, die."""
     runner = await Runner.start(folder, "first")
     try:
@@ -146,26 +146,28 @@ async def first_life(folder: Path, venue: PaperExchange, market: BenchMarket) ->
         # Two are executed and the reply never comes; of three the request itself is lost.
         for kind, count in ((Kind.EXECUTED_DELAYED, 2), (Kind.LOST_DELAYED, 3)):
             parameters = Parameters(delay_ms=600_000)
-            venue.board.add(FaultSpec(kind=kind, count=count, match=Match(), parameters=parameters))
-        sent = len(venue.desk.orders_log)
+            exchange_side.board.add(FaultSpec(kind=kind, count=count, match=Match(), parameters=parameters))
+        sent = len(exchange_side.desk.orders_log)
         for _, b in PAIRS[OPEN : OPEN + IN_FLIGHT]:
             market.moves[b] = AWAY
-        await runner.until(lambda: len(venue.desk.orders_log) >= sent + IN_FLIGHT, f"{IN_FLIGHT} in flight")
+        await runner.until(lambda: len(exchange_side.desk.orders_log) >= sent + IN_FLIGHT, f"{IN_FLIGHT} in flight")
     finally:
         await runner.kill()
 
 
-async def second_life(folder: Path, venue: PaperExchange, market: BenchMarket) -> dict[str, float]:
+async def second_life(folder: Path, exchange_side: PaperExchange, market: BenchMarket) -> dict[str, float]:
     """Seconds from exec to each mark."""
     market.moves[PAIRS[FIRST_AGAIN][1]] = AWAY
     name = "-ae0|-be0"
-    sent = len(venue.desk.orders_log)
+    sent = len(exchange_side.desk.orders_log)
     runner = await Runner.start(folder, "second")
     try:
 
         def entries() -> list[Any]:
             return [
-                row for row in list(venue.desk.orders_log)[sent:] if re.search(name, " ".join(row.client_order_ids))
+                row
+                for row in list(exchange_side.desk.orders_log)[sent:]
+                if re.search(name, " ".join(row.client_order_ids))
             ]
 
         await runner.until(entries, "an entry")
@@ -186,8 +188,8 @@ async def second_life(folder: Path, venue: PaperExchange, market: BenchMarket) -
     believed = {
         exchange_id(symbol): quantity for symbol, quantity in folded(folder / "var/journal.sqlite").positions().items()
     }
-    if believed != held(venue):
-        raise RuntimeError(f"the books differ: {believed} {held(venue)}")
+    if believed != held(exchange_side):
+        raise RuntimeError(f"the books differ: {believed} {held(exchange_side)}")
     return marks
 
 
@@ -195,12 +197,15 @@ async def measure(folder: Path) -> dict[str, float]:
     market = BenchMarket(PAIRS, beat_seconds=0.25)
     options = ExchangeOptions(
         limits=LimitOptions(weight_per_minute_max=0, orders_per_10s_max=0, orders_per_minute_max=0),
-        venue=VenueOptions(balance_usdt=Decimal(100_000)),
+        exchange_side=CoreOptions(balance_usdt=Decimal(100_000)),
     )
-    async with PaperExchange(market, options) as venue, far_away(venue.port, one_way_seconds=ONE_WAY_SECONDS) as port:
+    async with (
+        PaperExchange(market, options) as exchange_side,
+        far_away(exchange_side.port, one_way_seconds=ONE_WAY_SECONDS) as port,
+    ):
         configure(folder, port)
-        await first_life(folder, venue, market)
-        return await second_life(folder, venue, market)
+        await first_life(folder, exchange_side, market)
+        return await second_life(folder, exchange_side, market)
 
 
 def imports_seconds() -> float:

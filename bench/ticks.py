@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from domain.pairs import PairConfig
-from domain.symbols import PairId, Symbol, exchange_id
+from domain.symbols import PairId, Symbol
 from runner.config import SignalSettings
 from runner.exchange.binance.market_stream.protocol import FeedProtocol, SymbolFeed
+from runner.exchange.binance.symbols import exchange_id
 from runner.signals.generator import SignalGenerator
 
 PAIRS = 20

@@ -1,7 +1,7 @@
-"""One leg filled, its sibling refused: how long the filled leg stands naked, in round trips to the exchange.
+"""One leg filled, its other leg refused: how long the filled leg stands unhedged, in round trips to the exchange.
 
 The live runner as a process of its own trades against the paper exchange through a relay that adds 20 ms to every round trip.
-Leg b of every entry is refused for want of margin, so every signal ends in an unwinding. Naked time is the exchange's own: from
+Leg b of every entry is refused for want of margin, so every signal ends in an unwinding. Unhedged time is the exchange's own: from
 the execution of the entry to the execution that takes it back. Round trips are measured in the same run, on the same road.
 """
 
@@ -85,11 +85,11 @@ async def measure(folder: Path) -> tuple[list[float], list[float]]:
     market = TwoPriceMarket(BEAT_SECONDS, (JUMP, -JUMP))
     limits = LimitOptions(weight_per_minute_max=0, orders_per_10s_max=0, orders_per_minute_max=0)
     done = asyncio.Event()
-    async with PaperExchange(market, ExchangeOptions(limits=limits)) as venue:
+    async with PaperExchange(market, ExchangeOptions(limits=limits)) as exchange_side:
         refused = Match(symbol=B, client_order_id="-be")
         parameters = Parameters(code=MARGIN_INSUFFICIENT)
-        venue.board.add(FaultSpec(kind=Kind.REJECTED, match=refused, count=None, parameters=parameters))
-        async with far_away(venue.port, one_way_seconds=ONE_WAY_SECONDS) as port:
+        exchange_side.board.add(FaultSpec(kind=Kind.REJECTED, match=refused, count=None, parameters=parameters))
+        async with far_away(exchange_side.port, one_way_seconds=ONE_WAY_SECONDS) as port:
             configure(folder, port)
             asking = asyncio.create_task(round_trips_ms(port, done))
             child = await start(folder)

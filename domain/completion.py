@@ -4,7 +4,7 @@ Costs are in USD against both legs marked at mid, from now on; what was paid bef
 
 - *spread*: half the bid-ask spread of what is traded now; without a quote, the slippage bound stands in for it.
 - *fees*: the taker fee of what is traded now.
-- *naked risk*: the expected adverse move of the unhedged part while it is being mended, σ·√t/√(2π) a unit: the mean of the losing
+- *unhedged risk*: the expected adverse move of the unhedged part while it is being repaired, σ·√t/√(2π) a unit: the mean of the losing
   half of a driftless normal move. σ is a proxy, see `volatility`. An attempt that failed makes the next one look longer.
 - *edge kept*: what the hedged trade that is left would still earn: reversion from the present mids to its exit, less the exit's
   fees, spreads and its share of funding. Nothing is kept by an unwind.
@@ -52,8 +52,8 @@ BALANCINGS = frozenset({Action.COMPLETE, Action.TRIM})
 class Obstacle(StrEnum):
     """Why an option cannot be taken."""
 
-    SIBLING_WORKING = "sibling_working"  # An order of this entry is not over.
-    BUDGET = "budget"  # It would not fit into what may stand naked.
+    OTHER_LEG_WORKING = "sibling_working"  # An order of this entry is not over.
+    BUDGET = "budget"  # It would not fit into what may stand unhedged.
     ATTEMPTS = "attempts"
     REFUSED = "refused"  # For a reason that will not change: margin, leverage, permissions, rules.
     QUOTE_STALE = "quote_stale"
@@ -316,7 +316,7 @@ def _obstacles(now: OpeningNow, option: Option, held: dict[LegName, Decimal]) ->
     assert option.leg is not None
     leg = now.legs[option.leg]
     if not all(each.is_over for each in now.legs.values()):
-        yield Obstacle.SIBLING_WORKING, "an order of this entry is not over"
+        yield Obstacle.OTHER_LEG_WORKING, "an order of this entry is not over"
     if now.balancings >= BALANCINGS_MAX:
         yield Obstacle.ATTEMPTS, f"{now.balancings} attempts did not balance it"
     refusal = leg.refusals.get(option.action)

@@ -10,7 +10,7 @@ import math
 import msgspec
 
 from domain.pairs import PairSide, SignalType
-from domain.spread import EVERYTHING, Band, SpreadStatistics
+from domain.spread import EVERYTHING, Band, SpreadMoments
 
 REPEAT_MS_MIN = 30_000
 TIME_STOP_HALF_LIVES = 4.0
@@ -27,7 +27,7 @@ class HeldTrade(msgspec.Struct, frozen=True, gc=False):
     """What an open trade was opened with; none of it follows later recalibrations."""
 
     side: PairSide
-    statistics: SpreadStatistics
+    statistics: SpreadMoments
     hedge_ratio: float
     exit_z: float
     stop_z: float
@@ -45,7 +45,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     busy: bool = False  # A trade of this pair is opening or closing.
 
 
-def band_of(standing: Standing, rules: EntryRules, current: SpreadStatistics | None) -> Band:
+def band_of(standing: Standing, rules: EntryRules, current: SpreadMoments | None) -> Band:
     """The spreads inside which `decide` has nothing to say, so that a tick costs two compares."""
     if standing.busy:
         return EVERYTHING
@@ -66,7 +66,7 @@ def band_of(standing: Standing, rules: EntryRules, current: SpreadStatistics | N
 
 
 def decide(
-    spread: float, standing: Standing, rules: EntryRules, current: SpreadStatistics | None, now_ms: int
+    spread: float, standing: Standing, rules: EntryRules, current: SpreadMoments | None, now_ms: int
 ) -> SignalType | None:
     """The signal this spread calls for, or None. `now_ms` is market time.
 
@@ -109,7 +109,7 @@ def _unless_repeated(signal: SignalType | None, standing: Standing, now_ms: int)
     return signal
 
 
-def rearmed(standing: Standing, spread: float, current: SpreadStatistics | None) -> bool:
+def rearmed(standing: Standing, spread: float, current: SpreadMoments | None) -> bool:
     """True when a pair that was stopped out has seen z cross its mean."""
     if standing.stopped_at_sign == 0 or current is None:
         return False

@@ -7,7 +7,7 @@ import msgspec
 from domain.orders import LegName, Side
 from domain.pairs import PairSide
 from domain.quotes import Quote
-from domain.spread import SpreadStatistics
+from domain.spread import SpreadMoments
 
 FUNDING_INTERVAL_HOURS_DEFAULT = 8.0
 
@@ -67,7 +67,7 @@ def edge_of(
     *,
     side: PairSide,
     hedge_ratio: float,
-    statistics: SpreadStatistics,
+    statistics: SpreadMoments,
     exit_z: float,
     quote_a: Quote,
     quote_b: Quote,

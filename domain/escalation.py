@@ -18,7 +18,7 @@ from domain.refusals import RefusalKind
 class Remedy(StrEnum):
     """What to change after a refusal."""
 
-    PRESS = "press"  # Nothing: the same again, after a pause. Also for a code that nobody has listed.
+    RETRY = "retry"  # Nothing: the same again, after a pause. Also for a code that nobody has listed.
     WAIT = (
         "wait"  # The exchange is busy, or the request never arrived: the same again, and it is no failure of the order.
     )
@@ -45,7 +45,7 @@ REMEDIES: Mapping[RefusalKind, Remedy] = MappingProxyType({
     _K.POSITION_LIMIT: _R.SMALLER,
     _K.REDUCE_ONLY_REJECTED: _R.PLAIN,     # Other resting reduce-only orders may be in the way.
     _K.REDUCE_ONLY_REQUIRED: _R.REDUCE,
-    _K.TOO_MANY_OPEN_ORDERS: _R.PRESS,     # Ours never rest.
+    _K.TOO_MANY_OPEN_ORDERS: _R.RETRY,     # Ours never rest.
     _K.LIQUIDATION: _R.WAIT,               # The exchange is closing it itself.
     _K.ACCOUNT_MODE: _R.PERSON,
     _K.NOT_PERMITTED: _R.PERSON,
@@ -58,23 +58,23 @@ REMEDIES: Mapping[RefusalKind, Remedy] = MappingProxyType({
     _K.NO_PRICE_IN_BAND: _R.LADDER,
     _K.NOT_TRADING: _R.HALTED,
     _K.UNSUPPORTED_TYPE: _R.LADDER,        # Market orders are off; a limit may do.
-    _K.WOULD_TAKE: _R.PRESS,               # A closing order is never post-only.
+    _K.WOULD_TAKE: _R.RETRY,               # A closing order is never post-only.
     _K.NOT_FILLABLE: _R.LADDER,
-    _K.REJECTED: _R.PRESS,
-    _K.MALFORMED: _R.PRESS,
+    _K.REJECTED: _R.RETRY,
+    _K.MALFORMED: _R.RETRY,
     _K.THROTTLED: _R.WAIT,                 # Nobody looked at the order; nor for the next two.
     _K.UNAVAILABLE: _R.WAIT,
     _K.CLOCK: _R.WAIT,                     # It is being read anew.
     _K.KEY: _R.PERSON,
     # These never answer an order; what cannot happen is tried again.
-    _K.NO_SUCH_ORDER: _R.PRESS,
-    _K.DUPLICATE_ID: _R.PRESS,
-    _K.LEVERAGE_INVALID: _R.PRESS,
-    _K.NO_CHANGE: _R.PRESS,
-    _K.HAS_ORDERS: _R.PRESS,
-    _K.HAS_POSITION: _R.PRESS,
-    _K.SESSION_EXPIRED: _R.PRESS,
-    _K.UNLISTED: _R.PRESS,
+    _K.NO_SUCH_ORDER: _R.RETRY,
+    _K.DUPLICATE_ID: _R.RETRY,
+    _K.LEVERAGE_INVALID: _R.RETRY,
+    _K.NO_CHANGE: _R.RETRY,
+    _K.HAS_ORDERS: _R.RETRY,
+    _K.HAS_POSITION: _R.RETRY,
+    _K.SESSION_EXPIRED: _R.RETRY,
+    _K.UNLISTED: _R.RETRY,
 })
 # fmt: on
 
@@ -137,13 +137,13 @@ class Escalation(msgspec.Struct, frozen=True, kw_only=True):
 def remedy_of(attempt: Attempt) -> Remedy:
     """What to change after an order that filled nothing. Never fails."""
     if attempt.status is OrderStatus.REFUSED:
-        return Remedy.PRESS if attempt.kind is None else REMEDIES[attempt.kind]
+        return Remedy.RETRY if attempt.kind is None else REMEDIES[attempt.kind]
     if attempt.status is OrderStatus.DEAD:
         # The exchange may have said why before it was proven: that proved nothing, and is the best reason we have.
         return Remedy.WAIT if attempt.kind is None else REMEDIES[attempt.kind]
     if attempt.status is OrderStatus.EXPIRED:
         return Remedy.LADDER  # Accepted, and nobody within its price.
-    return Remedy.PRESS
+    return Remedy.RETRY
 
 
 def escalate(before: Escalation, attempt: Attempt) -> Escalation:

@@ -26,9 +26,11 @@ class Plan(StrEnum):
 
     WAIT = "wait"
     BALANCE = "balance"  # Something is held and nothing works: hedged; or complete, trim or unwind by expected cost.
-    UNWIND_A = "unwind_a"  # The budget is spent: take back what it holds alone, without waiting for its sibling's fate.
+    UNWIND_A = (
+        "unwind_a"  # The budget is spent: take back what it holds alone, without waiting for its other leg's fate.
+    )
     UNWIND_B = "unwind_b"
-    CANCEL_A = "cancel_a"  # Its sibling is gone for good: stop it before it fills.
+    CANCEL_A = "cancel_a"  # Its other leg is gone for good: stop it before it fills.
     CANCEL_B = "cancel_b"
     NOTHING = "nothing"  # Nothing was filled on either side; the trade never was.
 
@@ -122,7 +124,7 @@ class HedgeGap(msgspec.Struct, frozen=True, kw_only=True):
 
     excess_a: Decimal  # Base units of a beyond hedge_ratio · b; negative: a is short of it.
     excess_b: Decimal  # The same gap, expressed in units of b.
-    error: float  # |gap| over leg b's holding; 1.0 means wholly naked.
+    error: float  # |gap| over leg b's holding; 1.0 means wholly unhedged.
 
 
 def hedge_gap(quantity_a: Decimal, quantity_b: Decimal, hedge_ratio: Decimal) -> HedgeGap:

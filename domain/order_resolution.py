@@ -1,6 +1,6 @@
 """When an order whose fate is unknown may be called dead: evidence in, verdict out.
 
-Dead means: it never was accepted and cannot be any more. The venue accepts a request only while its own clock is within
+Dead means: it never was accepted and cannot be any more. The exchange accepts a request only while its own clock is within
 timestamp + recvWindow (binance-usdm.md, section 2), so before that bound no absence says anything. After it, one "does not exist"
 proves nothing either: about one in 800 is said right after a success, and orders that ended long ago are forgotten. Only order
 query, open orders, executions and position together are proof, and a question that was not answered is not an absence.
@@ -16,7 +16,7 @@ from domain.units import MINUTE_MS
 LOOKS_MIN = 3
 """Answers "does not exist" in a row, after the bound."""
 SETTLE_MS = 1_000
-"""From the first of them to the verdict: replicas of the venue may lag behind its matching."""
+"""From the first of them to the verdict: replicas of the exchange may lag behind its matching."""
 STRANGE_POSITION_MS = MINUTE_MS
 """How long a position that this order cannot explain keeps it from being called dead."""
 
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     """Every other verdict than DEAD means: look again."""
 
     DEAD = "dead"
-    TOO_EARLY = "too_early"  # The venue might still accept it.
+    TOO_EARLY = "too_early"  # The exchange might still accept it.
     LOOK_AGAIN = "look_again"  # Too few answers, or one of the questions was not answered.
     RESTING = "resting"  # Open orders know it.
     EXECUTION_UNEXPLAINED = "execution_unexplained"  # It may be this order's: nobody has named another owner.
@@ -46,7 +46,7 @@ UNDECIDABLE = frozenset({Verdict.EXECUTION_UNEXPLAINED, Verdict.POSITION_MOVED})
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What was seen of one order; None: the question was not answered."""
 
-    past_bound_ms: int  # Beyond the last moment at which the venue could have accepted it; negative before.
+    past_bound_ms: int  # Beyond the last moment at which the exchange could have accepted it; negative before.
     absences: int  # Order queries in a row, after the bound, that said it does not exist.
     absent_for_ms: int  # Since the first of these.
     is_resting: bool | None
@@ -54,7 +54,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     working_orders: int  # Others of ours in the symbol that are accepted and not yet wholly in our books.
     unknown_buys: Decimal  # Base units of all our orders in the symbol without a known fate, this one included.
     unknown_sells: Decimal
-    position_change: Decimal | None  # The venue's position less our book's, less what is known to be others'.
+    position_change: Decimal | None  # The exchange's position less our book's, less what is known to be others'.
 
 
 def judge(seen: Evidence) -> Verdict:

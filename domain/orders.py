@@ -100,7 +100,7 @@ def _transitions() -> dict[tuple[OrderStatus, OrderChange], OrderStatus]:
         # A reply lost on its way back says nothing about an order we already saw working.
         (_S.OPEN, _C.OUTCOME_UNKNOWN): _S.OPEN,
         (_S.PARTIALLY_FILLED, _C.OUTCOME_UNKNOWN): _S.PARTIALLY_FILLED,
-        (_S.OPEN, _C.ACCEPTED): _S.OPEN,  # Told twice.
+        (_S.OPEN, _C.ACCEPTED): _S.OPEN,  # Reported twice.
         (_S.PARTIALLY_FILLED, _C.ACCEPTED): _S.PARTIALLY_FILLED,  # The reply overtaken by the stream.
         (_S.PARTIALLY_FILLED, _C.PARTIALLY_FILLED): _S.PARTIALLY_FILLED,
         (_S.OPEN, _C.PARTIALLY_FILLED): _S.PARTIALLY_FILLED,
@@ -124,7 +124,7 @@ def _transitions() -> dict[tuple[OrderStatus, OrderChange], OrderStatus]:
     table[_S.CANCELLED, _C.FILLED] = _S.FILLED  # The fill raced our cancel; it is real.
     table[_S.EXPIRED, _C.FILLED] = _S.FILLED
     for believed_nothing in (_S.DEAD, _S.REFUSED):
-        # The venue is right, whatever we believed: a late order is absorbed, not denied.
+        # The exchange is right, whatever we believed: a late order is absorbed, not denied.
         table[believed_nothing, _C.ACCEPTED] = _S.OPEN
         table[believed_nothing, _C.PARTIALLY_FILLED] = _S.PARTIALLY_FILLED
         table[believed_nothing, _C.FILLED] = _S.FILLED
@@ -172,7 +172,7 @@ class OrderIntent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the venue says of one order, from a reply, the user stream or a query."""
+    """What the exchange says of one order, from a reply, the user stream or a query."""
 
     client_order_id: ClientOrderId
     exchange_order_id: str

@@ -20,7 +20,7 @@ class SignalType(StrEnum):
     EXIT = "EXIT"  # z has come back.
     STOP = "STOP"  # z ran away.
     TIME_STOP = "TIME_STOP"  # Held for several half-lives without coming back.
-    FLATTEN = "FLATTEN"  # The operator, a removed pair, or a lost sibling.
+    FLATTEN = "FLATTEN"  # The operator, a removed pair, or a lost other leg.
 
     @property
     def is_entry(self) -> bool:
@@ -74,7 +74,7 @@ class ExitReason(StrEnum):
     TIMED_OUT = "timed_out"
     FLATTENED = "flattened"
     DELISTED = "delisted"  # Closed ahead of the contract's announced end.
-    SIBLING_LOST = "sibling_lost"  # The exchange closed one leg (ADL, liquidation, delisting).
+    OTHER_LEG_LOST = "sibling_lost"  # The exchange closed one leg (ADL, liquidation, delisting).
     ROLLED_BACK = "rolled_back"
 
 

@@ -1,6 +1,6 @@
 """How large the next closing order is, and whether it may carry the reduce-only flag.
 
-The venue knows one net position a symbol; several of our trades and a person may share it. Closing what *this* trade holds
+The exchange knows one net position a symbol; several of our trades and a person may share it. Closing what *this* trade holds
 may reduce the net position, open it the other way, or both. Reduce-only is the safe form, and exempt from the minimum
 notional; where it cannot be had the order is plain, and must pass every filter.
 """
@@ -42,7 +42,7 @@ def next_piece(
 
     `held` is this trade's signed holding (not dust), `net` the account's signed position, `price` the lower of mark and touch
     (None: no quote, so no notional can be judged). Reduce-only up to the net position, plain for the rest, in this order and
-    never at once, because the venue may match two orders in either order; one plain order when the two parts would not pass
+    never at once, because the exchange may match two orders in either order; one plain order when the two parts would not pass
     the filters; when not even that passes, a small addition first.
     """
     order_type = OrderType.LIMIT if state.ladder_step or _only_limits_fit(held, instrument) else OrderType.MARKET

@@ -90,7 +90,7 @@ STEPS: Mapping[tuple[Standing, Wish], Step] = MappingProxyType({
 def taking_cost(quote: Quote, side: Side, quantity: Decimal) -> float:
     """What taking the quantity costs, as a share of its value: half the spread, and half again for each further touch it eats.
 
-    An assumption in place of a depth that bookTicker does not tell: behind the touch the book is as thin as in it, and a level is
+    An assumption in place of a depth that bookTicker does not report: behind the touch the book is as thin as in it, and a level is
     half a spread away from the next.
     """
     at_touch = quote.ask_quantity if side is Side.BUY else quote.bid_quantity

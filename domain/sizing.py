@@ -30,7 +30,7 @@ class Sized(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TooSmall(msgspec.Struct, frozen=True, kw_only=True):
-    """Rounding leaves nothing tradable, or too crooked a hedge; the notional that would do."""
+    """Rounding leaves nothing tradable, or too large a hedge error; the notional that would do."""
 
     why: str
     notional_usd_min: Decimal

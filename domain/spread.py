@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class SpreadStatistics(msgspec.Struct, frozen=True, gc=False):
+class SpreadMoments(msgspec.Struct, frozen=True, gc=False):
     """Mean and standard deviation (ddof 1) of a full window, in price units of leg b."""
 
     mean: float
@@ -31,11 +31,11 @@ class Band(msgspec.Struct, frozen=True, gc=False):
 EVERYTHING = Band(-math.inf, math.inf)
 
 
-def statistics_of(spreads: NDArray[np.float64]) -> SpreadStatistics | None:
+def statistics_of(spreads: NDArray[np.float64]) -> SpreadMoments | None:
     """Mean and deviation of a window; None when the deviation is zero against the level's own rounding."""
     mean = float(spreads.mean())
     std = float(spreads.std(ddof=1))
     resolution = float(np.abs(spreads).max()) * 1e-12
     if not math.isfinite(std) or std <= resolution:
         return None
-    return SpreadStatistics(mean, std)
+    return SpreadMoments(mean, std)

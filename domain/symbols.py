@@ -1,4 +1,4 @@
-"""Names of a contract: unified (`BTC/USDT:USDT`), the exchange's id (`BTCUSDT`), as typed (`BTC/USDT`)."""
+"""Names of a contract: unified (`BTC/USDT:USDT`) and as typed (`BTC/USDT`); how an exchange spells it, its adapter knows."""
 
 import re
 from typing import NewType
@@ -19,13 +19,3 @@ def unified(typed: str) -> Symbol:
     if match is None or (match[3] is not None and match[3] != match[2]):
         raise ValueError(f"{typed!r} is not a linear perpetual; write it as BASE/USDT, for example 1000CAT/USDT")
     return Symbol(f"{match[1]}/{match[2]}:{match[2]}")
-
-
-def exchange_id(symbol: Symbol) -> str:
-    """`1000CAT/USDT:USDT` -> `1000CATUSDT`. The numeric prefix is part of the asset and is never stripped."""
-    return symbol.split(":", 1)[0].replace("/", "")
-
-
-def stream_name(symbol: Symbol) -> str:
-    """The lower-case name that websocket streams use."""
-    return exchange_id(symbol).lower()

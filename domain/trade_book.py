@@ -192,7 +192,7 @@ class TradeBook:
             self.fruitless.pop(trade.pair_id, None)
 
     def _freeze(self, entry: PairFrozen) -> None:
-        """A freeze that ends at once is a thaw: what led to it is forgotten."""
+        """A freeze that ends at once is the end of the freeze: what led to it is forgotten."""
         self.frozen_until_ms[entry.pair_id] = entry.until_ms
         if entry.until_ms > entry.at_ms:
             return

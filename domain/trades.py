@@ -1,4 +1,4 @@
-"""A pair trade as the fold of its journal entries: what is held, what it cost, how long it stood naked."""
+"""A pair trade as the fold of its journal entries: what is held, what it cost, how long it stood unhedged."""
 
 from bisect import insort
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class OrderState:
     """What the account held in the symbol that is not ours, and when that was compared, by the exchange's clock."""
     status: OrderStatus = OrderStatus.INTENDED
     exchange_order_id: str | None = None
-    reported: Decimal = ZERO  # Cumulative filled quantity, as the venue last said.
+    reported: Decimal = ZERO  # Cumulative filled quantity, as the exchange last said.
     seen: Decimal = ZERO  # Sum of the executions we hold in hand.
     refusal: Refusal | None = None
     """What the exchange last said against it. It proves nothing unless the order is refused."""
@@ -38,7 +38,7 @@ class OrderState:
 
     @property
     def is_settled(self) -> bool:
-        """Over, and every execution the venue reported is in our books."""
+        """Over, and every execution the exchange reported is in our books."""
         return self.is_over and self.seen >= self.reported
 
     @property
@@ -78,7 +78,7 @@ class TradeState:
     naked_since_usd: Decimal = ZERO  # What has stood unhedged since then.
     ended_ms: int | None = None
     executions: list[tuple[int, LegName, Decimal, str]] = field(default_factory=list)
-    """When, of which leg, by how much its holding changed, by which of the venue's executions: in the order of time, however
+    """When, of which leg, by how much its holding changed, by which of the exchange's executions: in the order of time, however
     they were told."""
     fill_ids: list[tuple[Symbol, str]] = field(default_factory=list)
     hedge_tolerance: float = 0.02
@@ -200,7 +200,7 @@ class TradeState:
         self.naked_since_ms = None if self._is_hedged_by(held) else at_ms
 
     def _run_clock_again(self) -> None:
-        """An execution was told after a later one: only the whole history says how long the trade stood naked."""
+        """An execution was told after a later one: only the whole history says how long the trade stood unhedged."""
         self.naked_ms, self.naked_notional_usd_ms, self.naked_since_ms = 0, ZERO, None
         held: dict[LegName, Decimal] = dict.fromkeys(LegName, ZERO)
         for at_ms, leg, change, _ in self.executions:

@@ -4,6 +4,7 @@ A page from elsewhere reaches every port of this machine through the browser of 
 and when its own name is made to point at us (DNS rebinding), that name is what stands in Host.
 """
 
+import ipaddress
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from urllib.parse import urlsplit
@@ -47,7 +48,12 @@ def hostname(url: str) -> str | None:
 
 def is_loopback(host: str | None) -> bool:
     """Whether what is sent to this host stays on this machine."""
-    return host is not None and (host in LOOPBACK_NAMES or (host.startswith("127.") and host.count(".") == 3))
+    if host is None or host == "localhost":
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def reachable(host: str) -> str:

@@ -1,4 +1,4 @@
-"""The venue's books: accounts, their fills and money, ids from counters, and what must be stored and told."""
+"""The exchange's books: accounts, their fills and money, ids from counters, and what must be stored and told."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ import msgspec
 
 from paper import events
 from paper.account import Account, Income, Position, Trade
-from paper.errors import VenueError
+from paper.errors import ApiError
 from paper.market import Market
 from paper.numbers import ZERO, q8
-from paper.options import VenueOptions
+from paper.options import CoreOptions
 from paper.orders import Order
 from paper.portfolio import Portfolio
 
@@ -47,7 +47,7 @@ class Changes:
 class Books:
     """All accounts. Every change of money or of a position passes through here, and only here."""
 
-    def __init__(self, market: Market, options: VenueOptions, counters: Counters | None = None) -> None:
+    def __init__(self, market: Market, options: CoreOptions, counters: Counters | None = None) -> None:
         self.market = market
         self.options = options
         self.counters = counters or Counters()
@@ -60,7 +60,7 @@ class Books:
     def open_account(self, key: str, secret: str, balance_usdt: Decimal, now_ms: int) -> Portfolio:
         """Create an account. Raises: VenueError -4000 when the key is taken."""
         if key in self.portfolios:
-            raise VenueError(-4000, f"Account '{key}' exists already.")
+            raise ApiError(-4000, f"Account '{key}' exists already.")
         account = Account(
             key=key,
             secret=secret,

@@ -97,7 +97,7 @@ def exchange(
     """Run the paper exchange: Binance USD-M futures on this machine, with play money."""
     # Only here: `--help` answers at once.
     from paper.markets import open_market  # noqa: PLC0415
-    from paper.options import ExchangeOptions, VenueOptions  # noqa: PLC0415
+    from paper.options import CoreOptions, ExchangeOptions  # noqa: PLC0415
     from paper.server import PaperExchange, open_state  # noqa: PLC0415
     from paper.state import StateError  # noqa: PLC0415
 
@@ -108,7 +108,7 @@ def exchange(
     if not balance_usdt.is_finite() or balance_usdt < 0:
         raise click.BadParameter("must be a finite number, 0 or more", param_hint="--balance")
     options = ExchangeOptions(
-        venue=VenueOptions(balance_usdt=balance_usdt, api_key=key, api_secret=secret),
+        core=CoreOptions(balance_usdt=balance_usdt, api_key=key, api_secret=secret),
         chaos_seed=chaos_seed,
         chaos_rate=chaos_rate,
     )

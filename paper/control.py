@@ -10,7 +10,7 @@ from aiohttp import web
 
 from paper.desk import Desk
 from paper.door import Door
-from paper.errors import VenueError, refused
+from paper.errors import ApiError, refused
 from paper.faults import FaultSpec
 from paper.gateway import Handler
 from paper.liquidation import liquidate
@@ -102,7 +102,7 @@ class Control:
             text = await request.read()
             try:
                 return self._done(act(msgspec.json.decode(text or b"{}", type=kind)))
-            except (msgspec.MsgspecError, VenueError, ValueError, re.error) as error:
+            except (msgspec.MsgspecError, ApiError, ValueError, re.error) as error:
                 return json_reply({"error": str(error)}, status=400)
 
         return self._door.with_token(handle)
@@ -111,7 +111,7 @@ class Control:
         async def handle(request: web.Request) -> web.Response:
             try:
                 return self._done(act(request))
-            except (VenueError, ValueError) as error:
+            except (ApiError, ValueError) as error:
                 return json_reply({"error": str(error)}, status=400)
 
         return self._door.with_token(handle)
@@ -153,7 +153,7 @@ class Control:
 
     def auto_deleverage(self, asked: Adl) -> object:
         """Close a part of a position against its owner's will."""
-        closed = self._desk.venue.auto_deleverage(
+        closed = self._desk.core.auto_deleverage(
             self._portfolio(asked.key), asked.symbol, asked.fraction, self._desk.clock.now_ms()
         )
         return {"closed": [_brief(order) for order in closed]}
@@ -166,10 +166,10 @@ class Control:
     def delist(self, asked: Delisting) -> object:
         """Stop trading a contract, or say that it will stop."""
         if not asked.settle:
-            self._desk.venue.listing(asked.symbol)
+            self._desk.core.listing(asked.symbol)
             self._desk.books.market.set_status(asked.symbol, asked.status, asked.delivery_ms)
             return {}
-        return self._desk.venue.delist(asked.symbol, asked.status, self._desk.clock.now_ms())
+        return self._desk.core.delist(asked.symbol, asked.status, self._desk.clock.now_ms())
 
     def expire_listen_key(self, asked: OfAccount) -> object:
         """Let a listen key run out now."""
@@ -180,7 +180,7 @@ class Control:
         """A trade on the web site, behind the API client's back."""
         if not asked.quantity.is_finite() or not asked.quantity:
             raise refused(-4003)
-        order = self._desk.venue.manual_trade(
+        order = self._desk.core.manual_trade(
             self._portfolio(asked.key), asked.symbol, asked.quantity, asked.price, self._desk.clock.now_ms()
         )
         return _brief(order)

@@ -1,4 +1,4 @@
-"""The desk every request passes: the venue, its clock, budgets, faults and streams, and the one way to commit."""
+"""The desk every request passes: the exchange, its clock, budgets, faults and streams, and the one way to commit."""
 
 import asyncio
 from collections import deque
@@ -8,13 +8,13 @@ from typing import Any
 
 from paper.books import Books, Changes, Counters
 from paper.clock import ServerClock
+from paper.core import ExchangeCore
 from paper.events import Event
 from paper.faults import FaultBoard, FaultSpec
 from paper.limits import Limits
 from paper.options import ExchangeOptions
 from paper.orders import Order
 from paper.portfolio import Portfolio
-from paper.venue import Venue
 
 ORDERS_LOGGED_MAX = 50_000
 
@@ -43,7 +43,7 @@ Store = Callable[[Changes, Counters], None]
 
 
 class Listeners:
-    """Who hears of what was committed: the streams, which are made after the desk that they serve."""
+    """Who hears of what was committed: the streams, which are made after the signal generator that they serve."""
 
     def __init__(self) -> None:
         self._account: list[Callable[[str, Event], None]] = []
@@ -70,7 +70,7 @@ class Desk:
 
     def __init__(
         self,
-        venue: Venue,
+        core: ExchangeCore,
         clock: ServerClock,
         board: FaultBoard,
         limits: Limits,
@@ -80,7 +80,7 @@ class Desk:
         on_store_failure: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
         """`store` keeps what a commit changed; when it fails the exchange must stop, and `on_store_failure` is called."""
-        self.venue = venue
+        self.core = core
         self.clock = clock
         self.board = board
         self.options = options
@@ -94,8 +94,8 @@ class Desk:
 
     @property
     def books(self) -> Books:
-        """The venue's books."""
-        return self.venue.books
+        """The exchange's books."""
+        return self.core.books
 
     def commit(self) -> None:
         """Store what changed in one transaction, and only then tell the owners. Call it before answering."""

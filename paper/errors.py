@@ -87,7 +87,7 @@ STATUSES: Mapping[int, int] = {-1000: 503, -1001: 503, -1007: 408, -1008: 503, -
 AHEAD = "Timestamp for this request was 1000ms ahead of the server's time."
 
 
-class VenueError(Exception):
+class ApiError(Exception):
     """A request the exchange refused: nothing happened."""
 
     def __init__(self, code: int, text: str, status: int = 400) -> None:
@@ -101,8 +101,8 @@ class VenueError(Exception):
         return {"code": self.code, "msg": self.text}
 
 
-def refused(code: int, *details: object) -> VenueError:
+def refused(code: int, *details: object) -> ApiError:
     """Build the refusal for a documented code, its text filled with the details."""
     template = TEXTS.get(code, "An unknown error occurred while processing the request.")
     text = template.format(*details) if details else template
-    return VenueError(code, text, STATUSES.get(code, 400))
+    return ApiError(code, text, STATUSES.get(code, 400))

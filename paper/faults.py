@@ -189,7 +189,7 @@ class StreamFaults:
         """Go silent. None = until thawed."""
         self._frozen_until_ms = float("inf") if duration_ms is None else float(self.clock.monotonic_ms() + duration_ms)
 
-    def thaw(self) -> None:
+    def unfreeze(self) -> None:
         """Speak again."""
         self._frozen_until_ms = 0.0
 
@@ -257,9 +257,9 @@ class FaultBoard:
             removed += 1
             match armed.spec.kind:
                 case Kind.USER_FROZEN:
-                    self.user.thaw()
+                    self.user.unfreeze()
                 case Kind.PUBLIC_FROZEN:
-                    self.public.thaw()
+                    self.public.unfreeze()
                 case Kind.CLOCK_SKEW:
                     self.clock.skew_ms = 0
                 case Kind.BAN:

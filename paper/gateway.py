@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from paper.desk import Call, Desk, OrderArrival
-from paper.errors import VenueError, refused
+from paper.errors import ApiError, refused
 from paper.faults import ELEMENT_KINDS, ORDER_PATHS, FaultSpec, Kind, OrderFacts
 from paper.limits import Limited, weight_of
 from paper.outcomes import Outcome, fault_reply, json_reply, outcome_of
@@ -56,7 +56,7 @@ def order_facts(path: str, params: Mapping[str, str]) -> tuple[OrderFacts, ...]:
     if path == "/fapi/v1/batchOrders" and "batchOrders" in params:
         try:
             rows = batch_elements(params)
-        except VenueError:
+        except ApiError:
             rows = []
     return tuple(
         OrderFacts(
@@ -171,7 +171,7 @@ class Gateway:
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
-        except VenueError as error:
+        except ApiError as error:
             return json_reply(error.body(), status=error.status)
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             unknown = refused(-5000, request.path, request.method)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from paper.clock import ServerClock
-from paper.errors import VenueError, refused
+from paper.errors import ApiError, refused
 from paper.options import LimitOptions
 
 MINUTE_MS = 60_000
@@ -83,7 +83,7 @@ class Window:
         return max(1, (self.started_ms + self.length_ms - now_ms + 999) // 1000)
 
 
-class Limited(VenueError):
+class Limited(ApiError):
     """A request turned away by its address: 429 or 418, with the seconds to wait."""
 
     def __init__(self, text: str, status: int, retry_after_seconds: int) -> None:

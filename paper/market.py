@@ -1,4 +1,4 @@
-"""The seam between a market (where prices come from) and the venue (who matches orders against them).
+"""The seam between a market (where prices come from) and the exchange (who matches orders against them).
 
 Two clocks run here on purpose. *Server time* is the wall clock: signatures, order and trade times obey it. *Market time*
 stamps books, klines and funding; a replay runs it at a hundred times the speed without making one signed request look stale.
@@ -106,7 +106,7 @@ class FundingSettlement:
 
 
 class Market(Protocol):
-    """Where prices come from. The venue asks, the market answers from memory; only `run` awaits."""
+    """Where prices come from. The exchange asks, the market answers from memory; only `run` awaits."""
 
     @property
     def listings(self) -> Mapping[str, Listing]:

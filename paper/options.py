@@ -5,7 +5,7 @@ from decimal import Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VenueOptions:
+class CoreOptions:
     """Fees, accounts and reply forms."""
 
     balance_usdt: Decimal = Decimal(10_000)
@@ -44,7 +44,7 @@ class StreamOptions:
 class ExchangeOptions:
     """Everything that a server needs besides its market."""
 
-    venue: VenueOptions = VenueOptions()
+    core: CoreOptions = CoreOptions()
     limits: LimitOptions = LimitOptions()
     streams: StreamOptions = StreamOptions()
     chaos_seed: int | None = None

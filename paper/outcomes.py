@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 from aiohttp import web
 
-from paper.errors import VenueError, refused
+from paper.errors import ApiError, refused
 from paper.faults import FaultSpec, Kind
 
 
@@ -58,11 +58,11 @@ def outcome_of(spec: FaultSpec) -> Outcome:
     return LATE_OUTCOMES[spec.parameters.reply] if spec.kind is Kind.LATE else OUTCOMES[spec.kind]
 
 
-def error_for(outcome: Outcome) -> VenueError:
+def error_for(outcome: Outcome) -> ApiError:
     """The same outcome inside a batch, where only codes exist: whatever is not a code is a time-out."""
     code = -1007 if outcome.code is None else outcome.code
     error = refused(code, 2400) if code == -1003 else refused(code)
-    return VenueError(error.code, error.text, outcome.status if outcome.code is not None else 408)
+    return ApiError(error.code, error.text, outcome.status if outcome.code is not None else 408)
 
 
 def json_reply(payload: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from paper import payloads
 from paper.desk import Call, Desk
-from paper.errors import VenueError, refused
+from paper.errors import ApiError, refused
 from paper.faults import FaultSpec, Kind
 from paper.gateway import Gateway, batch_elements
 from paper.numbers import ZERO
@@ -62,13 +62,13 @@ def inside(time_ms: int, start_ms: int | None, end_ms: int | None) -> bool:
     return (start_ms is None or time_ms >= start_ms) and (end_ms is None or time_ms <= end_ms)
 
 
-class OrderDesk:
+class OrderEndpoints:
     """Handlers; each takes a Call and returns the JSON payload."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._venue = desk.venue
-        self._with_average = desk.options.venue.replies_carry_average_price
+        self._core = desk.core
+        self._with_average = desk.options.core.replies_carry_average_price
 
     def routes(self, gateway: Gateway) -> list[web.RouteDef]:
         """All routes of this desk."""
@@ -102,13 +102,13 @@ class OrderDesk:
         """POST batchOrders: each element is judged for itself."""
         rows = batch_elements(call.params)
         if not 1 <= len(rows) <= BATCH_MAX:
-            raise VenueError(-4082, "Invalid number of batch place orders.")
+            raise ApiError(-4082, "Invalid number of batch place orders.")
         call.headers.update(self._desk.limits.count_orders(call.portfolio.account.key, in_10s=5, in_minute=1))
         replies: list[object] = []
         for element, row in enumerate(rows):
             try:
                 replies.append(self._place(call.portfolio, row, call.now_ms, call.faults.get(element, [])))
-            except VenueError as error:
+            except ApiError as error:
                 replies.append(error.body())
         return replies
 
@@ -118,7 +118,7 @@ class OrderDesk:
         fill_quantity_max: Decimal | None = None
         hidden_ms = 0
         overtaken = False
-        instead: VenueError | None = None
+        instead: ApiError | None = None
         for spec in faults:
             match spec.kind:
                 case Kind.REJECTED:
@@ -139,9 +139,9 @@ class OrderDesk:
                     if not OUTCOMES[spec.kind].executed:
                         raise instead
         request = parse_order(params, now_ms)
-        order = self._venue.place(portfolio, request, now_ms, fill_quantity_max=fill_quantity_max)
+        order = self._core.place(portfolio, request, now_ms, fill_quantity_max=fill_quantity_max)
         form = payloads.order_reply if request.result else payloads.acknowledgement
-        listing = self._venue.listing(order.symbol)
+        listing = self._core.listing(order.symbol)
         reply = form(order, listing, with_average=self._with_average)  # As it stood when it was accepted.
         if overtaken and order.time_in_force == "GTX" and order.open:
             self._desk.books.end(portfolio, order, "EXPIRED", now_ms, expiry_reason=POST_ONLY_WOULD_TAKE)
@@ -155,23 +155,23 @@ class OrderDesk:
         await asyncio.sleep(delay_ms / 1000)
         now_ms = self._desk.clock.now_ms()
         try:
-            self._venue.place(portfolio, parse_order(params, now_ms), now_ms)
-        except VenueError:
+            self._core.place(portfolio, parse_order(params, now_ms), now_ms)
+        except ApiError:
             return  # Nobody waits for the answer.
         finally:
             self._desk.commit()
 
     def _reply(self, order: Order) -> object:
-        listing = self._venue.listing(order.symbol)
+        listing = self._core.listing(order.symbol)
         return payloads.order_reply(order, listing, with_average=self._with_average)
 
     def _address(self, call: Call) -> tuple[str, int | None, str | None]:
         """Symbol and one of the two ids. Raises: VenueError -1102, -1121."""
-        symbol = self._venue.listing(call.params.get("symbol")).symbol
+        symbol = self._core.listing(call.params.get("symbol")).symbol
         order_id = integer_of(call.params, "orderId")
         client_order_id = call.params.get("origClientOrderId") or None
         if order_id is None and client_order_id is None:
-            raise VenueError(-1102, NO_ID)
+            raise ApiError(-1102, NO_ID)
         if client_order_id is not None:
             check_client_order_id(client_order_id, "origClientOrderId")
         return symbol, order_id, client_order_id
@@ -188,34 +188,34 @@ class OrderDesk:
     def query(self, call: Call) -> object:
         """GET order."""
         order = self._find(call)
-        return payloads.order_row(order, self._venue.listing(order.symbol))
+        return payloads.order_row(order, self._core.listing(order.symbol))
 
     def open_order(self, call: Call) -> object:
         """GET openOrder."""
         order = self._find(call)
         if not order.open:
             raise refused(-2013)
-        return payloads.order_row(order, self._venue.listing(order.symbol))
+        return payloads.order_row(order, self._core.listing(order.symbol))
 
     def cancel(self, call: Call) -> object:
         """DELETE order."""
-        return self._reply(self._venue.cancel(call.portfolio, *self._address(call), call.now_ms))
+        return self._reply(self._core.cancel(call.portfolio, *self._address(call), call.now_ms))
 
     def cancel_batch(self, call: Call) -> object:
         """DELETE batchOrders."""
-        symbol = self._venue.listing(call.params.get("symbol")).symbol
+        symbol = self._core.listing(call.params.get("symbol")).symbol
         try:
             ids = msgspec.json.decode(call.params.get("orderIdList", "[]"), type=list[int])
             names = msgspec.json.decode(call.params.get("origClientOrderIdList", "[]"), type=list[str])
         except msgspec.MsgspecError:
             raise refused(-1130, "orderIdList") from None
         if not 1 <= len(ids) + len(names) <= BATCH_CANCEL_MAX:
-            raise VenueError(-4083, "Invalid number of batch cancel orders.")
+            raise ApiError(-4083, "Invalid number of batch cancel orders.")
         replies: list[object] = []
         for order_id, name in [(order_id, None) for order_id in ids] + [(None, name) for name in names]:
             try:
-                replies.append(self._reply(self._venue.cancel(call.portfolio, symbol, order_id, name, call.now_ms)))
-            except VenueError as error:
+                replies.append(self._reply(self._core.cancel(call.portfolio, symbol, order_id, name, call.now_ms)))
+            except ApiError as error:
                 replies.append(error.body())
         return replies
 
@@ -227,22 +227,22 @@ class OrderDesk:
             raise refused(-1102, "quantity")
         if price is None:
             raise refused(-1102, "price")
-        return self._reply(self._venue.amend(call.portfolio, order, quantity, price, call.now_ms))
+        return self._reply(self._core.amend(call.portfolio, order, quantity, price, call.now_ms))
 
     def open_orders(self, call: Call) -> object:
         """GET openOrders."""
         symbol = call.params.get("symbol")
         if symbol is not None:
-            self._venue.listing(symbol)
+            self._core.listing(symbol)
         return [
-            payloads.order_row(order, self._venue.listing(order.symbol))
+            payloads.order_row(order, self._core.listing(order.symbol))
             for order in call.portfolio.open_orders(symbol)
             if not self._desk.hidden(order.order_id)
         ]
 
     def all_orders(self, call: Call) -> object:
         """GET allOrders: from an id, from a time, or the latest."""
-        listing = self._venue.listing(call.params.get("symbol"))
+        listing = self._core.listing(call.params.get("symbol"))
         limit = limit_of(call.params)
         first_id = integer_of(call.params, "orderId")
         start_ms, end_ms = period_of(call.params, length_ms_max=WEEK_MS)
@@ -259,18 +259,18 @@ class OrderDesk:
 
     def cancel_all(self, call: Call) -> object:
         """DELETE allOpenOrders."""
-        symbol = self._venue.listing(call.params.get("symbol")).symbol
-        self._venue.cancel_all(call.portfolio, symbol, call.now_ms)
+        symbol = self._core.listing(call.params.get("symbol")).symbol
+        self._core.cancel_all(call.portfolio, symbol, call.now_ms)
         return {"code": 200, "msg": "The operation of cancel all open order is done."}
 
     def cancel_algo(self, call: Call) -> object:
         """DELETE algoOpenOrders: there are never any."""
-        self._venue.listing(call.params.get("symbol"))
+        self._core.listing(call.params.get("symbol"))
         return {"code": 200, "msg": "The operation of cancel all open order is done."}
 
     def trades(self, call: Call) -> object:
         """GET userTrades."""
-        symbol = self._venue.listing(call.params.get("symbol")).symbol
+        symbol = self._core.listing(call.params.get("symbol")).symbol
         limit = limit_of(call.params)
         order_id, first_id = integer_of(call.params, "orderId"), integer_of(call.params, "fromId")
         start_ms, end_ms = period_of(call.params, length_ms_max=WEEK_MS)
@@ -289,7 +289,7 @@ class OrderDesk:
 
     def countdown(self, call: Call) -> object:
         """POST countdownCancelAll: cancels every open order of the symbol unless re-armed in time; 0 disarms."""
-        symbol = self._venue.listing(call.params.get("symbol")).symbol
+        symbol = self._core.listing(call.params.get("symbol")).symbol
         countdown_ms = integer_of(call.params, "countdownTime")
         if countdown_ms is None:
             raise refused(-1102, "countdownTime")

@@ -20,12 +20,12 @@ INCOME_PERIOD_MS_DEFAULT = 7 * 86_400_000
 SUCCESS = {"code": 200, "msg": "success"}
 
 
-class AccountDesk:
+class AccountEndpoints:
     """Handlers; each takes a Call and returns the JSON payload."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._venue = desk.venue
+        self._core = desk.core
         self._books = desk.books
 
     def routes(self, gateway: Gateway) -> list[web.RouteDef]:
@@ -63,12 +63,12 @@ class AccountDesk:
         """GET positionRisk."""
         symbol = call.params.get("symbol")
         if symbol is not None:
-            self._venue.listing(symbol)
+            self._core.listing(symbol)
         return payloads.position_risk_rows(self._books, call.portfolio, version=version, symbol=symbol)
 
     def set_leverage(self, call: Call) -> object:
         """POST leverage."""
-        listing = self._venue.listing(call.params.get("symbol"))
+        listing = self._core.listing(call.params.get("symbol"))
         leverage = integer_of(call.params, "leverage")
         if leverage is None:
             raise refused(-1102, "leverage")
@@ -93,7 +93,7 @@ class AccountDesk:
 
     def set_margin_type(self, call: Call) -> object:
         """POST marginType. Isolated is remembered and reported; margin is still counted as cross."""
-        symbol = self._venue.listing(call.params.get("symbol")).symbol
+        symbol = self._core.listing(call.params.get("symbol")).symbol
         wanted = call.params.get("marginType")
         if wanted not in ("ISOLATED", "CROSSED"):
             raise refused(-1102, "marginType")
@@ -151,13 +151,13 @@ class AccountDesk:
     def brackets(self, call: Call) -> object:
         """GET leverageBracket, one contract or all."""
         symbol = call.params.get("symbol")
-        listings = [self._venue.listing(symbol)] if symbol is not None else self._books.market.listings.values()
+        listings = [self._core.listing(symbol)] if symbol is not None else self._books.market.listings.values()
         return [payloads.bracket_rows(listing) for listing in listings]
 
     def symbol_config(self, call: Call) -> object:
         """GET symbolConfig, one contract or all."""
         symbol = call.params.get("symbol")
-        listings = [self._venue.listing(symbol)] if symbol is not None else self._books.market.listings.values()
+        listings = [self._core.listing(symbol)] if symbol is not None else self._books.market.listings.values()
         return [payloads.symbol_config_row(call.portfolio, listing) for listing in listings]
 
     def account_config(self, call: Call) -> object:
@@ -175,9 +175,9 @@ class AccountDesk:
 
     def commission_rate(self, call: Call) -> object:
         """GET commissionRate."""
-        options = self._desk.options.venue
+        options = self._desk.options.core
         return {
-            "symbol": self._venue.listing(call.params.get("symbol")).symbol,
+            "symbol": self._core.listing(call.params.get("symbol")).symbol,
             "makerCommissionRate": plain(options.maker_fee_rate),
             "takerCommissionRate": plain(options.taker_fee_rate),
             "rpiCommissionRate": "0.00005",

@@ -8,12 +8,12 @@ import msgspec
 from aiohttp import web
 
 from paper.clock import ServerClock
-from paper.errors import VenueError, refused
+from paper.day_tickers import day_ticker
+from paper.errors import ApiError, refused
 from paper.market import Book, FundingSettlement, Kline, Listing, Mark, Market
 from paper.markets.bars import DAY_MS, MINUTE_MS, MONTH_MS, WEEK_MS
 from paper.numbers import fixed8
 from paper.public_rules import exchange_info
-from paper.tickers import day_statistics
 
 Json = object
 Query = Mapping[str, str]
@@ -81,7 +81,7 @@ def _handler(answer: Answer) -> Callable[[web.Request], Awaitable[web.StreamResp
                 body = await body
         except OSError as error:
             body, status = {"code": -1001, "msg": f"Internal error; unable to process your request. {error}"}, 503
-        except VenueError as error:
+        except ApiError as error:
             body, status = error.body(), error.status
         return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json")
 
@@ -161,7 +161,7 @@ class PublicRest:
             raise refused(-1102, "interval")
         interval_ms = INTERVALS_MS.get(query["interval"])
         if interval_ms is None:
-            raise VenueError(-1120, "Invalid interval.")
+            raise ApiError(-1120, "Invalid interval.")
         limit = _limit(query, _KLINES_DEFAULT, _KLINES_MAX)
         start_ms, end_ms = _window(query)
         market, symbol = self._market, listing.symbol
@@ -177,7 +177,7 @@ class PublicRest:
         limit = _integer(query, "limit")
         limit = _DEPTH_DEFAULT if limit is None else limit
         if limit not in _DEPTHS:
-            raise VenueError(-4021, f"{limit} is not valid depth limit.")
+            raise ApiError(-4021, f"{limit} is not valid depth limit.")
         book = self._market.book(listing.symbol)
         return {
             "lastUpdateId": book.update_id,
@@ -205,7 +205,7 @@ class PublicRest:
         """Statistics of the last 24 hours."""
 
         def row(symbol: str) -> Json:
-            day = day_statistics(self._market, symbol)
+            day = day_ticker(self._market, symbol)
             return {
                 "symbol": symbol,
                 "priceChange": f"{day.change:f}",
@@ -274,7 +274,7 @@ class PublicRest:
     def open_interest(self, query: Query) -> Json:
         """Open contracts: here, a day's volume."""
         listing = self._listing(query)
-        day = day_statistics(self._market, listing.symbol)
+        day = day_ticker(self._market, listing.symbol)
         return {"symbol": listing.symbol, "openInterest": f"{day.volume:f}", "time": self._market.now_ms()}
 
 

@@ -1,4 +1,4 @@
-"""The composition: one market, one venue, one port. Start it in a test or from the command; stop it and it is gone."""
+"""The composition: one market, one exchange, one port. Start it in a test or from the command; stop it and it is gone."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ from aiohttp import web
 from paper.books import Books, Changes, Counters
 from paper.clock import ServerClock
 from paper.control import Control
+from paper.core import ExchangeCore
 from paper.desk import Desk
 from paper.door import BODY_BYTES_MAX, Door
 from paper.faults import FaultBoard
@@ -20,13 +21,12 @@ from paper.limits import Limits
 from paper.market import Book, FundingSettlement, Market
 from paper.options import ExchangeOptions
 from paper.orders import Order
-from paper.private_orders import OrderDesk
-from paper.private_rest import AccountDesk
+from paper.private_orders import OrderEndpoints
+from paper.private_rest import AccountEndpoints
 from paper.private_ws import UserStreams
 from paper.public_rest import routes as public_routes
 from paper.public_ws import PublicStreams
 from paper.state import StateError, StateFile
-from paper.venue import Venue
 
 SNAPSHOT_SECONDS = 1.0
 SHUTDOWN_SECONDS_MAX = 1.0
@@ -54,13 +54,13 @@ class PaperExchange:
         chaos_seed, chaos_rate = self.options.chaos_seed, self.options.chaos_rate
         self.board = FaultBoard(self.clock, limits, chaos_seed=chaos_seed, chaos_rate=chaos_rate)
         self._state = state
-        venue_options = self.options.venue
-        books = Books(market, venue_options, None if state is None else state.counters())
+        core_options = self.options.core
+        books = Books(market, core_options, None if state is None else state.counters())
         if state is not None:
             state.restore(books)
-        self.venue = Venue(books)
+        self.core = ExchangeCore(books)
         self.desk = Desk(
-            self.venue,
+            self.core,
             self.clock,
             self.board,
             limits,
@@ -68,13 +68,13 @@ class PaperExchange:
             store=self._save,
             on_store_failure=self._fail,
         )
-        known = books.portfolios.get(venue_options.api_key)
+        known = books.portfolios.get(core_options.api_key)
         if known is None:
             books.open_account(
-                venue_options.api_key, venue_options.api_secret, venue_options.balance_usdt, self.clock.now_ms()
+                core_options.api_key, core_options.api_secret, core_options.balance_usdt, self.clock.now_ms()
             )
-        elif known.account.secret != venue_options.api_secret:
-            known.account.secret = venue_options.api_secret
+        elif known.account.secret != core_options.api_secret:
+            known.account.secret = core_options.api_secret
             books.touch(known, self.clock.now_ms())
         self.desk.commit()
         self.user_streams = UserStreams(self.desk)
@@ -123,8 +123,8 @@ class PaperExchange:
             middlewares=[self._door.middleware(), gateway.middleware()], client_max_size=BODY_BYTES_MAX
         )
         app.add_routes(public_routes(self.market, self.clock))
-        app.add_routes(OrderDesk(self.desk).routes(gateway))
-        app.add_routes(AccountDesk(self.desk).routes(gateway))
+        app.add_routes(OrderEndpoints(self.desk).routes(gateway))
+        app.add_routes(AccountEndpoints(self.desk).routes(gateway))
         app.add_routes(self.public_streams.routes())
         app.add_routes(self.user_streams.routes())
         app.add_routes(Control(self.desk, self.user_streams, self._door).routes())
@@ -200,7 +200,7 @@ class PaperExchange:
         await self.stop()
 
     def _on_book(self, book: Book) -> None:
-        self.venue.on_book(book, self.clock.now_ms())
+        self.core.on_book(book, self.clock.now_ms())
         self.desk.commit()
         self.public_streams.publish(book)
 
@@ -214,7 +214,7 @@ class PaperExchange:
         )
 
     def _on_funding(self, settlement: FundingSettlement) -> None:
-        self.venue.on_funding(settlement, self.clock.now_ms())
+        self.core.on_funding(settlement, self.clock.now_ms())
         self.desk.commit()
 
     async def _keep_time(self) -> None:
@@ -223,7 +223,7 @@ class PaperExchange:
         while True:
             await asyncio.sleep(self.options.timer_seconds)
             now_ms = self.clock.now_ms()
-            self.venue.on_timer(now_ms)
+            self.core.on_timer(now_ms)
             self.user_streams.expire_keys(now_ms)
             self.desk.commit()
             since_snapshot += self.options.timer_seconds

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 
-from paper.errors import AHEAD, VenueError, refused
+from paper.errors import AHEAD, ApiError, refused
 
 RECV_WINDOW_MS_DEFAULT = 5000
 RECV_WINDOW_MS_MAX = 60_000
@@ -58,13 +58,13 @@ def check_window(params: Mapping[str, str], now_ms: int) -> int:
     if window_ms > RECV_WINDOW_MS_MAX:
         raise refused(-1131)
     if timestamp_ms >= now_ms + AHEAD_MS_MAX:
-        raise VenueError(-1021, AHEAD)
+        raise ApiError(-1021, AHEAD)
     if now_ms - timestamp_ms > window_ms:
         raise refused(-1021)
     return timestamp_ms + window_ms
 
 
-def _integer(text: str | None, error: VenueError) -> int:
+def _integer(text: str | None, error: ApiError) -> int:
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 18:
         raise error
     return int(text)

@@ -50,7 +50,7 @@ class StateFile:
         self._encoder = msgspec.msgpack.Encoder()
 
     def save(self, changes: Changes, counters: Counters) -> None:
-        """Store one change of the venue, whole or not at all. Raises: StateError."""
+        """Store one change of the exchange, whole or not at all. Raises: StateError."""
         try:
             self._save(changes, counters)
         except sqlite3.Error as error:

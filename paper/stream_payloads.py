@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import msgspec
 
+from paper.day_tickers import DayTicker
 from paper.market import Book, Kline, Level, Listing, Mark, Market
 from paper.numbers import fixed8
 from paper.public_rest import level_rows
-from paper.tickers import DayStatistics
 
 encode = msgspec.json.encode
 USD_M, COIN_M = 1, 2
@@ -175,7 +175,7 @@ def kline(bar: Kline, *, symbol: str, interval: str, now_ms: int, closed: bool, 
     return encode({**head, "k": row})
 
 
-def mini_ticker(symbol: str, day: DayStatistics) -> dict[str, object]:
+def mini_ticker(symbol: str, day: DayTicker) -> dict[str, object]:
     """Last 24 hours in short."""
     return {
         "e": "24hrMiniTicker",
@@ -192,7 +192,7 @@ def mini_ticker(symbol: str, day: DayStatistics) -> dict[str, object]:
     }
 
 
-def ticker(symbol: str, day: DayStatistics) -> dict[str, object]:
+def ticker(symbol: str, day: DayTicker) -> dict[str, object]:
     """Last 24 hours."""
     return {
         "e": "24hrTicker",

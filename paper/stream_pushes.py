@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from paper import stream_payloads as payloads
+from paper.day_tickers import day_ticker
 from paper.market import Book, Market
 from paper.public_rest import INTERVALS_MS
 from paper.stream_names import StreamName
-from paper.tickers import day_statistics
 
 _CLOSED_BARS_MAX = 1_000
 
@@ -132,8 +132,8 @@ class Push:
     def _ticker(self) -> list[bytes]:
         say = payloads.ticker if self.stream.kind == "ticker" else payloads.mini_ticker
         if self.stream.symbol:
-            return [payloads.encode(say(self.stream.symbol, day_statistics(self._market, self.stream.symbol)))]
-        rows = [say(symbol, day_statistics(self._market, symbol)) for symbol in self._market.listings]
+            return [payloads.encode(say(self.stream.symbol, day_ticker(self._market, self.stream.symbol)))]
+        rows = [say(symbol, day_ticker(self._market, symbol)) for symbol in self._market.listings]
         leak = {**rows[0], "s": "BTCUSD_PERP", "ps": "BTCUSD", "st": payloads.COIN_M}
         return [payloads.encode([*rows, leak])]
 

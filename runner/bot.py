@@ -16,16 +16,15 @@ from domain.entries import RunStarted, RunStopped
 from domain.errors import ConfigError, JournalBroken, TandemError
 from domain.pairs import PairConfig, SignalType
 from domain.symbols import PairId
-from domain.trade_book import KINDS_FOLDED, TradeBook
+from domain.trade_book import KINDS_FOLDED
 from domain.trades import TradeState
 from domain.units import DAY_MS
 from runner import events
 from runner.account_lock import lock_account
 from runner.clock import SystemClock
-from runner.components import Components, build
+from runner.components import Components, build, empty_book
 from runner.config import Settings, load_settings
 from runner.control import ControlServer
-from runner.exchange.binance.codes import kind_of_code
 from runner.execution.engine import FORGET_AFTER_MS
 from runner.execution.signal_port import held_of, pair_to_close
 from runner.first_answers import FirstAnswers
@@ -90,7 +89,7 @@ class TradingBot:
             self._account_lock = lock_account(settings)
         alone_since_ns = self._clock.monotonic_ns()
         self._log = Log(self._journal.note, self._clock)
-        book = TradeBook(settings.execution.hedge_error_max, kind_of_code)
+        book = empty_book(settings)
         # What `forget_ended_before` would drop is not read in the first place: a start takes no longer after a year.
         forgotten_ms = self._clock.now_ms() - FORGET_AFTER_MS
         for _, entry in self._journal.replay(kinds=KINDS_FOLDED, closed_before_ms=forgotten_ms - DAY_MS):
@@ -146,7 +145,7 @@ class TradingBot:
         await FirstAnswers(parts, self.pairs, self._log, self._stop).gather()
         for trade in parts.book.live_trades():
             if all(
-                parts.binance.rules.knows(symbol) for symbol in trade.symbols
+                parts.connection.rules.knows(symbol) for symbol in trade.symbols
             ):  # Else there is no price to judge its exit by.
                 parts.generator.adopt(self._pair_of(trade), held_of(trade))
         for plan in parts.book.last_plans.values():
@@ -310,8 +309,8 @@ class TradingBot:
                 " find out who sent them, cancel them, then resume again"
             )
         self._parts.execution.gate.paused_because = None
-        thawed = await self._parts.execution.freezer.thaw()
-        self._log.emit(events.RESUMED_BY_OPERATOR, thawed=thawed)
+        unfrozen = await self._parts.execution.freezer.unfreeze()
+        self._log.emit(events.RESUMED_BY_OPERATOR, unfrozen=unfrozen)
 
     async def flatten(self, pair_id: str | None) -> Mapping[str, str]:
         """Close one pair's trade, or all of them. Entries go on; pause first to stay flat. Raises: ConfigError."""

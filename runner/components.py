@@ -12,21 +12,16 @@ from domain.events import Event
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
 from runner import events
-from runner.config import ExecutionSettings, Settings
+from runner.config import Settings
 from runner.events import EventCallback
-from runner.exchange.binance.budget import Budget
-from runner.exchange.binance.client import Client, make_client
-from runner.exchange.binance.contract_rules import ContractRules
-from runner.exchange.binance.contract_stream import ContractStream
-from runner.exchange.binance.exchange import BinanceExchange
-from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
-from runner.exchange.binance.market_stream.settings import feed_settings
-from runner.exchange.binance.user_stream import UserStream
+from runner.exchange.chosen import connect, kind_of_code
+from runner.exchange.connection import Connection
+from runner.exchange.port import AccountEvents, ContractHints, QuoteFeed
 from runner.execution.account.funding import FundingBooker
 from runner.execution.account.monitor import AccountMonitor
 from runner.execution.account.sampler import EquitySampler, FeeReader
 from runner.execution.account.set_up import AccountSetUp
-from runner.execution.context import Context, Notices
+from runner.execution.context import Context
 from runner.execution.entry.freezing import HALTED_MS
 from runner.execution.venue.clock import ClockMonitor
 from runner.execution.venue.contracts import ContractMonitor
@@ -38,22 +33,10 @@ from runner.signals.generator import SignalGenerator
 from runner.signals.warmup import WindowMonitor
 from storage.journal import Journal
 
-REPLY_MARGIN_SECONDS = 1.0
 
-
-def reply_timeout_seconds(execution: ExecutionSettings) -> float:
-    """How long an order's reply is waited for: once its window has passed, a look-up knows more than patience."""
-    return min(execution.order_timeout_seconds, execution.recv_window_ms / 1000 + REPLY_MARGIN_SECONDS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Binance:
-    """The account's road to the exchange."""
-
-    budget: Budget
-    client: Client
-    rules: ContractRules
-    exchange: BinanceExchange
+def empty_book(settings: Settings) -> TradeBook:
+    """A trade book that can read what older releases wrote of this exchange's refusals."""
+    return TradeBook(settings.execution.hedge_error_max, kind_of_code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +47,15 @@ class Components:
     clock: Clock
     book: TradeBook
     journal: Journal
-    binance: Binance
+    connection: Connection
     execution: Execution
     generator: SignalGenerator
     windows: WindowMonitor
-    provider: BinanceWebSocketProvider
-    user_stream: UserStream
+    provider: QuoteFeed
+    user_stream: AccountEvents
     account: AccountMonitor
     contracts: ContractMonitor
-    contract_stream: ContractStream
+    contract_stream: ContractHints
     clock_monitor: ClockMonitor
 
     async def watch_quotes(self) -> None:
@@ -84,7 +67,7 @@ class Components:
     async def close(self) -> None:
         """Every socket; the journal is the bot's."""
         await self.provider.close()
-        await self.binance.client.close()
+        await self.connection.close()
 
 
 def build(
@@ -100,19 +83,19 @@ def build(
 ) -> Components:
     """Join the parts. Nothing connects yet. Since `alone_since_ns`, by the monotonic clock, nobody else sends for the account."""
     context = Context(book=book, clock=clock, log=log, halt=halt)
-    binance = connect_binance(settings, clock, context.notices)
+    connection = connect(settings, clock, context.notices.rules_doubted)
     torn = asyncio.Event()
     generator = _generator(settings, context, journal, pairs, on_torn=torn.set)
     execution = wire(
         context,
         Surroundings(
-            exchange=binance.exchange,
-            rules=binance.rules,
+            exchange=connection.exchange,
+            rules=connection.rules,
             journal=journal,
             recall=journal.recall,
             alone_since_ns=alone_since_ns,
             pairs=pairs,
-            desk=generator,
+            signals=generator,
             quote_of=generator.quote_of,
             execution=settings.execution,
             risk=settings.risk,
@@ -120,84 +103,56 @@ def build(
             dry_run=settings.dry_run,
         ),
     )
-    account = watch_account(settings, binance, execution, symbols=lambda: generator.symbols)
-    contracts = _contracts(settings, binance, execution, generator)
-    stream_url, symbol_of = settings.exchange_stream_url, binance.rules.symbol_of
+    account = watch_account(settings, connection, execution, symbols=lambda: generator.symbols)
+    contracts = _contracts(settings, connection, execution, generator)
     return Components(
         settings=settings,
         clock=clock,
         book=book,
         journal=journal,
-        binance=binance,
+        connection=connection,
         execution=execution,
         generator=generator,
         windows=WindowMonitor(
             generator,
-            binance.exchange,
+            connection.exchange,
             clock=clock,
             wanted=torn,
             on_event=_logged(log),
         ),
-        provider=_provider(settings, clock, log, generator, halt),
-        user_stream=_user_stream(settings, binance, execution, account, log),
+        provider=_quotes(connection, log, generator, halt),
+        user_stream=_account_events(connection, execution, account, log),
         account=account,
         contracts=contracts,
-        contract_stream=ContractStream(clock, stream_url, symbol_of, contracts.hint),
+        contract_stream=connection.contract_hints(contracts.hint),
         clock_monitor=ClockMonitor(
             context,
-            exchange=binance.exchange,
-            venue_clock=binance.budget.venue_clock,
+            exchange=connection.exchange,
+            exchange_clock=connection.exchange_clock,
             gate=execution.gate,
             skew_ms_max=settings.data.clock_skew_ms_max,
         ),
     )
 
 
-def connect_binance(settings: Settings, clock: Clock, notices: Notices) -> Binance:
-    """Client, request budget, contract rules and the private half of the exchange."""
-    budget = Budget(clock)
-    client = make_client(settings, budget)
-    timeout_seconds = settings.data.request_timeout_seconds
-    rules = ContractRules(
-        client,
-        budget,
-        timeout_seconds=timeout_seconds,
-        taker_fee_bps=settings.risk.taker_fee_bps,
-        maker_fee_bps=settings.risk.maker_fee_bps,
-    )
-    exchange = BinanceExchange(
-        client,
-        rules,
-        budget,
-        request_timeout_seconds=timeout_seconds,
-        reply_timeout_seconds=reply_timeout_seconds(settings.execution),
-        batch=settings.execution.batch_orders,
-        on_rules_doubted=notices.rules_doubted,
-    )
-    return Binance(budget=budget, client=client, rules=rules, exchange=exchange)
-
-
 def watch_account(
-    settings: Settings, binance: Binance, execution: Execution, *, symbols: Callable[[], frozenset[Symbol]]
+    settings: Settings, connection: Connection, execution: Execution, *, symbols: Callable[[], frozenset[Symbol]]
 ) -> AccountMonitor:
     """What keeps balance, fees, funding and set-up of these symbols fresh."""
-    context, budget, exchange, rules = execution.context, binance.budget, binance.exchange, binance.rules
+    context, exchange, rules = execution.context, connection.exchange, connection.rules
     return AccountMonitor(
         context,
-        sampler=EquitySampler(context, exchange=exchange, budget=budget, store=execution.store, gate=execution.gate),
-        fees=FeeReader(context, rules=rules, budget=budget, symbols=symbols),
+        sampler=EquitySampler(context, exchange=exchange, store=execution.store, gate=execution.gate),
+        fees=FeeReader(context, exchange=exchange, rules=rules, symbols=symbols),
         funding=FundingBooker(
             context,
             exchange=exchange,
-            rules=rules,
-            budget=budget,
             store=execution.store,
             since_ms=context.book.funding_owed_since_ms(context.clock.now_ms()),
         ),
         set_up=AccountSetUp(
             context,
             exchange=exchange,
-            budget=budget,
             gate=execution.gate,
             symbols=symbols,
             leverage=settings.risk.leverage,
@@ -232,22 +187,20 @@ def _generator(
 
 
 def _contracts(
-    settings: Settings, binance: Binance, execution: Execution, generator: SignalGenerator
+    settings: Settings, connection: Connection, execution: Execution, generator: SignalGenerator
 ) -> ContractMonitor:
     return ContractMonitor(
         execution.context,
-        rules=binance.rules,
+        rules=connection.rules,
         gate=execution.gate,
-        venue_clock=binance.budget.venue_clock,
+        exchange_clock=connection.exchange_clock,
         symbols=lambda: generator.symbols,
         close=execution.engine.abandon,
         delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
     )
 
 
-def _user_stream(
-    settings: Settings, binance: Binance, execution: Execution, account: AccountMonitor, log: Log
-) -> UserStream:
+def _account_events(connection: Connection, execution: Execution, account: AccountMonitor, log: Log) -> AccountEvents:
     gate = execution.gate
 
     def changed(event: Event, facts: Mapping[str, Any]) -> None:
@@ -257,33 +210,24 @@ def _user_stream(
             gate.user_stream_down = True
         log.emit(event, **facts)
 
-    stream = UserStream(
-        execution.context.clock,
-        binance.client,
-        settings.exchange_stream_url,
-        binance.rules.symbol_of,
+    stream = connection.account_events(
         on_news=execution.engine.on_news,
         on_gap=execution.engine.on_gap,
         on_funding=account.funding.settled,
         on_settings=account.set_up.settings_changed,
         on_event=changed,
-        request_timeout_seconds=settings.data.request_timeout_seconds,
     )
     execution.context.notices.stream_silent.subscribe(stream.mistrust)
     return stream
 
 
-def _provider(
-    settings: Settings, clock: Clock, log: Log, generator: SignalGenerator, halt: Callable[[str], None]
-) -> BinanceWebSocketProvider:
+def _quotes(connection: Connection, log: Log, generator: SignalGenerator, halt: Callable[[str], None]) -> QuoteFeed:
     def stale(symbol: Symbol, is_stale: bool, age_seconds: float | None) -> None:
         generator.mark_stale(symbol, stale=is_stale)
         age = None if age_seconds is None else round(age_seconds, 1)
         log.emit(events.QUOTES_STALE if is_stale else events.QUOTES_FRESH, symbol=symbol, age_seconds=age)
 
-    return BinanceWebSocketProvider(
-        clock,
-        feed_settings(settings),
+    return connection.quotes(
         on_quote=generator.update,
         on_stale=stale,
         on_interrupted=generator.interrupt,

@@ -92,7 +92,7 @@ class ExecutionSettings(_Section):
     recv_window_ms: Annotated[int, Field(ge=500, le=60_000)] = 2_500
     batch_orders: bool = True
     hedge_error_max: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    # What one entry may stand naked: notional x seconds. 500 USD for 20 s: longer than the proof that a lost order is dead.
+    # What one entry may stand unhedged: notional x seconds. 500 USD for 20 s: longer than the proof that a lost order is dead.
     naked_notional_usd_seconds_max: PositiveFloat = 10_000.0
     rollbacks_before_freeze: PositiveInt = 3
     freeze_seconds: PositiveInt = 900

@@ -171,7 +171,8 @@ class ControlServer:
     def _server_says(self, why: str, *, is_ours: bool) -> None:
         """What aiohttp reports: requests that are no HTTP, and what a handler of ours did not expect."""
         if is_ours:
-            self._log.emit(events.CONTROL_FAILED, error=why)
+            if self._rows.admit("failed", asyncio.get_running_loop().time()) is not None:
+                self._log.emit(events.CONTROL_FAILED, error=why)
         else:
             self._refused("not a valid HTTP request")
 
@@ -234,6 +235,7 @@ class ControlServer:
             async with asyncio.timeout(BODY_SECONDS_MAX):
                 raw = await request.read()
         except TimeoutError:
+            self._refused("a body that does not come whole", remote=request.remote)
             return _json({"error": f"body: not whole within {BODY_SECONDS_MAX:g} s"}, 408)
         try:
             order = msgspec.json.decode(raw, type=_Order) if raw else _Order()

@@ -9,9 +9,8 @@ from domain.refusals import RefusalKind
 from domain.symbols import Symbol
 from runner import events
 from runner.components import Components
-from runner.exchange.binance.budget import Priority
-from runner.exchange.binance.requests import hurried
 from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
+from runner.exchange.priority import Priority, with_priority
 from runner.logs import Log
 from runner.pairs.registry import PairsRegistry
 
@@ -58,16 +57,16 @@ class FirstAnswers:
         held = {symbol for trade in book.live_trades() for symbol in trade.symbols}
         configured = self._pairs.symbols
         # What a close needs comes first and waits for nobody; the rest stops entries while it is missing, not the start.
-        with hurried(Priority.UNWIND):
-            await parts.binance.exchange.synchronise_clock()
+        with with_priority(Priority.UNWIND):
+            await parts.connection.exchange.synchronise_clock()
             parts.clock_monitor.judge()
-            await parts.binance.rules.load(() if held else configured, held=held)
+            await parts.connection.rules.load(() if held else configured, held=held)
         self._drop_unlisted()
-        symbols = sorted(symbol for symbol in held | configured if parts.binance.rules.knows(symbol))
+        symbols = sorted(symbol for symbol in held | configured if parts.connection.rules.knows(symbol))
         try:
-            with hurried(Priority.PROOF):
+            with with_priority(Priority.PROOF):
                 await self._prepare(symbols, is_flat=not book.open_by_pair)
-                await parts.binance.rules.load_funding()
+                await parts.connection.rules.load_funding()
                 await parts.account.sampler.sample()
         except ExchangeError as error:
             if not book.open_by_pair:
@@ -77,7 +76,7 @@ class FirstAnswers:
     def _drop_unlisted(self) -> None:
         """With trades open a pair whose contract is gone must not keep us from managing the others: it is left out."""
         for pair in list(self._pairs):
-            gone = [symbol for symbol in pair.symbols if not self._parts.binance.rules.knows(symbol)]
+            gone = [symbol for symbol in pair.symbols if not self._parts.connection.rules.knows(symbol)]
             if gone:
                 self._pairs.drop(pair.pair_id)
                 self._parts.generator.reconfigure(self._pairs)

@@ -45,7 +45,7 @@ _COUNTERS = (
 _FEED_COUNTERS = (
     ("messages", "tandem_stream_messages", "Websocket messages received."),
     ("reconnects", "tandem_stream_reconnects", "Market-data connections lost and opened again."),
-    ("rollovers", "tandem_stream_rollovers", "Connections replaced before the venue's 24 hours."),
+    ("rollovers", "tandem_stream_rollovers", "Connections replaced before the exchange's 24 hours."),
 )
 _GAUGES = (
     ("uptime_seconds", "tandem_uptime_seconds", "Since start."),

@@ -46,11 +46,11 @@ def status_of(parts: Components, settings: Settings, *, uptime_ns: int) -> Mappi
         "denied": dict(counters.denied),
         "wallet_usd": None if balance is None else str(balance.wallet_usd),
         "unrealized_usd": None if balance is None else str(balance.unrealized_usd),
-        "exchange_blocked_ms": parts.binance.exchange.blocked_ms(),
-        "used_weight": parts.binance.budget.used_weight,
+        "exchange_blocked_ms": parts.connection.exchange.blocked_ms(),
+        "used_weight": parts.connection.used_weight,
         "user_stream_down": gate.user_stream_down,
         "foreign_orders": gate.foreign_orders,
-        "clock_skew_ms": parts.binance.budget.venue_clock.skew_ms(),
+        "clock_skew_ms": parts.connection.exchange_clock.skew_ms(),
         "clock_problem": None if gate.clock_problem is None else str(gate.clock_problem),
         "rules_doubted": sorted(gate.rules_doubted or ()),
         "unprepared": {symbol: str(reason) for symbol, reason in gate.unprepared.items()},
@@ -73,8 +73,8 @@ def health_of(parts: Components, *, fatal: str | None) -> tuple[bool, Mapping[st
         "user_stream": "down" if gate.user_stream_down else None,
         "quotes": f"{feed.symbols_stale} of {feed.symbols} symbols stale" if feed.symbols_stale else None,
         "feed": "no connection open" if feed.connections and not feed.connections_open else None,
-        "exchange": f"blocked for {parts.binance.exchange.blocked_ms()} ms"
-        if parts.binance.exchange.blocked_ms()
+        "exchange": f"blocked for {parts.connection.exchange.blocked_ms()} ms"
+        if parts.connection.exchange.blocked_ms()
         else None,
         "clock": None if gate.clock_problem is None else str(gate.clock_problem),
         "set_up": "; ".join(str(reason) for reason in gate.unprepared.values()) or None,

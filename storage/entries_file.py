@@ -290,7 +290,7 @@ def _explain(path: Path, problem: Exception) -> str:
     elif "malformed" in text:
         remedy = "it is damaged; restore it from a backup, or move it aside to start empty"
     elif "readonly" in text or isinstance(problem, PermissionError):
-        remedy = "it cannot be written; mend its permissions (and its folder's), or name another file"
+        remedy = "it cannot be written; correct its permissions (and its folder's), or name another file"
     elif "unable to open" in text or isinstance(problem, OSError):
         remedy = "it cannot be opened; check that the folder exists and may be written, and that it is a file"
     elif "full" in text:

@@ -126,7 +126,7 @@ class Journal:
         return entries_file.replay(self.path, kinds=kinds, closed_before_ms=closed_before_ms)
 
     async def recall(self, client_order_id: str) -> list[AnyEntry]:
-        """Everything that tells of the trade this order belongs to, in order; nothing for an order never intended.
+        """Everything that reports the trade this order belongs to, in order; nothing for an order never intended.
 
         Raises: JournalBroken.
         """

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.errors import ConfigError
+from domain.klines import FundingRate
 from domain.symbols import Symbol
 from storage import locked_duckdb
 from storage.files import open_own, private_folder, replacing
@@ -33,24 +34,6 @@ _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_8
 _KLINE_COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
 _FUNDING_COLUMNS = ("at_ms", "rate")
 HOLES_NAME = "holes.json"
-
-
-class Kline(NamedTuple):
-    """One closed bar, in the order of ccxt's OHLCV."""
-
-    open_ms: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-
-
-class FundingRate(NamedTuple):
-    """One settlement's rate: a fraction of notional, positive when longs pay."""
-
-    at_ms: int
-    rate: float
 
 
 class Closes(NamedTuple):
@@ -259,7 +242,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         private_folder(folder)
         descriptor = open_own(folder / ".lock")
     except OSError as problem:
-        raise ConfigError(f"{folder}: cannot be written: {problem}; mend storage.market") from problem
+        raise ConfigError(f"{folder}: cannot be written: {problem}; correct storage.market") from problem
     try:
         take(descriptor, folder / ".lock", wait_seconds=_WAIT_SECONDS)
         for left in folder.glob(".*.tmp"):
@@ -283,7 +266,7 @@ def _write_whole(
             connection.execute(f"COPY (FROM batch) TO {literal(beside)} ({options})").fetchall()
     except (OSError, duckdb.Error) as problem:
         raise ConfigError(
-            f"{target}: cannot be written: {str(problem).splitlines()[0]}; make room, or mend storage.market"
+            f"{target}: cannot be written: {str(problem).splitlines()[0]}; make room, or correct storage.market"
         ) from problem
 
 

@@ -34,7 +34,9 @@ def note_holes(folder: Path, spans: Sequence[Span]) -> None:
         try:
             write_whole(target, text.encode())
         except OSError as problem:
-            raise ConfigError(f"{target}: cannot be written: {problem}; make room, or mend storage.market") from problem
+            raise ConfigError(
+                f"{target}: cannot be written: {problem}; make room, or correct storage.market"
+            ) from problem
 
 
 def without(spans: Iterable[Span], holes: Sequence[Span]) -> list[Span]:

@@ -12,7 +12,7 @@ from domain.edge import FundingTerms, edge_of
 from domain.orders import LegName
 from domain.pairs import PairSide
 from domain.quotes import Quote
-from domain.spread import SpreadStatistics
+from domain.spread import SpreadMoments
 from domain.statistics import adf
 from domain.statistics.adf import Floats
 from domain.statistics.engle_granger import PairTests
@@ -181,7 +181,7 @@ def edge_ratio(
         side=side,
         hedge_ratio=ratio,
         # So that z at the mids is -entry_z: the distance that an entry has.
-        statistics=SpreadStatistics(price_b - ratio * price_a + costs.entry_z * residual_std, residual_std),
+        statistics=SpreadMoments(price_b - ratio * price_a + costs.entry_z * residual_std, residual_std),
         exit_z=costs.exit_z,
         quote_a=_quoted(price_a, costs),
         quote_b=_quoted(price_b, costs),

@@ -113,7 +113,7 @@ def recalibrate(
         for survivor in scanned.kept:
             wanted[survivor.y, survivor.x] = wanted[survivor.x, survivor.y] = True
         fits = examine_pairs(panel, patient, excluded=~wanted)
-    desk = _Desk(
+    decider = _Decider(
         panel=panel,
         scanned=scanned,
         fits=fits,
@@ -123,11 +123,11 @@ def recalibrate(
         gone=frozenset(gone or {}),
         known=frozenset(facts or {}),
     )
-    decided = [desk.of_incumbent(one, y, x) for one, (y, x) in zip(incumbents, pairs, strict=True)]
+    decided = [decider.of_incumbent(one, y, x) for one, (y, x) in zip(incumbents, pairs, strict=True)]
     added: list[Decision] = []
     rejected: list[Decision] = []
     if rules.universe is Universe.LISTED:
-        added, rejected = desk.of_candidates(decided, held, same_bars=same_bars)
+        added, rejected = decider.of_candidates(decided, held, same_bars=same_bars)
     if not added and not rules.allow_empty:
         decided = never_emptied(decided)
     return Recalibration(
@@ -139,7 +139,7 @@ def recalibrate(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Desk:
+class _Decider:
     """What a decision looks at. `missing`: why a symbol has no bars, where that is known; `known`: symbols with facts."""
 
     panel: PricePanel

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from domain.errors import ConfigError
+from domain.klines import Kline
 from domain.symbols import Symbol
 from domain.units import DAY_MS, HOUR_MS
 from flows.common.progress import Bar
@@ -21,7 +22,6 @@ from flows.common.reads import FUNDINGS_PER_REQUEST_MAX, KLINES_PER_REQUEST, Exc
 from runner.config import Settings
 from runner.exchange.errors import ExchangeError
 from storage import market
-from storage.market import Kline
 from storage.market_holes import note_holes, read_holes, without
 
 Say = Callable[[str], None]

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from domain.errors import ConfigError, TandemError
-from domain.text import one_line
+from domain.text import one_line, printable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from rich.text import Text
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -25,7 +26,7 @@ _Rules = TypeVar("_Rules", bound="BaseModel")
 
 def say(line: str) -> None:
     """Progress goes to stderr: stdout is for the answer."""
-    click.echo(line, err=True)
+    click.echo(printable(line), err=True)
 
 
 def speaking(function: _Command) -> _Command:
@@ -112,13 +113,15 @@ def show(rows: Sequence[dict[str, Any]], *, title: str, as_json: bool, summary: 
         table.add_row(*(_cell(value) for value in row.values()))
     if rows:
         console.print(table)
-    console.print(summary, highlight=False, markup=False, soft_wrap=True)
+    console.print(printable(summary), highlight=False, markup=False, soft_wrap=True)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> "Text":
+    from rich.text import Text  # noqa: PLC0415
+
     if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value).replace("[", "\\[")
+        return Text(f"{value:.4g}")
+    return Text("" if value is None else printable(str(value)))  # Brackets in it are no markup.
 
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")

@@ -1,12 +1,12 @@
-"""What flows ask the exchange comes through this one door, with one budget and one check of the replies' shape."""
+"""The one place where flows name an exchange: what they read comes through this door, with one budget and one check of shapes."""
 
-from flows.common.exchange_reads import (
+from runner.exchange.binance.job_reads import (
     FUNDINGS_PER_REQUEST_MAX,
     KLINES_PER_REQUEST,
     ExchangeReads,
+    ExchangeTime,
     Listing,
     RestingOrder,
-    VenueTime,
 )
 
-__all__ = ["FUNDINGS_PER_REQUEST_MAX", "KLINES_PER_REQUEST", "ExchangeReads", "Listing", "RestingOrder", "VenueTime"]
+__all__ = ["FUNDINGS_PER_REQUEST_MAX", "KLINES_PER_REQUEST", "ExchangeReads", "ExchangeTime", "Listing", "RestingOrder"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from domain.errors import ConfigError
+from domain.klines import FundingRate
 from domain.statistics.panel import PricePanel
 from domain.statistics.prefilter import SymbolFacts
 from domain.symbols import Symbol, unified
@@ -116,7 +117,7 @@ def facts_of(
     )
 
 
-def funding_extreme_bps(settled: Sequence[market.FundingRate]) -> float | None:
+def funding_extreme_bps(settled: Sequence[FundingRate]) -> float | None:
     """The sum of that day (UTC) whose funding was furthest from 0, in basis points; None without a settlement."""
     days: dict[int, float] = {}
     for rate in settled:

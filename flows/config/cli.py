@@ -122,7 +122,7 @@ def restore(*, config_path: Path, pairs_path: Path, version: int) -> int:
         written = bring_back(pairs_path, version, settings.signal, restored_at=facts.iso(facts.now_ms()))
     except OSError as problem:
         raise ConfigError(
-            f"{pairs_path}: cannot be written ({problem.strerror}), and stays as it was; make room or mend permissions"
+            f"{pairs_path}: cannot be written ({problem.strerror}), and stays as it was; make room or correct permissions"
         ) from None
     if written is None:
         say(f"the pairs of version {version} are what stands; nothing was written")

@@ -40,12 +40,14 @@ def examine(start: Path) -> dict[str, list[Finding]]:
     from domain.errors import ConfigError  # noqa: PLC0415
     from flows.doctor import doors, files, processes, secrets  # noqa: PLC0415
     from flows.stack.environment import known_auth_string  # noqa: PLC0415
-    from flows.stack.layout import find_layout  # noqa: PLC0415
+    from flows.stack.layout import Layout, find_layout  # noqa: PLC0415
     from runner.config import load_settings  # noqa: PLC0415
     from runner.keys import Purpose  # noqa: PLC0415
     from storage.locks import holder_of  # noqa: PLC0415
 
-    layout = find_layout(start)
+    # Whoever only uses `tandem run` has a configuration and no deployments.
+    is_bare = (start / "config.json").is_file() and not (start / "prefect.yaml").is_file()
+    layout = Layout(home=start.resolve()) if is_bare else find_layout(start)
     try:
         settings = load_settings(layout.config, Purpose.NONE)
     except ConfigError:

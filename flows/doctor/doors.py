@@ -55,7 +55,7 @@ def _door_of(holders: Sequence[Ours], *, is_control: bool, prefect_auth: str) ->
     if "live runner" in roles or is_control:
         return Door(
             what="control",
-            who="programs of this machine may look; who has control.token may act",
+            who="programs of this machine look, who has control.token acts",
             guard="token, Host and Origin checked",
             is_http=True,
             probe=_control,
@@ -84,7 +84,7 @@ def _judged(socket: Socket, holders: Sequence[Ours], door: Door | None) -> Findi
     if door is None:
         who = ", ".join(f"{holder.role} (pid {holder.pid})" for holder in holders)
         return warn(address, f"listened on by {who}, unknown to us", "find out what it is; stop it if nobody needs it")
-    detail = f"{door.what}; for {door.who}; {door.guard}"
+    detail = f"{door.what}: {door.who} ({door.guard})"
     if door.is_http and _status(socket, "GET", "/health") is None:
         return warn(
             address, f"{detail}; gives no answer now", "it may be starting: ask again in a moment; var/log/ says more"

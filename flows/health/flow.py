@@ -125,10 +125,12 @@ def _acted(restart: Restart, *, restart_live: bool, say: Say) -> Probe:
     say(restart.reason)
     try:
         run = run_deployment(f"{LIVE}/{LIVE}", timeout=0, as_subflow=False, idempotency_key=restart.once)
-        if restart.bury is not None:
+        if restart.mark_crashed is not None:
             with get_client(sync_client=True) as client:
                 client.set_flow_run_state(
-                    UUID(restart.bury), Crashed(message="its process is gone; found by the health check"), force=True
+                    UUID(restart.mark_crashed),
+                    Crashed(message="its process is gone; found by the health check"),
+                    force=True,
                 )
     except (PrefectException, httpx.HTTPError, OSError, RuntimeError) as problem:
         detail = f"{restart.reason}: could not be started ({type(problem).__name__})"

@@ -38,7 +38,7 @@ class Restart:
     is_alive: bool  # The journal's lock is held: a runner lives.
     reason: str
     once: str = ""
-    bury: str | None = None  # A run that the server takes for running although its process is gone.
+    mark_crashed: str | None = None  # A run that the server takes for running although its process is gone.
 
 
 def judge(*, enabled: bool, lock_holder: int | None, runs: Sequence[LiveRun]) -> Restart:
@@ -86,7 +86,7 @@ def judge(*, enabled: bool, lock_holder: int | None, runs: Sequence[LiveRun]) ->
         is_alive=False,
         reason=f"the last run {what} ({age} ago); starting it again",
         once=f"health-after-{newest.run_id}",
-        bury=newest.run_id if is_ghost else None,
+        mark_crashed=newest.run_id if is_ghost else None,
     )
 
 

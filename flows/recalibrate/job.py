@@ -213,7 +213,7 @@ def _written(
         facts.record(settings, [run_entry(result, FAILED, refusals=str(problem))])
         if isinstance(problem, OSError):
             raise ConfigError(
-                f"{path}: cannot be written ({problem.strerror}); make room or mend permissions"
+                f"{path}: cannot be written ({problem.strerror}); make room or correct permissions"
             ) from None
         raise
     result = replace(result, written_version=version)

@@ -69,7 +69,7 @@ class Item:
     exchange_quantity: Decimal
     explanation: str
     action: str
-    is_ours_to_mend: bool
+    is_mismatch: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +105,8 @@ def compare(first: Look, second: Look, *, tolerance: float) -> Comparison:
         *_order_items(first, second),
     ]
     symbols = {symbol for look in (first, second) for symbol in (*look.positions, *look.after.journal)}
-    to_mend = [item for item in items if item.is_ours_to_mend]
-    verdict = Verdict.MISMATCH if to_mend else Verdict.EXPLAINED if items else Verdict.MATCH
+    mismatches = [item for item in items if item.is_mismatch]
+    verdict = Verdict.MISMATCH if mismatches else Verdict.EXPLAINED if items else Verdict.MATCH
     lines = tuple(
         PairLine(
             pair_id=trade.pair_id,
@@ -119,7 +119,7 @@ def compare(first: Look, second: Look, *, tolerance: float) -> Comparison:
         for trade in second.after.trades
     )
     detail = f"{len(symbols)} symbols, {len(lines)} open trades, {len(second.orders)} resting orders"
-    detail += f": {len(to_mend)} to mend, {len(items) - len(to_mend)} explained" if items else ": all agree"
+    detail += f": {len(mismatches)} to mend, {len(items) - len(mismatches)} explained" if items else ": all agree"
     return Comparison(verdict=verdict, items=tuple(items), symbols_checked=len(symbols), detail=detail, pairs=lines)
 
 
@@ -141,15 +141,22 @@ def _position_items(first: Look, second: Look, share: Decimal) -> list[Item]:
         among = f" ({', '.join(sorted(pairs))})" if len(pairs) > 1 else ""
         flying = [trade.trade_id for trade in trades if trade.status in _IN_FLIGHT]
         if flying:
-            explanation, action, mend = f"trade {', '.join(flying)} is in flight", "look again when it is over", False
+            explanation, action, is_mismatch = (
+                f"trade {', '.join(flying)} is in flight",
+                "look again when it is over",
+                False,
+            )
         elif booked == ZERO and symbol not in second.after.traded:
-            explanation, action, mend = "not ours: a position in a contract we never traded", "left alone", False
+            explanation, action, is_mismatch = "not ours: a position in a contract we never traded", "left alone", False
         elif booked == ZERO:
             explanation = "we hold nothing here by our books, the account does: opened by hand, or lost sight of"
-            action, mend = "left alone; compare the account's order history, close it by hand if it is nobody's", True
+            action, is_mismatch = (
+                "left alone; compare the account's order history, close it by hand if it is nobody's",
+                True,
+            )
         else:
             explanation = f"the account holds {difference:+f} more than our books{among}"
-            action, mend = "left alone; pause entries and look: a manual trade, ADL, or a fill we missed", True
+            action, is_mismatch = "left alone; pause entries and look: a manual trade, ADL, or a fill we missed", True
         items.append(
             Item(
                 symbol=symbol,
@@ -158,7 +165,7 @@ def _position_items(first: Look, second: Look, share: Decimal) -> list[Item]:
                 exchange_quantity=held,
                 explanation=explanation,
                 action=action,
-                is_ours_to_mend=mend,
+                is_mismatch=is_mismatch,
             )
         )
     return items
@@ -196,7 +203,7 @@ def _ledger_items(first: Look, second: Look) -> list[Item]:
             exchange_quantity=second.positions.get(symbol, ZERO),
             explanation=f"the published ledger differs from the journal ({books.journal.get(symbol, ZERO)}): {why}",
             action=action,
-            is_ours_to_mend=True,
+            is_mismatch=True,
         )
         for symbol in sorted({*books.ledger, *books.journal})
         if books.ledger.get(symbol, ZERO) != books.journal.get(symbol, ZERO)
@@ -223,7 +230,7 @@ def _trade_items(first: Look, second: Look) -> list[Item]:
                     exchange_quantity=second.positions.get(there, ZERO),
                     explanation=f"trade {trade.trade_id} ({trade.status}) holds nothing of {missing}: a naked leg",
                     action="the runner unwinds it; page a human if it stays",
-                    is_ours_to_mend=True,
+                    is_mismatch=True,
                 )
             )
     for symbol in sorted(second.after.journal):
@@ -242,7 +249,7 @@ def _trade_items(first: Look, second: Look) -> list[Item]:
                     action="left alone; the exchange's app can close it"
                     if is_dust
                     else "left alone; close it by hand, reduce-only",
-                    is_ours_to_mend=not is_dust,
+                    is_mismatch=not is_dust,
                 )
             )
     return items
@@ -264,11 +271,11 @@ def _order_items(first: Look, second: Look) -> list[Item]:
             continue
         booked = second.after.orders.get(client_id)
         if not is_ours(client_id):
-            explanation, mend = f"order {order.exchange_order_id} is not ours", False
+            explanation, is_mismatch = f"order {order.exchange_order_id} is not ours", False
         elif booked is None:
-            explanation, mend = f"order {client_id} has our prefix, but our journal does not know it", True
+            explanation, is_mismatch = f"order {client_id} has our prefix, but our journal does not know it", True
         elif booked.status in TERMINAL and first.after.orders[client_id].status in TERMINAL:
-            explanation, mend = f"order {client_id} still rests, though our books call it {booked.status}", True
+            explanation, is_mismatch = f"order {client_id} still rests, though our books call it {booked.status}", True
         else:
             continue
         items.append(
@@ -278,8 +285,8 @@ def _order_items(first: Look, second: Look) -> list[Item]:
                 ledger_quantity=ZERO if booked is None else booked.quantity - booked.filled,
                 exchange_quantity=order.quantity - order.filled,
                 explanation=explanation,
-                action="another runner on this account? stop it" if mend and booked is None else "left alone",
-                is_ours_to_mend=mend,
+                action="another runner on this account? stop it" if is_mismatch and booked is None else "left alone",
+                is_mismatch=is_mismatch,
             )
         )
     working = {OrderStatus.OPEN, OrderStatus.PARTIALLY_FILLED}
@@ -295,7 +302,7 @@ def _order_items(first: Look, second: Look) -> list[Item]:
                     exchange_quantity=ZERO,
                     explanation=f"order {client_id} is {booked.status} in our books, but does not rest on the exchange",
                     action="the runner looks it up; restart it if this stays",
-                    is_ours_to_mend=True,
+                    is_mismatch=True,
                 )
             )
     return items

@@ -51,4 +51,4 @@ def _require_writable(folder: Path) -> None:
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be created ({error.strerror}); set storage in config.json") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"{folder}: cannot be written; mend its permissions or set storage in config.json")
+        raise ConfigError(f"{folder}: cannot be written; correct its permissions or set storage in config.json")

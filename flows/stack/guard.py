@@ -5,8 +5,6 @@ Plain ASGI, without Prefect: requests of foreign pages and foreign names end her
 
 from __future__ import annotations
 
-import json
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -17,9 +15,8 @@ from flows.stack import entrance
 from flows.stack.ports import LOOPBACK
 from flows.stack.proof import PATH as PROOF_PATH
 from flows.stack.proof import proof
-
-LOGGER_NAME = "tandem.guard"
-logger = logging.getLogger(LOGGER_NAME)
+from runner import events
+from runner.logs import emit_line
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,6 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NONCE_CHARACTERS_MAX = 64
 LOG_EVERY_S = 10.0
+SHOWN_MAX = 200
 UNFRAMED = ((b"x-frame-options", b"DENY"), (b"content-security-policy", b"frame-ancestors 'none'"))
 _PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 _POLICY_VIOLATION = 1008
@@ -90,16 +88,15 @@ def _comes_from(headers: Mapping[str, str]) -> str | None:
 
 
 def _log(refusal: str, scope: Scope, headers: Mapping[str, str], kept_back: int) -> None:
-    facts = {
-        "method": scope.get("method", "websocket"),
-        "path": str(scope.get("path", ""))[:200],
-        "host": headers.get("host", "")[:200],
-        "origin": headers.get("origin", "")[:200],
-        "from": (scope.get("client") or ["unknown"])[0],
-        "more_since_the_last_line": kept_back,
-    }
-    # As JSON, so that what a stranger sends cannot make a line of its own.
-    logger.warning("prefect_request_refused %s %s", refusal, json.dumps(facts))
+    emit_line(
+        events.PREFECT_REQUEST_REFUSED,
+        why=refusal,
+        request=f"{scope.get('method', 'websocket')} {str(scope.get('path', ''))[:SHOWN_MAX]}",
+        host=headers.get("host", "")[:SHOWN_MAX],
+        origin=headers.get("origin", "")[:SHOWN_MAX],
+        remote=str((scope.get("client") or ["unknown"])[0]),
+        more_like_it=kept_back,
+    )
 
 
 def _headers_of(scope: Scope) -> dict[str, str]:

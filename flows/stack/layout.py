@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from domain.errors import ConfigError
+from storage.files import private_folder
 
 STATUS_FILE = "status.json"
 """In `Layout.runs`: how many entries the live run has executed, as a number. The supervisor reads it."""
@@ -80,8 +79,7 @@ class Layout:
         Raises: ConfigError for a folder of somebody else's.
         """
         for folder in (self.var, self.prefect_home, self.logs, self.runs, self.temporary):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _close(folder)
+            private_folder(folder)
 
     def sweep_temporary(self) -> None:
         """Remove what killed processes left: Prefect writes environments there. Only while nothing of ours runs."""
@@ -90,14 +88,6 @@ class Layout:
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
-
-
-def _close(folder: Path) -> None:
-    facts = folder.stat()
-    if facts.st_uid != os.geteuid():
-        raise ConfigError(f"{folder}: belongs to another user (uid {facts.st_uid}); run in a clone of your own")
-    if stat.S_IMODE(facts.st_mode) & 0o077:
-        folder.chmod(0o700)
 
 
 def find_layout(start: Path) -> Layout:

@@ -1,4 +1,4 @@
-"""The live run seen from outside: start it once, bury the dead, and never let it go without a word."""
+"""The live run seen from outside: start it once, mark dead runs as crashed, and never let it go without a word."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GRACE_S = 30.0
 """Prefect kills a cancelled flow's process group after this; the flow itself is out within 25 s."""
 
 
-async def bury_dead(api: PrefectApi, runs: Path, *, state_name: str, everything: bool) -> list[FlowRun]:
+async def mark_crashed_runs(api: PrefectApi, runs: Path, *, state_name: str, everything: bool) -> list[FlowRun]:
     """Force started runs whose process is gone to a final state; return them.
 
     `state_name` "Crashed" makes the restart trigger fire, another name does not. `everything`: nothing of ours runs,
@@ -31,7 +31,7 @@ async def bury_dead(api: PrefectApi, runs: Path, *, state_name: str, everything:
         if run.run_id not in alive and (everything or run.state_type != "PENDING")
     ]
     for run in dead:
-        await api.bury(run, name=state_name, why="its process is gone; found by the supervisor")
+        await api.mark_crashed(run, name=state_name, why="its process is gone; found by the supervisor")
     return dead
 
 

@@ -122,7 +122,7 @@ class PrefectApi:
         state = {"type": "CANCELLING"} if begun else {"type": "CANCELLED", "message": "the stack is stopping"}
         await self._set_state(run.run_id, state, force=False)
 
-    async def bury(self, run: FlowRun, *, name: str, why: str) -> None:
+    async def mark_crashed(self, run: FlowRun, *, name: str, why: str) -> None:
         """Force a run whose process is gone to a final state of type CRASHED."""
         await self._set_state(run.run_id, {"type": "CRASHED", "name": name, "message": why}, force=True)
 

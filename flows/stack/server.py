@@ -12,8 +12,8 @@ from prefect.server.api.server import create_app
 from prefect.settings import get_current_settings
 
 from flows.stack.environment import own_origins
-from flows.stack.guard import LOGGER_NAME as GUARD_LOGGER
 from flows.stack.guard import Guard
+from runner.logs import LOGGER_NAME
 
 
 def main() -> int:
@@ -45,8 +45,8 @@ def main() -> int:
 def _log_refusals() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.getLogger(GUARD_LOGGER).addHandler(handler)
-    logging.getLogger(GUARD_LOGGER).propagate = False
+    logging.getLogger(LOGGER_NAME).addHandler(handler)
+    logging.getLogger(LOGGER_NAME).propagate = False
 
 
 if __name__ == "__main__":

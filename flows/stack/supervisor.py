@@ -132,7 +132,9 @@ class Supervisor:
 
     async def _bury(self) -> None:
         """Nothing of an earlier stack is alive: what the server still calls running is dead, what was due is past."""
-        dead = await live_run.bury_dead(self.api, self.plan.layout.runs, state_name="Abandoned", everything=True)
+        dead = await live_run.mark_crashed_runs(
+            self.api, self.plan.layout.runs, state_name="Abandoned", everything=True
+        )
         overdue = await self.api.forget_overdue((_utc_now() - timedelta(seconds=1)).isoformat())
         if dead or overdue:
             self.steps.say(f"buried {len(dead)} runs of an earlier stack, dropped {overdue} that were due meanwhile")
@@ -158,7 +160,9 @@ class Supervisor:
     async def _after_worker_death(self) -> None:
         """A worker that dies takes flows with it, and nobody reports them: do it, and the trigger restarts live."""
         try:
-            dead = await live_run.bury_dead(self.api, self.plan.layout.runs, state_name="Crashed", everything=False)
+            dead = await live_run.mark_crashed_runs(
+                self.api, self.plan.layout.runs, state_name="Crashed", everything=False
+            )
         except ServerSilent as error:
             self.steps.warn(f"could not look for dead live runs: {error}")
             return

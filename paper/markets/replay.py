@@ -16,7 +16,7 @@ from paper.markets.bars import MINUTE_MS, BarSeries
 from paper.markets.books import BookMaker
 from paper.markets.funding import FundingSchedule
 from paper.markets.marks import make_mark
-from paper.markets.tapes import Event, open_tape
+from paper.markets.timelines import Event, open_tape
 
 log = logging.getLogger(__name__)
 
@@ -56,24 +56,26 @@ class ReplayMarket:
                 start_ms = msgspec.json.decode(snapshot, type=Position).at_ms
             except msgspec.MsgspecError as error:
                 raise ValueError(f"the replayed market's snapshot cannot be read: {error}") from error
-        tape = open_tape(data, start_ms=start_ms)
-        if tape.left_out:
-            log.warning("replay: left out, no bar before the start: %s", ", ".join(tape.left_out))
+        timeline = open_tape(data, start_ms=start_ms)
+        if timeline.left_out:
+            log.warning("replay: left out, no bar before the start: %s", ", ".join(timeline.left_out))
         self._speed = speed
-        self._listings = tape.listings
-        self._events = tape.events
-        self._end_ms = tape.end_ms
-        self._now_ms = tape.start_ms
-        self._funding = FundingSchedule(tape.listings, seed=seed, interval_seconds=funding_interval_seconds)
-        self._bars = {symbol: BarSeries(listing, tape.past[symbol]) for symbol, listing in tape.listings.items()}
+        self._listings = timeline.listings
+        self._events = timeline.events
+        self._end_ms = timeline.end_ms
+        self._now_ms = timeline.start_ms
+        self._funding = FundingSchedule(timeline.listings, seed=seed, interval_seconds=funding_interval_seconds)
+        self._bars = {
+            symbol: BarSeries(listing, timeline.past[symbol]) for symbol, listing in timeline.listings.items()
+        }
         rng = random.Random(seed)  # noqa: S311 - reproducible.
         self._makers = {
-            symbol: BookMaker(listing, update_id=tape.start_ms * 8, rng=rng)
-            for symbol, listing in tape.listings.items()
+            symbol: BookMaker(listing, update_id=timeline.start_ms * 8, rng=rng)
+            for symbol, listing in timeline.listings.items()
         }
         self._books = {
-            symbol: self._makers[symbol].around(int(past.close[-1]), tape.start_ms)
-            for symbol, past in tape.past.items()
+            symbol: self._makers[symbol].around(int(past.close[-1]), timeline.start_ms)
+            for symbol, past in timeline.past.items()
         }
         self._next = next(self._events, None)
         self._on_book: Callable[[Book], None] | None = None  # While it runs.

@@ -131,7 +131,7 @@ class SyntheticMarket:
             series[listing.symbol] = BarSeries(listing, columns)
         return series
 
-    # What the venue asks.
+    # What the exchange asks.
 
     @property
     def listings(self) -> Mapping[str, Listing]:

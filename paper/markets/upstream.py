@@ -141,7 +141,7 @@ class UpstreamMarket:
             bid, ask, quote.time, bid_quantity=quote.bid_qty, ask_quantity=quote.ask_qty, update_id=0
         )
 
-    # What the venue asks.
+    # What the exchange asks.
 
     @property
     def listings(self) -> Mapping[str, Listing]:

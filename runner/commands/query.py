@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from domain.text import printable
 from runner.commands.options import config_option
 
 if TYPE_CHECKING:
@@ -61,12 +62,13 @@ def query(sql: str, config_path: Path, *, as_json: bool, as_csv: bool, seconds: 
 def _print(table: "Table") -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table as Shown  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     shown = Shown()
     for column in table.columns:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(Text(printable(column)), overflow="fold")
     for row in table.rows:
-        shown.add_row(*(_cell(value) for value in row))
+        shown.add_row(*(Text(printable(_cell(value))) for value in row))  # Text: brackets are no markup.
     console = Console()
     console.print(shown)
     console.print(f"{len(table.rows)} row{'' if len(table.rows) == 1 else 's'}")

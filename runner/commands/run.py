@@ -72,7 +72,7 @@ def _recorder(settings: "Settings") -> Iterator["RecorderKeeper"]:
         for path in (storage.journal, storage.ledger):
             private_folder(path.parent)
     except OSError as error:
-        raise ConfigError(f"storage: {error.filename} cannot be made ({error.strerror}); mend storage") from None
+        raise ConfigError(f"storage: {error.filename} cannot be made ({error.strerror}); correct storage") from None
     keeper = RecorderKeeper(
         storage.journal, settings.flows_journal, storage.ledger, environment=without_keys(os.environ)
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from domain.text import printable
 from runner.commands.options import config_option
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ LAST_COUNT = 20
 @click.option("--last", "count", type=click.IntRange(min=1), default=LAST_COUNT, show_default=True, help="How many.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")
 def trade(trade_id: str | None, config_path: Path, count: int, *, as_json: bool) -> int:
-    """Tell the story of TRADE_ID: signal, plan, orders, replies, executions, naked stretches, exits, log lines.
+    """Tell the story of TRADE_ID: signal, plan, orders, replies, executions, unhedged stretches, exits, log lines.
 
     The beginning of an id suffices when it is unique, and so does the id of one of its orders. Without TRADE_ID: the last trades.
     From the published ledger, about two seconds old, whether or not a runner runs. Times are UTC; ms count from the first line.
@@ -111,7 +112,7 @@ def _show_last(trades: list[dict[str, Any]], *, as_json: bool) -> None:
     widths = [max(len(row[column]) for row in table) for column in range(len(head))]
     for row in table:
         cells = [cell.ljust(widths[i]) if i < 5 else cell.rjust(widths[i]) for i, cell in enumerate(row)]
-        click.echo("  ".join(cells).rstrip())
+        click.echo(printable("  ".join(cells).rstrip()))
 
 
 def _brief(row: dict[str, Any]) -> tuple[str, ...]:
@@ -220,7 +221,7 @@ def _wrapped(head: str, line: "Line", width: int) -> Iterator[str]:
     room = max(20, width - len(head))
     pieces = [
         piece
-        for part in line.text.splitlines() or [""]
+        for part in printable(line.text).splitlines() or [""]
         for piece in textwrap.wrap(
             part, room, subsequent_indent="  " if "\n" in line.text else "", break_on_hyphens=False
         )

@@ -71,6 +71,13 @@ CONTROL_REFUSED = warning(
     "a script of yours with an old token? Else look who asks",
     *("why", "request", "remote", "more_like_it"),
 )
+PREFECT_REQUEST_REFUSED = warning(
+    "prefect_request_refused",
+    "the Prefect server was asked by a name, or from a page, that is not ours (`why`); a row for the first of a kind,"
+    " `more_like_it` counts what was refused since. In `var/log/prefect-server.log`",
+    "who asks? [security.md](security.md#prefect)",
+    *("why", "request", "host", "origin", "remote", "more_like_it"),
+)
 PREFECT_UNREACHABLE = warning(
     "prefect_unreachable",
     "the Prefect server does not answer; the runner trades on",

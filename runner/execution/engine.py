@@ -15,7 +15,7 @@ from domain.pairs import EXIT_REASON_OF, ExitReason, PairConfig, SignalOutcome, 
 from domain.symbols import ClientOrderId, PairId
 from domain.trades import OrderState, TradeState
 from runner import events, metrics
-from runner.exchange.binance.user_stream import UserNews
+from runner.exchange.port import UserNews
 from runner.execution.account.orphans import Orphans
 from runner.execution.context import Context
 from runner.execution.entry.dead_man_switch import DeadManSwitchNotArmed
@@ -28,7 +28,7 @@ from runner.execution.lifecycle import FORGET_AFTER_MS, TAKE_UP_SECONDS, Lifecyc
 from runner.execution.orders.inbox import Inbox
 from runner.execution.orders.store import TradeStore
 from runner.execution.signal_outcomes import Outcomes
-from runner.execution.signal_port import Outcome, Pairs, SignalDesk, held_of
+from runner.execution.signal_port import Outcome, Pairs, SignalPort, held_of
 from runner.execution.symbol_locks import SymbolLocks
 from runner.execution.tasks import Tasks
 
@@ -50,7 +50,7 @@ class ExecutionEngine:
         store: TradeStore,
         gate: EntryGate,
         pairs: Pairs,
-        desk: SignalDesk,
+        signals: SignalPort,
         pre_trade_check: PreTradeCheck,
         entry_saga: EntrySaga,
         post_only_saga: PostOnlyEntrySaga,
@@ -67,7 +67,7 @@ class ExecutionEngine:
         self._store = store
         self._gate = gate
         self._pairs = pairs
-        self._desk = desk
+        self._signals = signals
         self._pre_trade_check = pre_trade_check
         self._entry_saga = entry_saga
         self._post_only_saga = post_only_saga
@@ -95,11 +95,11 @@ class ExecutionEngine:
         book = self._book
         report = self._lifecycle.report
         for trade in list(book.live_trades()):
-            report(self._desk.trade_opening, trade.pair_id)
+            report(self._signals.trade_opening, trade.pair_id)
         orphans = await self._orphans.survey(may_cancel=not self._dry_run)
         for trade in list(book.live_trades()):
             if trade.status is TradeStatus.OPEN and not trade.unsettled() and trade.is_hedged:
-                report(self._desk.trade_opened, trade.pair_id, held_of(trade))
+                report(self._signals.trade_opened, trade.pair_id, held_of(trade))
             else:
                 self._lifecycle.take_up(trade)
         for trade in list(book.late_trades()):
@@ -127,7 +127,7 @@ class ExecutionEngine:
             self._log.emit(events.RECOVERY_INCOMPLETE, pairs=left)
         self._gate.recovering = False
         for pair_id in sorted(self._not_judged - self._book.open_by_pair.keys()):
-            self._lifecycle.report(self._desk.not_judged, pair_id)
+            self._lifecycle.report(self._signals.not_judged, pair_id)
         self._not_judged.clear()
 
     async def disconnect(self, grace_seconds: float, *, flatten: bool = False) -> None:
@@ -228,7 +228,7 @@ class ExecutionEngine:
                 return self._deny(signal, verdict)
             plan, intents = self._pre_trade_check.plan(verdict, pair)
             with self._gate.capital.reserve(pair.pair_id, snapshot.order_notional_usd):
-                self._lifecycle.report(self._desk.trade_opening, pair.pair_id)
+                self._lifecycle.report(self._signals.trade_opening, pair.pair_id)
                 try:
                     if verdict.edge.resting_leg is None:
                         opened = await self._entry_saga.open(plan, intents)
@@ -256,7 +256,7 @@ class ExecutionEngine:
             expected_edge_usd=str(round(plan.expected_edge_usd, 4)),
             naked_seconds=trade.naked_seconds(),
         )
-        self._lifecycle.report(self._desk.trade_opened, trade.pair_id, held_of(trade))
+        self._lifecycle.report(self._signals.trade_opened, trade.pair_id, held_of(trade))
         return Outcome(executed=True)
 
     def _objection_to(self, signal: TradingSignal, pair: PairConfig) -> Objection:
@@ -277,7 +277,7 @@ class ExecutionEngine:
         if opened.unfilled:
             facts: dict[str, Any] = {"ended": opened.unfilled.value}
             self._outcomes.resolve(signal, SignalOutcome.FAILED, DenialCode.NOT_FILLED, facts, trade.trade_id)
-            self._lifecycle.report(self._desk.trade_failed, trade.pair_id)
+            self._lifecycle.report(self._signals.trade_failed, trade.pair_id)
             self._lifecycle.finish_later(trade)
             return Outcome(executed=False, denial=DenialCode.NOT_FILLED)
         self.counters.rolled_back += 1
@@ -293,13 +293,13 @@ class ExecutionEngine:
             naked_seconds=trade.naked_seconds(),
             **facts,
         )
-        self._lifecycle.report(self._desk.trade_failed, trade.pair_id)
+        self._lifecycle.report(self._signals.trade_failed, trade.pair_id)
         self._lifecycle.finish_later(trade)
         return Outcome(executed=False, denial=code)
 
     def _deny(self, signal: TradingSignal, denied: Denied) -> Outcome:
         if signal.pair_id not in self._book.open_by_pair:
-            self._lifecycle.report(self._desk.denied, signal.pair_id)
+            self._lifecycle.report(self._signals.denied, signal.pair_id)
         if denied.code is DenialCode.RECOVERING:
             self._not_judged.add(signal.pair_id)
         return self._outcomes.deny(signal, denied)

@@ -1,4 +1,4 @@
-"""What happens to a trade besides being opened: closed, resumed after a restart, re-opened by a late execution, robbed of a leg.
+"""What happens to a trade besides being opened: closed, resumed after a restart, re-opened by a late execution, left with one leg.
 
 Whatever fails here in a way nobody foresaw freezes the pair, alerts, and is tried again: a trade is never left without a tracker.
 """
@@ -25,7 +25,7 @@ from runner.execution.entry.post_only_saga import PostOnlyEntrySaga
 from runner.execution.exit.saga import ExitSaga
 from runner.execution.orders.store import TradeStore
 from runner.execution.signal_outcomes import Counters
-from runner.execution.signal_port import SignalDesk, held_of
+from runner.execution.signal_port import SignalPort, held_of
 from runner.execution.symbol_locks import SymbolLocks, Urgency
 from runner.execution.tasks import Tasks
 
@@ -35,7 +35,7 @@ TAKE_UP_SECONDS = (5.0, 15.0, 60.0, 300.0)
 CHECK_SECONDS = 60.0
 """Between looks at the account's positions that nobody asked for."""
 LOOK_AGAIN_SECONDS = PERSISTS_SECONDS + 1.0
-LONE_LEG = frozenset({ExitReason.ROLLED_BACK, ExitReason.SIBLING_LOST})
+LONE_LEG = frozenset({ExitReason.ROLLED_BACK, ExitReason.OTHER_LEG_LOST})
 
 
 class Lifecycle:
@@ -47,7 +47,7 @@ class Lifecycle:
         *,
         exchange: Exchange,
         store: TradeStore,
-        desk: SignalDesk,
+        signals: SignalPort,
         post_only_saga: PostOnlyEntrySaga,
         exit_saga: ExitSaga,
         positions: AccountPositions,
@@ -60,7 +60,7 @@ class Lifecycle:
         self._book, self._clock, self._log, self._halt = context.book, context.clock, context.log, context.halt
         self._exchange = exchange
         self._store = store
-        self._desk = desk
+        self._signals = signals
         self._post_only_saga = post_only_saga
         self._exit_saga = exit_saga
         self._positions = positions
@@ -102,16 +102,16 @@ class Lifecycle:
     async def _close(self, trade: TradeState, reason: ExitReason, exit_z: float | None) -> bool:
         was_opening = trade.status is TradeStatus.OPENING
         if not was_opening:
-            self.report(self._desk.trade_closing, trade.pair_id)
+            self.report(self._signals.trade_closing, trade.pair_id)
         rounds = 0
         while True:
             urgency = Urgency.UNWIND if reason in LONE_LEG or not trade.is_hedged else Urgency.EXIT
             async with self._locks.hold(trade.symbols, urgency):
                 if trade.status.is_over and trade.is_flat:
-                    self.report(self._desk.trade_failed, trade.pair_id)  # Closed by whoever held the locks before.
+                    self.report(self._signals.trade_failed, trade.pair_id)  # Closed by whoever held the locks before.
                     return False
-                if was_opening:  # It came to be open, and the desk was told so, while we waited.
-                    self.report(self._desk.trade_closing, trade.pair_id)
+                if was_opening:  # It came to be open, and the signal generator was told so, while we waited.
+                    self.report(self._signals.trade_closing, trade.pair_id)
                 await self._exit_saga.close(trade, reason=reason, exit_z=exit_z)
                 status = TradeStatus.ROLLED_BACK if reason is ExitReason.ROLLED_BACK else TradeStatus.CLOSED
                 if await self._exit_saga.finish(trade, status=status, reason=reason, exit_z=exit_z):
@@ -136,9 +136,9 @@ class Lifecycle:
         present = self._book.open_by_pair.get(trade.pair_id)
         if present is not None and present.status is TradeStatus.OPEN:
             # What closed was an older trade that a late fill had re-opened; the signals are about the present one.
-            self.report(self._desk.trade_opened, trade.pair_id, held_of(present))
+            self.report(self._signals.trade_opened, trade.pair_id, held_of(present))
         else:
-            self.report(self._desk.trade_closed, trade.pair_id, stopped)
+            self.report(self._signals.trade_closed, trade.pair_id, stopped)
         now_ms = self._clock.now_ms()
         self._book.forget_ended_before(now_ms - FORGET_AFTER_MS)
 
@@ -189,7 +189,9 @@ class Lifecycle:
                     events.TRADE_RECOVERED, pair_id=trade.pair_id, trade_id=trade.trade_id, hedged=opened.hedged
                 )
                 if not opened.hedged:
-                    self.report(self._desk.trade_closed, trade.pair_id, 0)  # The signals had taken it for an open one.
+                    self.report(
+                        self._signals.trade_closed, trade.pair_id, 0
+                    )  # The signals had taken it for an open one.
                     return not trade.status.is_over
             else:
                 self._store.drive(trade.trade_id)
@@ -199,7 +201,7 @@ class Lifecycle:
             return not trade.is_flat
         if trade.status is not TradeStatus.OPEN or not trade.is_hedged:
             return True
-        self.report(self._desk.trade_opened, trade.pair_id, held_of(trade))
+        self.report(self._signals.trade_opened, trade.pair_id, held_of(trade))
         return False
 
     # News that nobody waited for
@@ -220,7 +222,7 @@ class Lifecycle:
     def leg_lost(self, trade: TradeState) -> None:
         """The exchange closed one leg (ADL, liquidation, delisting): close the other one."""
         self._log.emit(events.OTHER_LEG_CLOSED_EXTERNALLY, pair_id=trade.pair_id, trade_id=trade.trade_id)
-        self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")
+        self._tasks.spawn(self.close(trade, ExitReason.OTHER_LEG_LOST, None), f"sibling-{trade.trade_id}")
 
     async def watch(self) -> None:
         """Compare the account with our books: when asked, and from time to time. Until cancelled."""
@@ -287,14 +289,14 @@ class Lifecycle:
         """A bug or a world we do not model: this pair stops, a person is alerted, everything it holds stays known."""
         kind = events.INVARIANT_BROKEN if isinstance(error, InvariantBroken) else events.PAIR_FAILED
         self._log.emit(kind, pair_id=pair_id, why=f"{type(error).__name__}: {error}"[:500])
-        self.report(self._desk.trade_failed, pair_id)
+        self.report(self._signals.trade_failed, pair_id)
         try:
             await self._freezer.freeze(pair_id, for_ms=HALTED_MS, reason=type(error).__name__)
         except JournalBroken as broken:
             self._halt(f"journal broken: {broken}")
 
     def report(self, what: Callable[..., None], *facts: Any) -> None:
-        """A pair that the desk has dropped must not keep a leg of it from being closed."""
+        """A pair that the signal generator has dropped must not keep a leg of it from being closed."""
         try:
             what(*facts)
         except InvariantBroken as error:

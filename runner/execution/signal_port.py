@@ -1,4 +1,4 @@
-"""What the engine needs from its neighbours: quotes to price with, and the signal desk to tell how trades went."""
+"""What the engine needs from its neighbours: quotes to price with, and the signal generator to tell how trades went."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from domain.guards import DenialCode
 from domain.orders import LegName
 from domain.pairs import PairConfig
 from domain.quotes import Quote
-from domain.spread import SpreadStatistics
+from domain.spread import SpreadMoments
 from domain.symbols import PairId, Symbol
 from domain.trades import TradeState
 
 QuoteOf = Callable[[Symbol], Quote | None]
 
 
-class SignalDesk(Protocol):
+class SignalPort(Protocol):
     """Satisfied by `runner.signals.generator.SignalGenerator`."""
 
     def trade_opening(self, pair_id: PairId) -> None: ...
@@ -41,7 +41,7 @@ def held_of(trade: TradeState) -> HeldTrade:
     plan = trade.plan
     return HeldTrade(
         side=plan.side,
-        statistics=SpreadStatistics(plan.spread_mean, plan.spread_std),
+        statistics=SpreadMoments(plan.spread_mean, plan.spread_std),
         hedge_ratio=plan.hedge_ratio,
         exit_z=plan.exit_threshold,
         stop_z=plan.stop_z,

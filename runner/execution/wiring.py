@@ -28,7 +28,7 @@ from runner.execution.orders.resolution import OrderResolution
 from runner.execution.orders.store import Recall, TradeStore
 from runner.execution.orders.tracker import OrderTracker
 from runner.execution.signal_outcomes import Outcomes
-from runner.execution.signal_port import Pairs, QuoteOf, SignalDesk
+from runner.execution.signal_port import Pairs, QuoteOf, SignalPort
 from runner.execution.symbol_locks import SymbolLocks
 from runner.execution.tasks import Tasks
 from runner.ports import Journal
@@ -45,7 +45,7 @@ class Surroundings:
     alone_since_ns: int | None = None
     """Since when nobody else sends for the account, by the monotonic clock; None: since now."""
     pairs: Pairs
-    desk: SignalDesk
+    signals: SignalPort
     quote_of: QuoteOf
     execution: ExecutionSettings
     risk: RiskSettings
@@ -94,7 +94,7 @@ def wire(context: Context, world: Surroundings) -> Execution:
         context,
         exchange=exchange,
         store=store,
-        desk=world.desk,
+        signals=world.signals,
         post_only_saga=post_only_saga,
         exit_saga=exit_saga,
         positions=positions,
@@ -108,7 +108,7 @@ def wire(context: Context, world: Surroundings) -> Execution:
         store=store,
         gate=gate,
         pairs=world.pairs,
-        desk=world.desk,
+        signals=world.signals,
         pre_trade_check=pre_trade_check,
         entry_saga=entry_saga,
         post_only_saga=post_only_saga,

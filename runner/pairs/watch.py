@@ -86,7 +86,7 @@ class PairsWatch:
             fresh = {pair.pair_id: pair for pair in loaded}
             new_symbols = {s for pair in fresh.values() for s in pair.symbols} - self._parts.generator.symbols
             if new_symbols:
-                await self._parts.binance.rules.load(sorted(new_symbols))
+                await self._parts.connection.rules.load(sorted(new_symbols))
                 await self._prepare(sorted(new_symbols))
             before = self._pairs.replace(fresh.values())
             self._parts.generator.reconfigure(fresh.values())

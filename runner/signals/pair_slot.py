@@ -6,7 +6,7 @@ import msgspec
 
 from domain.decide import EntryRules, HeldTrade, Standing, band_of
 from domain.pairs import PairConfig, SignalType
-from domain.spread import EVERYTHING, Band, SpreadStatistics, statistics_of
+from domain.spread import EVERYTHING, Band, SpreadMoments, statistics_of
 from runner.signals.bars import LegBars
 
 LOOK = Band(math.inf, -math.inf)
@@ -33,7 +33,7 @@ class PairSlot:
 
     def __init__(self, pair: PairConfig, leg_a: LegBars, leg_b: LegBars) -> None:
         self.standing = Standing()
-        self.statistics: SpreadStatistics | None = None
+        self.statistics: SpreadMoments | None = None
         self.closed_bar: int | None = None  # The bar `statistics` ends with.
         self.signalled_ns: int | None = None
         self.failed = False
@@ -75,7 +75,7 @@ class PairSlot:
         return self.pair.hedge_ratio if held is None else held.hedge_ratio
 
     @property
-    def judged_by(self) -> SpreadStatistics | None:
+    def judged_by(self) -> SpreadMoments | None:
         """The statistics that z is measured with: the open trade's own if there is one."""
         held = self.standing.held
         return self.statistics if held is None else held.statistics

@@ -6,14 +6,14 @@ while the exchange cannot say.
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Protocol
 
 from domain.symbols import Symbol
 from runner import events
 from runner.events import EventCallback
 from runner.exchange.errors import ExchangeError
+from runner.exchange.port import KlineSource
 from runner.ports import Clock
 from runner.signals.bars import LegBars
 from runner.signals.generator import SignalGenerator
@@ -39,16 +39,6 @@ INTERVALS: Mapping[int, str] = MappingProxyType(
         86400: "1d",
     }
 )
-
-
-class KlineSource(Protocol):
-    """Where closes come from."""
-
-    async def klines(
-        self, symbol: Symbol, *, interval: str, limit: int, end_ms: int | None = None
-    ) -> Sequence[tuple[int, float]]:
-        """(open time in ms, close), ascending; the last one may still be open. Raises: ExchangeError."""
-        ...
 
 
 async def load_closes(source: KlineSource, symbol: Symbol, *, bars: int, bar_seconds: int) -> list[tuple[int, float]]:

@@ -46,7 +46,7 @@ class MarketClock:
         raise AssertionError("nobody waits here")
 
 
-class Venue:
+class FakeExchange:
     """Rules of contracts, and an exchange that is never blocked."""
 
     def __init__(self, terms: Terms, funding: FundingTerms) -> None:
@@ -109,16 +109,16 @@ class Live:
         self._pending: dict[str, tuple[int, TradingSignal]] = {}
         self.generator = SignalGenerator(pairs, settings, position_usd=float(terms.notional_usd))
         self.generator.register_signal_callback(self._on_signal)
-        venue = Venue(terms, funding)
+        adapter = FakeExchange(terms, funding)
         context = Context(book=self._story.book, clock=self._clock, log=Silence(), halt=lambda _why: None)
         execution = wire(
             context,
             Surroundings(
-                exchange=venue,  # type: ignore[arg-type]  # As much of it as is asked.
-                rules=venue,
+                exchange=adapter,  # type: ignore[arg-type]  # As much of it as is asked.
+                rules=adapter,
                 journal=NoJournal(),
                 pairs=PairsRegistry(pairs),
-                desk=self.generator,
+                signals=self.generator,
                 quote_of=self.generator.quote_of,
                 execution=ExecutionSettings(hedge_error_max=terms.hedge_error_max),
                 risk=RiskSettings(

@@ -10,8 +10,8 @@ from domain.pairs import EXIT_REASON_OF, PairConfig, SignalType
 from domain.spread import statistics_of
 from flows.backtest.engine.account import Account
 from flows.backtest.engine.market import Market
-from flows.backtest.engine.tape import tape_of_bars
 from flows.backtest.engine.terms import Terms
+from flows.backtest.engine.timeline import timeline_of_bars
 from flows.backtest.engine.trades import BacktestTrade, Judgment, OpenTrade, fill_prices
 from runner.signals.bars import CARRIED_BARS_MAX
 
@@ -24,7 +24,9 @@ class Reference:
         self.terms = terms
         self.pairs = pairs
         self.bars = market.bars
-        self.tapes = {p.pair_id: tape_of_bars(market.bars, *p.symbols, half_spread=terms.half_spread) for p in pairs}
+        self.timelines = {
+            p.pair_id: timeline_of_bars(market.bars, *p.symbols, half_spread=terms.half_spread) for p in pairs
+        }
         self.bars_of = {p.pair_id: (terms.bar_ms_of(p) or market.bars.step_ms) // market.bars.step_ms for p in pairs}
         self.standing = {p.pair_id: Standing() for p in pairs}
         self.trade: dict[str, OpenTrade] = {}
@@ -44,7 +46,7 @@ class Reference:
     def run(self) -> "Reference":
         """In every bar: fills at its open, then the judgments at its close, exits before entries; then the bar is remembered."""
         bars = self.bars
-        place_of = {p.pair_id: {int(bar): i for i, bar in enumerate(self.tapes[p.pair_id].bar)} for p in self.pairs}
+        place_of = {p.pair_id: {int(bar): i for i, bar in enumerate(self.timelines[p.pair_id].bar)} for p in self.pairs}
         for bar in range(bars.count):
             here = [(p, place_of[p.pair_id][bar]) for p in self.pairs if bar in place_of[p.pair_id]]
             for pair, place in here:
@@ -72,18 +74,18 @@ class Reference:
         if due is None or place < due[0]:
             return
         _, signal, z_score = self.due.pop(pair.pair_id)
-        tape, trade, before = self.tapes[pair.pair_id], self.trade[pair.pair_id], self.standing[pair.pair_id]
+        timeline, trade, before = self.timelines[pair.pair_id], self.trade[pair.pair_id], self.standing[pair.pair_id]
         self.account.arrived(pair)
         last = {"last_signal": before.last_signal, "last_signal_ms": before.last_signal_ms}
-        at_ms = int(tape.fill_ms[place])
+        at_ms = int(timeline.fill_ms[place])
         if signal.is_entry:
             trade = self.trade[pair.pair_id] = trade.filled(
-                at_ms, *fill_prices(tape, place, trade.signs, self.terms.slippage)
+                at_ms, *fill_prices(timeline, place, trade.signs, self.terms.slippage)
             )
-            self.account.opened(trade, tape)
+            self.account.opened(trade, timeline)
             self.standing[pair.pair_id] = Standing(held=trade.held, **last)  # type: ignore[arg-type]
             return
-        price_a, price_b = fill_prices(tape, place, (-trade.signs[0], -trade.signs[1]), self.terms.slippage)
+        price_a, price_b = fill_prices(timeline, place, (-trade.signs[0], -trade.signs[1]), self.terms.slippage)
         result = trade.closed(
             self.account.market, fee_rate=self.terms.taker_fee_rate, closed_ms=at_ms, price_a=price_a, price_b=price_b,
             reason=EXIT_REASON_OF[signal].value, exit_z=z_score,
@@ -94,16 +96,16 @@ class Reference:
         self.standing[pair.pair_id] = Standing(stopped_at_sign=sign, **last)  # type: ignore[arg-type]
 
     def _judge(self, pair: PairConfig, place: int) -> None:
-        tape, standing = self.tapes[pair.pair_id], self.standing[pair.pair_id]
+        timeline, standing = self.timelines[pair.pair_id], self.standing[pair.pair_id]
         held = standing.held
         hedge_ratio = pair.hedge_ratio if held is None else held.hedge_ratio
-        spread = float(tape.price_b[place]) - hedge_ratio * float(tape.price_a[place])
+        spread = float(timeline.price_b[place]) - hedge_ratio * float(timeline.price_a[place])
         a, b = (self.rings[leg, self.bars_of[pair.pair_id]] for leg in pair.symbols)
         current = statistics_of(b - pair.hedge_ratio * a)
         if held is None and rearmed(standing, spread, current):
             standing = Standing(last_signal=standing.last_signal, last_signal_ms=standing.last_signal_ms)
             self.standing[pair.pair_id] = standing
-        now_ms = int(tape.at_ms[place])
+        now_ms = int(timeline.at_ms[place])
         rules = EntryRules(pair.entry_z, pair.stop_z)
         signal = decide(spread, standing, rules, current, now_ms)
         if signal is None or (signal.is_entry and not pair.enabled):
@@ -116,7 +118,7 @@ class Reference:
         found = Judgment(place, now_ms, signal, spread, by)
         denial, busy = "", True
         if signal.is_entry:
-            verdict = self.account.review(pair, tape, found)
+            verdict = self.account.review(pair, timeline, found)
             if isinstance(verdict, str):
                 denial, busy = verdict, False
                 self.denials[pair.pair_id][denial] += 1

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from domain.klines import FundingRate
 from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from flows.backtest.engine.market import Bars, Market, with_funding
 from flows.backtest.engine.terms import Terms, limits_of
-from storage.market import FundingRate
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 START_MS = 1_746_403_200_000  # 2025-05-05 00:00 UTC.

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from backtest_worlds import DAY, MINUTE, START_MS, bars_of, pair, symbol, terms
 
+from domain.klines import FundingRate
 from domain.pairs import PairSide
 from flows.backtest.engine.figures import curve_of, drawdown, net_by_day, sums_of, turnover_by_day
 from flows.backtest.engine.market import Market, with_funding
 from flows.backtest.engine.terms import Terms
 from flows.backtest.engine.trades import END_OF_DATA, BacktestTrade
 from flows.backtest.engine.walk import Walk
-from storage.market import FundingRate
 
 CALM = [100.0, 100.2, 99.8, 100.1, 99.9, 100.2, 99.8, 100.1, 99.9, 100.0]
 STD = float(np.std(CALM, ddof=1))

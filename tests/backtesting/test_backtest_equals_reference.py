@@ -30,7 +30,7 @@ def compared(market: Market, given_terms: Terms, pairs: list[PairConfig]) -> Wal
     walk.run(market.bars.end_ms)
     ended = list(walk.trades)
     assert ended == reference.trades
-    # Why is told by the screen without asking whether a symbol was busy at that moment: the numbers agree, not each word.
+    # Why is reported by the screen without asking whether a symbol was busy at that moment: the numbers agree, not each word.
     assert {p: c.total() for p, c in walk.denials.items()} == {
         p.pair_id: reference.denials[p.pair_id].total() for p in pairs
     }

@@ -11,13 +11,13 @@ from backtest_live import Found, Live
 from backtest_worlds import MINUTE, START_MS, pair, symbol, terms
 
 from domain.edge import FundingTerms
+from domain.klines import FundingRate
 from domain.pairs import PairConfig
 from flows.backtest.engine.market import Quotes, bars_of_quotes, with_funding
 from flows.backtest.engine.terms import Terms
 from flows.backtest.engine.walk import Walk
 from flows.backtest.engine.windows import statistics_at
 from runner.config import SignalSettings
-from storage.market import FundingRate
 
 TICKS = Path(__file__).parents[2].parent / "shared" / "data" / "ticks_binance_um_2024-07-18" / "bookticker.parquet"
 RATE, HOURS = 0.0001, 8
@@ -94,9 +94,14 @@ def test_pairs_with_bars_of_their_own_size(seed: int) -> None:
     live, walk = both(stream(seed, 120), chosen, pairs, settings, step_ms=MINUTE)
     assert {signal.pair_id for signal in walk.signals} == {one.pair_id for one in pairs}
     for one in pairs:
-        tape, slot = walk.tape_of(one), live.generator.calculator.slots[one.pair_id]
+        timeline, slot = walk.timeline_of(one), live.generator.calculator.slots[one.pair_id]
         found = statistics_at(
-            tape.closes_a, tape.closes_b, one.hedge_ratio, first_bar=tape.first_bar, end=int(tape.bar[-1]), size=6
+            timeline.closes_a,
+            timeline.closes_b,
+            one.hedge_ratio,
+            first_bar=timeline.first_bar,
+            end=int(timeline.bar[-1]),
+            size=6,
         )
         assert found == slot.statistics
 
@@ -153,9 +158,14 @@ def test_bars_are_closed_as_live_closes_them() -> None:
     live, walk = both(quotes, terms(lookback_bars=10), pairs, SignalSettings(lookback_bars=10))
     for one in pairs:
         slot = live.generator.calculator.slots[one.pair_id]
-        tape = walk.tape_of(one)
+        timeline = walk.timeline_of(one)
         ours = statistics_at(
-            tape.closes_a, tape.closes_b, one.hedge_ratio, first_bar=tape.first_bar, end=int(tape.bar[-1]), size=10
+            timeline.closes_a,
+            timeline.closes_b,
+            one.hedge_ratio,
+            first_bar=timeline.first_bar,
+            end=int(timeline.bar[-1]),
+            size=10,
         )
         assert ours is not None
         assert slot.statistics == ours

@@ -13,9 +13,9 @@ from bot_processes import LOOK_SECONDS, Exchange, Runner
 from domain.entries import FillSeen, TradeAdvanced, decode
 from domain.orders import is_ours
 from domain.pairs import TradeStatus
-from domain.symbols import exchange_id
 from domain.trade_book import KINDS_FOLDED, TradeBook
 from domain.trades import TradeState
+from runner.exchange.binance.symbols import exchange_id
 from storage import entries_file
 from storage.holdings import journal_positions
 
@@ -144,7 +144,7 @@ def assert_every_execution_is_booked_once(exchange: Exchange, books: Onlooker) -
 
 
 def assert_within_budget(runner: Runner, *, away_seconds: float = 0.0) -> None:
-    """No entry or exit stood naked for more than its budget, the time apart in which nobody was there to act."""
+    """No entry or exit stood unhedged for more than its budget, the time apart in which nobody was there to act."""
     rows = published(
         runner.ledger,
         "SELECT trade_id, naked_notional_usd_seconds, naked_seconds FROM pair_trades WHERE naked_seconds > 0",

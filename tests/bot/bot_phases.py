@@ -7,9 +7,9 @@ from typing import Any
 
 from domain.orders import Purpose
 from domain.pairs import TradeStatus
-from domain.symbols import exchange_id
 from domain.trades import TradeState
 from paper.faults import Kind
+from runner.exchange.binance.symbols import exchange_id
 
 
 class Phase(StrEnum):

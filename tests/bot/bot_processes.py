@@ -18,7 +18,8 @@ from typing import Any
 
 from paper_control import address_and_token, order
 
-from domain.symbols import exchange_id, unified
+from domain.symbols import unified
+from runner.exchange.binance.symbols import exchange_id
 
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS: list[dict[str, Any]] = json.loads((ROOT / "pairs_config.json").read_text())["pairs"]

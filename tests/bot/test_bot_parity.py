@@ -89,7 +89,7 @@ def backtested(folder: Path) -> tuple[list[Decision], list[Trade]]:
 def by_command(folder: Path) -> tuple[list[Trade], dict[str, int]]:
     """Trades that were not cut off, and how often each pair was passed over, as `tandem backtest --json` prints them.
 
-    Why is told by the screen where it is sure that an entry does not pay; that its symbols were busy as well it does not know.
+    Why is reported by the screen where it is sure that an entry does not pay; that its symbols were busy as well it does not know.
     """
     done = subprocess.run(
         [sys.executable, "-m", "runner", "backtest", "--config", "config.json", "--pairs", "pairs_config.json",

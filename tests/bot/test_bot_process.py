@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bot_processes import PAIRS, Exchange, Runner, end_what_is_left, exchange_process
 
-from domain.symbols import exchange_id
+from runner.exchange.binance.symbols import exchange_id
 from storage.holdings import journal_positions
 
 pytestmark = pytest.mark.slow

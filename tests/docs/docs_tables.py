@@ -80,7 +80,7 @@ def refusals() -> str:
 
 
 REMEDY_MEANS = {
-    Remedy.PRESS: "the same again, after a pause",
+    Remedy.RETRY: "the same again, after a pause",
     Remedy.WAIT: "the same again, after a pause; not counted as a failure, a person is called after many",
     Remedy.LADDER: "an IOC limit, 0.5 % further from the touch each time, inside PERCENT_PRICE; a market order now and then",
     Remedy.STEP_BACK: "one step nearer to the touch",
@@ -102,7 +102,7 @@ def remedies() -> str:
             kind for kind, listed in REMEDIES.items() if listed is remedy and kind is not RefusalKind.UNLISTED
         )
         others = {
-            Remedy.PRESS: "every code not listed, an order cancelled",
+            Remedy.RETRY: "every code not listed, an order cancelled",
             Remedy.LADDER: "an order that expired unfilled",
         }
         others |= {Remedy.WAIT: "a request that never arrived"}

@@ -36,9 +36,9 @@ def two_shorts() -> Story:
     return story
 
 
-def told(story: Story, *strangers: ExternalExecution, foreign: str = "0") -> list[tuple[str, str, str]]:
+def told(story: Story, *externals: ExternalExecution, others_held: str = "0") -> list[tuple[str, str, str]]:
     """Trade, identity and quantity of the shares."""
-    found = tell(CAT, story.book.trades.values(), strangers, D(foreign)).shares
+    found = tell(CAT, story.book.trades.values(), externals, D(others_held)).shares
     return [(share.trade.trade_id, share.fill.exchange_trade_id, str(share.fill.quantity)) for share in found]
 
 
@@ -91,7 +91,7 @@ def test_two_liquidations_and_an_exit_between_that_knew_of_none() -> None:
     found = tell(CAT, story.book.trades.values(), [first, second], D(0))
     assert told(story, first, second) == [("t1", "901", "50"), ("t2", "901#2", "30"), ("t1", "902", "50")]
     assert [moment.net for moment in found.moments] == [0, -50, -80, 0, 50, 0]
-    assert all(moment.foreign == 0 for moment in found.moments)
+    assert all(moment.others_held == 0 for moment in found.moments)
 
 
 def test_a_list_without_its_end_tells_the_same_beginning() -> None:
@@ -104,8 +104,8 @@ def test_executions_of_one_millisecond_go_by_their_number() -> None:
     """Told in any order."""
     story = two_shorts()
     opens, closes = by_hand(Side.SELL, "30", number="9"), forced(Side.BUY, "30", number="10")
-    for strangers in ((opens, closes), (closes, opens)):
-        nets = [moment.net for moment in tell(CAT, story.book.trades.values(), strangers, D(0)).moments]
+    for externals in ((opens, closes), (closes, opens)):
+        nets = [moment.net for moment in tell(CAT, story.book.trades.values(), externals, D(0)).moments]
         assert nets[-3:] == [-80, -110, -80]
 
 
@@ -122,20 +122,20 @@ HANDS = (
 
 
 @pytest.mark.parametrize(("before", "stranger", "ours", "after"), HANDS)
-def test_whose_it_was(before: str, stranger: ExternalExecution, ours: str, after: str) -> None:
-    found = tell(CAT, two_shorts().book.trades.values(), [stranger], D(before))
+def test_whose_it_was(before: str, external: ExternalExecution, ours: str, after: str) -> None:
+    found = tell(CAT, two_shorts().book.trades.values(), [external], D(before))
     assert sum((share.fill.quantity for share in found.shares), D(0)) == D(ours)
-    assert found.moments[-1].foreign == D(after)
+    assert found.moments[-1].others_held == D(after)
 
 
 @st.composite
 def accounts(draw: st.DrawFn) -> tuple[Story, list[ExternalExecution], Decimal]:
-    """Two shorts, exits of theirs at any time and of any size, and strangers of both kinds."""
+    """Two shorts, exits of theirs at any time and of any size, and external parties of both kinds."""
     story = two_shorts()
     for trade in draw(st.lists(st.sampled_from(("t1", "t2")), max_size=3)):
         name = story.order(A, Purpose.EXIT, trade=trade)
         story.fill(name, str(draw(st.integers(1, 90))), at_ms=draw(st.integers(2_001, 9_000)))
-    strangers = [
+    externals = [
         ExternalExecution(
             execution(
                 draw(st.sampled_from(list(Side))), str(draw(st.integers(1, 150))), draw(st.integers(500, 9_000)),
@@ -145,47 +145,49 @@ def accounts(draw: st.DrawFn) -> tuple[Story, list[ExternalExecution], Decimal]:
         )
         for number in range(900, 900 + draw(st.integers(0, 5)))
     ]  # fmt: skip
-    return story, strangers, D(draw(st.integers(-60, 60)))
+    return story, externals, D(draw(st.integers(-60, 60)))
 
 
 @given(accounts())
 def test_nothing_is_lost_and_nothing_changes_sides(account: tuple[Story, list[ExternalExecution], Decimal]) -> None:
     """Shares and what is foreign add up to the account; a share only ever brings a holding towards nothing; fees stay whole."""
-    story, strangers, foreign = account
+    story, externals, others_held = account
     trades = list(story.book.trades.values())
-    found = tell(CAT, trades, strangers, foreign)
+    found = tell(CAT, trades, externals, others_held)
     before = sum((trade.signed_held(A) for trade in trades), D(0))
-    total = sum((stranger.left for stranger in strangers), D(0))
-    assert found.moments[-1].net == foreign + before + total
+    total = sum((external.left for external in externals), D(0))
+    assert found.moments[-1].net == others_held + before + total
     for share in found.shares:
         story.share(share.fill, share.trade.trade_id, share.leg)
-    assert found.moments[-1].net == found.moments[-1].foreign + sum((trade.signed_held(A) for trade in trades), D(0))
-    booked = {each.fill.exchange_trade_id: story.book.shares_of(each.fill) for each in strangers}
-    again = [each._replace(booked=booked[each.fill.exchange_trade_id]) for each in strangers]
-    retold = tell(CAT, trades, [each for each in again if each.left], foreign)
+    assert found.moments[-1].net == found.moments[-1].others_held + sum(
+        (trade.signed_held(A) for trade in trades), D(0)
+    )
+    booked = {each.fill.exchange_trade_id: story.book.shares_of(each.fill) for each in externals}
+    again = [each._replace(booked=booked[each.fill.exchange_trade_id]) for each in externals]
+    retold = tell(CAT, trades, [each for each in again if each.left], others_held)
     assert not retold.shares, "told once more, nobody has anything to give"
     assert retold.moments[-1] == found.moments[-1]
-    for stranger in strangers:
-        mine = [share for share in found.shares if share.fill.exchange_order_id == stranger.fill.exchange_order_id]
+    for external in externals:
+        mine = [share for share in found.shares if share.fill.exchange_order_id == external.fill.exchange_order_id]
         mine = [
-            share for share in mine if share.fill.exchange_trade_id.split("#")[0] == stranger.fill.exchange_trade_id
+            share for share in mine if share.fill.exchange_trade_id.split("#")[0] == external.fill.exchange_trade_id
         ]
-        assert sum((share.fill.quantity for share in mine), D(0)) <= stranger.fill.quantity
+        assert sum((share.fill.quantity for share in mine), D(0)) <= external.fill.quantity
         assert len({share.fill.exchange_trade_id for share in mine}) == len(mine)
-        if sum((share.fill.quantity for share in mine), D(0)) == stranger.fill.quantity:
-            assert sum((share.fill.fee for share in mine), D(0)) == stranger.fill.fee
+        if sum((share.fill.quantity for share in mine), D(0)) == external.fill.quantity:
+            assert sum((share.fill.fee for share in mine), D(0)) == external.fill.fee
         for share in mine:
             sign = share.trade.plan.side.side_of(share.leg).sign * share.fill.side.sign
             assert held_at(share.trade, share.leg, share.fill.at_ms) * sign <= 0, "never beyond nothing"
 
 
 def test_a_position_may_be_older_news_than_the_list() -> None:
-    """The list tells of a liquidation at 5 s; a replica still shows what was held before: one of the readings is that."""
+    """The list reports a liquidation at 5 s; a replica still shows what was held before: one of the readings is that."""
     story = two_shorts()
-    trades, strangers = list(story.book.trades.values()), [forced(Side.BUY, "80")]
-    nets = [[moment.net for moment in each.moments] for each in readings(CAT, trades, strangers, D(-80), 4_000)]
+    trades, externals = list(story.book.trades.values()), [forced(Side.BUY, "80")]
+    nets = [[moment.net for moment in each.moments] for each in readings(CAT, trades, externals, D(-80), 4_000)]
     assert nets == [[-80, -130, -160, -80], [0, -50, -80, 0]]
-    assert len(list(readings(CAT, trades, strangers, D(-80), 6_000))) == 1, "but not as old as that"
+    assert len(list(readings(CAT, trades, externals, D(-80), 6_000))) == 1, "but not as old as that"
 
 
 @pytest.mark.parametrize(
@@ -202,10 +204,10 @@ def test_a_position_may_be_older_news_than_the_list() -> None:
     ],
 )
 def test_what_the_account_held_at_a_moment(
-    net: str, foreign: str | None, from_ms: int, to_ms: int, passes: bool
+    net: str, others_held: str | None, from_ms: int, to_ms: int, passes: bool
 ) -> None:
     found = tell(CAT, two_shorts().book.trades.values(), [], D(0))
-    assert found.passes(D(net), None if foreign is None else D(foreign), from_ms, to_ms) is passes
+    assert found.passes(D(net), None if others_held is None else D(others_held), from_ms, to_ms) is passes
 
 
 def test_dust_stays_in_the_positions_and_the_trade_is_flat() -> None:

@@ -1,4 +1,4 @@
-"""Closing orders over every holding, net position and filter: they pass the venue's rules, and their sum is what we held."""
+"""Closing orders over every holding, net position and filter: they pass the exchange's rules, and their sum is what we held."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -43,7 +43,7 @@ def contract(
 
 
 @dataclass
-class Venue:
+class FakeExchange:
     """The documented rules of order entry, written down again, and nothing else."""
 
     instrument: Instrument
@@ -95,18 +95,18 @@ def test_closing_passes_every_rule_and_sums_to_what_was_held(
     # A contract whose largest order is hardly above its smallest does not exist.
     assume(instrument.market_quantity_max * price >= 3 * instrument.notional_min_usd)
     ours = held * sign
-    venue = Venue(instrument, ours + others, price)
+    adapter = FakeExchange(instrument, ours + others, price)
     orders = 0
     while ours != 0:
-        piece = next_piece(held=ours, net=venue.net, instrument=instrument, price=price, state=FRESH)
+        piece = next_piece(held=ours, net=adapter.net, instrument=instrument, price=price, state=FRESH)
         direction = (1 if ours > 0 else -1) if piece.adds else (-1 if ours > 0 else 1)
-        change = venue.take(piece, direction)
+        change = adapter.take(piece, direction)
         if not piece.adds:
             assert piece.quantity <= abs(ours), "never more than we hold"
         ours += change
         orders += 1
         assert orders < 4_000
-    assert venue.net == others
+    assert adapter.net == others
 
 
 @given(held=QUANTITIES, extra=st.integers(0, 1000).map(D), instrument=FILTERS)

@@ -110,7 +110,7 @@ STORIES: list[tuple[str, OpeningNow, Action, LegName | None, str, Obstacle | Non
     ("a ban", opening("50", "60", blocked_ms=800), TRIM, A, "20.0", Obstacle.BLOCKED),
     ("a halt", opening("50", "60", b={"instrument": instrument(is_trading=False)}), TRIM, A, "20.0", Obstacle.NOT_TRADING),
     ("the budget is nearly spent", opening("50", "60", naked_notional_usd_seconds=9_999.0), TRIM, A, "20.0", Obstacle.BUDGET),
-    ("an order is not over", opening("50", "60", b={"is_over": False}), UNWIND, None, "0", Obstacle.SIBLING_WORKING),
+    ("an order is not over", opening("50", "60", b={"is_over": False}), UNWIND, None, "0", Obstacle.OTHER_LEG_WORKING),
     ("it was tried often enough", opening("50", "60", balancings=BALANCINGS_MAX), UNWIND, None, "0", Obstacle.ATTEMPTS),
 ]  # fmt: skip
 

@@ -18,9 +18,9 @@ from domain.decide import (
     time_stop_at_ms,
 )
 from domain.pairs import PairSide, SignalType
-from domain.spread import SpreadStatistics
+from domain.spread import SpreadMoments
 
-NOW = SpreadStatistics(100.0, 10.0)
+NOW = SpreadMoments(100.0, 10.0)
 RULES = EntryRules(2.0, 4.0)
 S = SignalType
 
@@ -99,7 +99,7 @@ def test_inside_the_band_there_is_nothing_to_decide(standing: Standing, spread: 
 @given(_SIDES, st.floats(-8, 8), st.floats(0, 1.9))
 def test_the_two_sides_are_mirror_images(side: PairSide, z: float, exit_z: float) -> None:
     other = PairSide.BUY if side is PairSide.SELL else PairSide.SELL
-    flat = SpreadStatistics(0.0, 1.0)
+    flat = SpreadMoments(0.0, 1.0)
     one = HeldTrade(side, flat, 1.0, exit_z, 4.0, None)
     two = HeldTrade(other, flat, 1.0, exit_z, 4.0, None)
     assert decide(z, Standing(held=one), RULES, flat, 0) is decide(-z, Standing(held=two), RULES, flat, 0)

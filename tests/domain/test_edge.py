@@ -11,7 +11,7 @@ from domain.edge import Edge, FundingTerms, edge_of, executable_price
 from domain.orders import Side
 from domain.pairs import PairSide
 from domain.quotes import Quote
-from domain.spread import SpreadStatistics
+from domain.spread import SpreadMoments
 
 D = Decimal
 
@@ -23,7 +23,7 @@ def quote(bid: float, ask: float) -> Quote:
 def edge(side: PairSide = PairSide.SELL, **other: Any) -> Edge:
     """10 a at 99.9/100.1, 5 b at 199.5/200.5, ratio 0.5, mean 155, deviation 2."""
     facts: dict[str, Any] = {
-        "side": side, "hedge_ratio": 0.5, "statistics": SpreadStatistics(155.0, 2.0), "exit_z": 0.5, "quote_a": quote(99.9, 100.1),
+        "side": side, "hedge_ratio": 0.5, "statistics": SpreadMoments(155.0, 2.0), "exit_z": 0.5, "quote_a": quote(99.9, 100.1),
         "quote_b": quote(199.5, 200.5), "quantity_a": D(10), "quantity_b": D(5), "taker_fee_rate": 0.0005,
         "funding_a": FundingTerms(0.0), "funding_b": FundingTerms(0.0), "half_life_hours": 4.0,
     }  # fmt: skip
@@ -48,7 +48,7 @@ def test_selling_a_by_hand() -> None:
 
 def test_buying_a_by_hand() -> None:
     """Buy a at 100.1, sell b at 199.5: spread 149.45 over a mean of 145, z 2.225; back to 146: 3.45 on 5 b."""
-    sums = edge(PairSide.BUY, statistics=SpreadStatistics(145.0, 2.0))
+    sums = edge(PairSide.BUY, statistics=SpreadMoments(145.0, 2.0))
     assert sums.executable_z == pytest.approx(2.225)
     assert sums.reversion == pytest.approx(17.25)
 

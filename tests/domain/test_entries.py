@@ -1,4 +1,4 @@
-"""What the journal holds: every kind comes back as it was written, and strangers are refused."""
+"""What the journal holds: every kind comes back as it was written, and external parties are refused."""
 
 import math
 from decimal import Decimal

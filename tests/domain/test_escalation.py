@@ -40,7 +40,7 @@ def ended(
     return Attempt(order_type=order_type, quantity=D(100), filled=D(filled), status=status, kind=kind)
 
 
-# The venue's answer -> what the next order is. Stated from the exchange's documentation, not read from the table.
+# The exchange's answer -> what the next order is. Stated from the exchange's documentation, not read from the table.
 ANSWERS = [
     (refused(-4131), R.LADDER),
     (refused(-4016), R.STEP_BACK),
@@ -66,10 +66,10 @@ ANSWERS = [
     (refused(-1122), R.HALTED),
     (refused(-4141), R.HALTED),
     (refused(-2015), R.PERSON),
-    (refused(-98765), R.PRESS),  # Nobody has listed it.
-    (ended(OrderStatus.REFUSED), R.PRESS),  # Refused without a code.
+    (refused(-98765), R.RETRY),  # Nobody has listed it.
+    (ended(OrderStatus.REFUSED), R.RETRY),  # Refused without a code.
     (ended(OrderStatus.EXPIRED), R.LADDER),  # A market order that met nobody inside its bound.
-    (ended(OrderStatus.CANCELLED), R.PRESS),
+    (ended(OrderStatus.CANCELLED), R.RETRY),
     (ended(OrderStatus.DEAD), R.WAIT),
     (refused(-4050), R.SMALLER),
     (refused(-2020), R.LADDER),
@@ -80,7 +80,7 @@ ANSWERS = [
     (ended(OrderStatus.DEAD, code=-1013), R.ROUND),
     (ended(OrderStatus.DEAD, code=-1001), R.WAIT),
     (ended(OrderStatus.DEAD, code=-1007), R.WAIT),
-    (ended(OrderStatus.DEAD, code=-98765), R.PRESS),
+    (ended(OrderStatus.DEAD, code=-98765), R.RETRY),
 ]
 
 
@@ -171,7 +171,7 @@ KINDS_OF = {
     R.STEP_BACK: {K.PRICE_BAND},
     R.ENLARGE: {K.TOO_SMALL},
     R.REDUCE: {K.REDUCE_ONLY_REQUIRED},
-    R.PRESS: {
+    R.RETRY: {
         K.TOO_MANY_OPEN_ORDERS, K.WOULD_TAKE, K.REJECTED, K.MALFORMED, K.NO_SUCH_ORDER, K.DUPLICATE_ID,
         K.LEVERAGE_INVALID, K.NO_CHANGE, K.HAS_ORDERS, K.HAS_POSITION, K.SESSION_EXPIRED, K.UNLISTED,
     },

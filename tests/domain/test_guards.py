@@ -108,14 +108,14 @@ def test_with_everything_wrong_the_first_objection_counts() -> None:
         if code is C.Z_NOT_EXECUTABLE or (code is C.BEYOND_STOP):
             continue  # The same field as the edge's size.
         worst = replace(worst, **{name: value for name, value in change.items() if name != "edge"})
-    mend = {name: getattr(FINE, name) for change, _, _ in ALONE for name in change}
+    is_mismatch = {name: getattr(FINE, name) for change, _, _ in ALONE for name in change}
     for _ in ALONE:
         verdict = review(worst, LIMITS)
         if isinstance(verdict, Approved):
             break
         said.append(verdict.code)
         first = next(c for c, code, _ in ALONE if code is verdict.code)
-        worst = replace(worst, **{name: mend[name] for name in first})
+        worst = replace(worst, **{name: is_mismatch[name] for name in first})
     order = [code for code, _ in GUARDS]
     assert said == sorted(said, key=order.index)
     assert said[0] is C.JOURNAL_BROKEN

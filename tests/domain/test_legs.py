@@ -76,7 +76,7 @@ def test_opening_leaves_nothing_naked() -> None:
     assert OPENING[Standing.GONE, Standing.GONE] is Plan.NOTHING
 
 
-def test_a_spent_budget_ends_the_waiting_for_a_sibling_and_nothing_else() -> None:
+def test_a_spent_budget_ends_the_waiting_for_a_other_leg_and_nothing_else() -> None:
     for (a, b), plan in OPENING.items():
         assert opening_plan(a, b, budget_spent=False) is plan
         held_alone = plan is Plan.WAIT and Standing.HELD in (a, b)

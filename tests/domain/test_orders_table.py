@@ -38,7 +38,7 @@ ENDED_AT_THE_VENUE = (S.FILLED, S.CANCELLED, S.EXPIRED)
 GAPS: set[Row] = {
     # Only the request itself can fail to leave, and it is tried once.
     *((status, C.NEVER_SENT) for status in S if status not in {S.INTENDED, S.DEAD}),
-    # Nobody looks for an order that the venue has shown us, or that it refused.
+    # Nobody looks for an order that the exchange has shown us, or that it refused.
     *((status, C.PROVEN_ABSENT) for status in S if status not in {S.INTENDED, S.UNKNOWN, S.DEAD}),
     # An order that lived was not refused.
     *((status, C.REFUSED) for status in S if status not in {S.INTENDED, S.UNKNOWN, S.REFUSED}),
@@ -48,7 +48,7 @@ GAPS: set[Row] = {
 }
 
 
-def the_venue_is_right_whatever_we_believed() -> None:
+def the_exchange_is_right_whatever_we_believed() -> None:
     for believed, (told, status) in product(BELIEVED_NOTHING, NEWS.items()):
         assert advance(believed, told) is status, (believed, told)
 
@@ -109,7 +109,7 @@ def only_proof_kills() -> None:
 
 
 FACTS: tuple[Callable[[], None], ...] = (
-    the_venue_is_right_whatever_we_believed,
+    the_exchange_is_right_whatever_we_believed,
     an_order_lives_forward,
     being_told_twice_changes_nothing,
     a_reply_overtaken_by_the_stream_takes_nothing_back,
@@ -158,7 +158,7 @@ def test_no_row_could_be_redirected_unnoticed(monkeypatch: pytest.MonkeyPatch) -
 
 
 @given(st.lists(st.sampled_from(list(C))))
-def test_what_the_venue_has_ended_never_works_again(changes: list[OrderChange]) -> None:
+def test_what_the_exchange_has_ended_never_works_again(changes: list[OrderChange]) -> None:
     """In any order of any news: a filled, cancelled or expired order is never live again, a filled one stays filled."""
     status = S.INTENDED
     for change in changes:

@@ -27,7 +27,7 @@ from domain.resting import (
     taking_cost,
     touch_is_away,
 )
-from domain.spread import SpreadStatistics
+from domain.spread import SpreadMoments
 from domain.symbols import Symbol
 
 D = Decimal
@@ -197,7 +197,7 @@ def test_hedging_in_pieces_never_overshoots_and_never_asks_for_what_is_refused(
 def test_a_leg_that_rests_pays_its_own_price_and_the_makers_fee() -> None:
     """By hand: sell 10 a resting at 100.1 instead of taking 99.9; its fee 0.02 % instead of 0.05 % of 1000."""
     facts: dict[str, Any] = {
-        "side": PairSide.SELL, "hedge_ratio": 0.5, "statistics": SpreadStatistics(155.0, 2.0), "exit_z": 0.5,
+        "side": PairSide.SELL, "hedge_ratio": 0.5, "statistics": SpreadMoments(155.0, 2.0), "exit_z": 0.5,
         "quote_a": quote(99.9, 100.1), "quote_b": quote(199.5, 200.5), "quantity_a": D(10), "quantity_b": D(5),
         "taker_fee_rate": 0.0005, "funding_a": FundingTerms(0.0), "funding_b": FundingTerms(0.0), "half_life_hours": 4.0,
     }  # fmt: skip

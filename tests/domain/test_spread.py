@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.spread import SpreadStatistics, statistics_of
+from domain.spread import SpreadMoments, statistics_of
 
 FINITE = st.floats(-1e6, 1e6)
 
@@ -31,4 +31,4 @@ def test_a_window_that_does_not_move_or_misses_a_bar_has_no_statistics(spreads: 
 
 
 def test_z_is_the_distance_in_deviations() -> None:
-    assert SpreadStatistics(10.0, 2.0).z_score(7.0) == -1.5
+    assert SpreadMoments(10.0, 2.0).z_score(7.0) == -1.5

@@ -19,7 +19,7 @@ def test_an_execution_twice_is_a_contradiction() -> None:
     name = story.order(A)
     story.fill(name, "1")
     with pytest.raises(InvariantBroken, match="twice"):
-        story.book.apply(story.tape[-1])
+        story.book.apply(story.timeline[-1])
 
 
 def test_a_pair_has_one_trade_at_a_time() -> None:
@@ -76,7 +76,7 @@ def test_a_late_fill_of_an_old_trade_hides_no_new_one() -> None:
     story.trade(TradeStatus.ROLLED_BACK)
     assert story.book.open_by_pair[PAIR].trade_id == "t2"
     assert story.book.positions() == {CAT: D(-50), DOGE: D(100)}
-    assert state_of(replay(story.tape)) == state_of(story.book)
+    assert state_of(replay(story.timeline)) == state_of(story.book)
 
 
 def test_an_old_trade_still_closing_keeps_the_pair_after_the_new_one_ended() -> None:
@@ -143,7 +143,7 @@ def test_what_ended_long_ago_is_forgotten_and_what_lives_is_not() -> None:
     story.round_trip("old", ended_ms=1_000)
     story.round_trip("new", ended_ms=9_000)
     story.begin("live")
-    last_of_old = next(e.fill for e in reversed(story.tape) if isinstance(e, FillSeen) and e.trade_id == "old")
+    last_of_old = next(e.fill for e in reversed(story.timeline) if isinstance(e, FillSeen) and e.trade_id == "old")
     story.book.forget_ended_before(5_000)
     assert set(story.book.trades) == {"new", "live"}
     assert all(order.intent.trade_id != "old" for order in story.book.orders.values())

@@ -1,4 +1,4 @@
-"""A trade is the fold of its entries: held, cash, naked time; and the book of many trades, live or replayed."""
+"""A trade is the fold of its entries: held, cash, unhedged time; and the book of many trades, live or replayed."""
 
 from decimal import Decimal
 from typing import Any
@@ -76,7 +76,7 @@ def test_naked_notional_by_hand() -> None:
     assert trade.naked_notional_usd == 100
     story.fill(story.order(B, Purpose.EXIT), "100", at_ms=5_500)
     assert trade.naked_notional_usd_seconds(9_000) == pytest.approx(70.0 + 50.0)
-    assert replay(story.tape).trades[trade.trade_id].naked_notional_usd_seconds(9_000) == pytest.approx(120.0)
+    assert replay(story.timeline).trades[trade.trade_id].naked_notional_usd_seconds(9_000) == pytest.approx(120.0)
 
 
 def test_a_choice_while_opening_is_counted_across_a_restart() -> None:
@@ -86,7 +86,7 @@ def test_a_choice_while_opening_is_counted_across_a_restart() -> None:
     story.trade(TradeStatus.OPENING, reason="rested")
     story.trade(TradeStatus.OPENING, reason="trim")
     (trade,) = story.book.live_trades()
-    assert trade.balancings == replay(story.tape).trades[trade.trade_id].balancings == 2
+    assert trade.balancings == replay(story.timeline).trades[trade.trade_id].balancings == 2
 
 
 def test_within_tolerance_is_not_naked() -> None:
@@ -210,7 +210,7 @@ def test_cash_and_holdings_are_the_sums_of_the_executions(executions: list[Any],
     assert {leg: trade.signed_held(leg) for leg in LegName} == held
     assert 0.0 <= trade.hedge_error <= 1.0
     assert trade.naked_seconds(10_000) <= 9.0
-    assert state_of(replay(story.tape)) == state_of(story.book)
+    assert state_of(replay(story.timeline)) == state_of(story.book)
 
 
 STEPS = st.lists(
@@ -226,7 +226,7 @@ STEPS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(STEPS)
 def test_a_restart_comes_to_the_same_state(steps: list[tuple[str, int, int]]) -> None:
-    """Any tape of any number of trades: folding it live, or decoding it from the journal, is the same; positions add up."""
+    """Any timeline of any number of trades: folding it live, or decoding it from the journal, is the same; positions add up."""
     story = Story()
     for number, (step, pair_number, draw) in enumerate(steps):
         pair = PairId(f"P{pair_number}")
@@ -256,7 +256,7 @@ def test_a_restart_comes_to_the_same_state(steps: list[tuple[str, int, int]]) ->
         elif step == "freeze":
             story.apply(PairFrozen(at_ms=number, pair_id=pair, until_ms=draw, reason="drawn"))
     book = story.book
-    assert state_of(replay(story.tape)) == state_of(book)
+    assert state_of(replay(story.timeline)) == state_of(book)
     live = [trade for trade in book.trades.values() if not trade.status.is_over]
     assert sorted(t.trade_id for t in book.live_trades()) == sorted(t.trade_id for t in live)
     assert set(book.open_by_pair) == {trade.pair_id for trade in live}
@@ -269,6 +269,6 @@ def test_a_restart_comes_to_the_same_state(steps: list[tuple[str, int, int]]) ->
             net[trade.symbol_of(leg)] = net.get(trade.symbol_of(leg), ZERO) + trade.signed_held(leg)
     assert book.positions() == {symbol: quantity for symbol, quantity in net.items() if quantity}
     ended = [trade for trade in book.trades.values() if trade.status.is_over]
-    # A fill that no status followed yet is in the trade, not in the day's result: leave such tapes out of the sum.
-    if not any(isinstance(entry, FillSeen) for entry in story.tape):
+    # A fill that no status followed yet is in the trade, not in the day's result: leave such timelines out of the sum.
+    if not any(isinstance(entry, FillSeen) for entry in story.timeline):
         assert book.realized_since(0) == sum((trade.net_pnl_usd for trade in ended), ZERO)

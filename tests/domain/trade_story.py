@@ -1,4 +1,4 @@
-"""Writes a trade's entries as the engine would, into a book and onto a tape."""
+"""Writes a trade's entries as the engine would, into a book and onto a timeline."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -39,17 +39,17 @@ TOLERANCE = 0.02
 
 
 class Story:
-    """Writes entries as the engine would, into a book and onto a tape."""
+    """Writes entries as the engine would, into a book and onto a timeline."""
 
     def __init__(self) -> None:
         self.book = TradeBook(TOLERANCE)
-        self.tape: list[AnyEntry] = []
+        self.timeline: list[AnyEntry] = []
         self._executions = 0
 
     def apply(self, *entries: AnyEntry) -> None:
         for entry in entries:
             self.book.apply(entry)
-            self.tape.append(entry)
+            self.timeline.append(entry)
 
     def begin(self, trade: str = "t1", pair: PairId = PAIR, side: PairSide = PairSide.SELL, **other: Any) -> None:
         plan = TradeIntended(
@@ -108,7 +108,7 @@ class Story:
         )
 
     def share(self, fill: Fill, trade: str, leg: LegName) -> None:
-        """A stranger's execution, or a part of one, is this trade's exit."""
+        """A external party's execution, or a part of one, is this trade's exit."""
         state = self.book.trades[TradeId(trade)]
         self.apply(
             FillSeen(
@@ -152,8 +152,8 @@ def state_of(book: TradeBook) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def replay(tape: Sequence[AnyEntry]) -> TradeBook:
+def replay(timeline: Sequence[AnyEntry]) -> TradeBook:
     book = TradeBook(TOLERANCE)
-    for entry in tape:
+    for entry in timeline:
         book.apply(decode(encode(entry)))
     return book

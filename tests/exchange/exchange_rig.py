@@ -50,7 +50,7 @@ class Adapter:
         self.budget = Budget(self.clock)
         self.client = make_client(settings, self.budget)
         self.rules = ContractRules(self.client, self.budget, timeout_seconds=10, taker_fee_bps=5)
-        self.venue = BinanceExchange(
+        self.adapter = BinanceExchange(
             self.client,
             self.rules,
             self.budget,
@@ -63,20 +63,20 @@ class Adapter:
 
 @asynccontextmanager
 async def adapted(rest_url: str, *, load: bool = True, **other: Any) -> AsyncIterator[Adapter]:
-    adapter = Adapter(rest_url, **other)
+    rig = Adapter(rest_url, **other)
     try:
         if load:
-            await _load(adapter)
-        yield adapter
+            await _load(rig)
+        yield rig
     finally:
-        await adapter.client.close()
+        await rig.client.close()
 
 
-async def _load(adapter: Adapter) -> None:
+async def _load(rig: Adapter) -> None:
     """As often as it takes: on a loaded machine the first reply may be later than the rig's short time-out."""
     for attempt in range(10):
         try:
-            await adapter.rules.load([XRP, ETH])
+            await rig.rules.load([XRP, ETH])
         except ExchangeError:
             if attempt == 9:
                 raise
@@ -87,8 +87,8 @@ async def _load(adapter: Adapter) -> None:
 @asynccontextmanager
 async def trading(options: ExchangeOptions | None = None, **other: Any) -> AsyncIterator[tuple[PaperExchange, Adapter]]:
     """A paper exchange and an adapter that has read its rules."""
-    async with PaperExchange(ScriptedMarket(), options) as exchange, adapted(exchange.rest_url, **other) as adapter:
-        yield exchange, adapter
+    async with PaperExchange(ScriptedMarket(), options) as exchange, adapted(exchange.rest_url, **other) as rig:
+        yield exchange, rig
 
 
 def fault(

@@ -26,21 +26,21 @@ class Telling:
 
 
 class Names:
-    def symbol_of(self, venue_id: str) -> Symbol | None:
-        return SYMBOLS.get(venue_id)
+    def symbol_of(self, listed_id: str) -> Symbol | None:
+        return SYMBOLS.get(listed_id)
 
 
-def exit_of(leg: LegName, venue_id: str) -> OrderIntent:
+def exit_of(leg: LegName, listed_id: str) -> OrderIntent:
     return OrderIntent(
         client_order_id=ClientOrderId(f"tdm-t-{leg}x0"), trade_id=TradeId("t"), pair_id=PairId("P"), leg=leg,
-        purpose=Purpose.EXIT, symbol=SYMBOLS[venue_id], side=Side.SELL, order_type=OrderType.MARKET, time_in_force=None,
+        purpose=Purpose.EXIT, symbol=SYMBOLS[listed_id], side=Side.SELL, order_type=OrderType.MARKET, time_in_force=None,
         quantity=Decimal(1), limit_price=None, reduce_only=True, attempt=0,
     )  # fmt: skip
 
 
-def filled(leg: str, venue_id: str) -> dict[str, Any]:
+def filled(leg: str, listed_id: str) -> dict[str, Any]:
     return {
-        "clientOrderId": f"tdm-t-{leg}x0", "orderId": 7, "symbol": venue_id, "status": "FILLED", "executedQty": "1",
+        "clientOrderId": f"tdm-t-{leg}x0", "orderId": 7, "symbol": listed_id, "status": "FILLED", "executedQty": "1",
         "updateTime": 1,
     }  # fmt: skip
 
@@ -66,7 +66,7 @@ REPLIES: list[tuple[list[Any], tuple[type, type]]] = [
 
 @pytest.mark.parametrize(("rows", "believed"), REPLIES)
 async def test_what_a_batch_reply_says_of_each_leg(rows: list[Any], believed: tuple[type, type]) -> None:
-    venue = BinanceExchange(
+    adapter = BinanceExchange(
         cast("Any", Telling(rows)),
         cast("Any", Names()),
         Budget(SystemClock()),
@@ -75,6 +75,6 @@ async def test_what_a_batch_reply_says_of_each_leg(rows: list[Any], believed: tu
         batch=True,
         on_rules_doubted=lambda _symbol, _code: None,
     )
-    answers = await venue.place([exit_of(LegName.A, "XRPUSDT"), exit_of(LegName.B, "SOLUSDT")])
+    answers = await adapter.place([exit_of(LegName.A, "XRPUSDT"), exit_of(LegName.B, "SOLUSDT")])
     for answer, kind in zip(answers, believed, strict=True):
         assert isinstance(answer, kind), answers

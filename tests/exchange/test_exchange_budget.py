@@ -1,4 +1,4 @@
-"""The request budget: who may send when, told by the venue's clock; and a ban, in which nobody sends anything."""
+"""The request budget: who may send when, told by the exchange's clock; and a ban, in which nobody sends anything."""
 
 from typing import Any
 
@@ -8,16 +8,9 @@ from hypothesis import strategies as st
 
 from domain.orders import LegName, Purpose, client_order_id_of, purpose_of
 from domain.symbols import TradeId
-from runner.exchange.binance.budget import (
-    BAN_MARGIN_MS,
-    ROLL_MARGIN_MS,
-    SHARES,
-    Budget,
-    HeldBack,
-    Priority,
-    orders_of,
-    weight_of,
-)
+from runner.exchange.binance.budget import BAN_MARGIN_MS, ROLL_MARGIN_MS, SHARES, Budget, HeldBack
+from runner.exchange.binance.weights import orders_of, weight_of
+from runner.exchange.priority import Priority
 
 MINUTE_START_MS = 1_790_000_040_000
 
@@ -130,10 +123,10 @@ def test_what_is_on_its_way_counts(budget: Budget) -> None:
     assert budget.used_weight == 1_700
 
 
-def test_the_minute_is_the_venues(budget: Budget, clock: HandClock) -> None:
-    """The machine's clock is 20 s behind; the venue's minute rolls when the venue says so."""
-    venue_ms = clock.now_ms() + 20_000
-    budget.venue_clock.measured(venue_ms, clock.monotonic_ns(), clock.monotonic_ns())
+def test_the_minute_is_the_exchanges(budget: Budget, clock: HandClock) -> None:
+    """The machine's clock is 20 s behind; the exchange's minute rolls when the exchange says so."""
+    exchange_ms = clock.now_ms() + 20_000
+    budget.exchange_clock.measured(exchange_ms, clock.monotonic_ns(), clock.monotonic_ns())
     budget.observe(200, used(2_400), "")
     assert budget.wait_ms(Priority.UNWIND, 1) == 40_000 + ROLL_MARGIN_MS
     clock.pass_ms(40_000)

@@ -32,30 +32,30 @@ class Knocks:
         exchange.desk.limits.charge = counted
 
 
-async def five_seconds_into_a_minute(exchange: PaperExchange, adapter: Adapter) -> None:
+async def five_seconds_into_a_minute(exchange: PaperExchange, rig: Adapter) -> None:
     """Set the exchange's clock so that no window rolls while a test counts."""
     exchange.clock.skew_ms = 65_000 - exchange.clock.now_ms() % 60_000
-    await adapter.venue.synchronise_clock()
+    await rig.adapter.synchronise_clock()
 
 
 def exit_order(name: str, **other: Any) -> OrderIntent:
     return order(name, purpose=Purpose.EXIT, **other)
 
 
-async def everything(adapter: Adapter) -> None:
+async def everything(rig: Adapter) -> None:
     """Whatever the runner asks, background and user stream included, as fast as it can."""
     calls = [
-        lambda: adapter.venue.place([order("tdm-1"), order("tdm-2")]),
-        lambda: adapter.venue.place([exit_order("tdm-3")]),
-        lambda: adapter.venue.look_up(XRP, order("tdm-1").client_order_id),
-        lambda: adapter.venue.cancel(XRP, order("tdm-1").client_order_id),
-        adapter.venue.open_orders,
-        adapter.venue.positions,
-        adapter.venue.balance,
-        lambda: adapter.venue.prepare([XRP], 3),
-        adapter.venue.synchronise_clock,
-        lambda: adapter.rules.load([]),
-        lambda: adapter.rules.load_fees(XRP),
+        lambda: rig.adapter.place([order("tdm-1"), order("tdm-2")]),
+        lambda: rig.adapter.place([exit_order("tdm-3")]),
+        lambda: rig.adapter.look_up(XRP, order("tdm-1").client_order_id),
+        lambda: rig.adapter.cancel(XRP, order("tdm-1").client_order_id),
+        rig.adapter.open_orders,
+        rig.adapter.positions,
+        rig.adapter.balance,
+        lambda: rig.adapter.prepare([XRP], 3),
+        rig.adapter.synchronise_clock,
+        lambda: rig.rules.load([]),
+        lambda: rig.rules.load_fees(XRP),
     ]
     while True:
         for call in calls:
@@ -68,26 +68,26 @@ async def everything(adapter: Adapter) -> None:
 
 async def test_during_a_ban_nothing_is_sent_and_after_it_the_unwind_is_first() -> None:
     """Everybody wants to ask all the time; the exchange hears nobody for two seconds, then first of all the exit."""
-    async with trading() as (exchange, adapter):
+    async with trading() as (exchange, rig):
         stream = UserStream(
-            adapter.clock, adapter.client, exchange.stream_url, adapter.rules.symbol_of, on_news=lambda _: None, on_gap=lambda _: None,
+            rig.clock, rig.client, exchange.stream_url, rig.rules.symbol_of, on_news=lambda _: None, on_gap=lambda _: None,
             on_funding=lambda: None, on_event=lambda *_: None, request_timeout_seconds=1.5,
         )  # fmt: skip
         loop = asyncio.get_running_loop()
         exchange.desk.limits.ban_everybody(1_500)
-        assert await adapter.venue.place([order("tdm-0")]) != []
-        assert adapter.venue.blocked_ms() > 1_000
+        assert await rig.adapter.place([order("tdm-0")]) != []
+        assert rig.adapter.blocked_ms() > 1_000
         knocks = Knocks(exchange)
-        ends = loop.time() + adapter.venue.blocked_ms() / 1000
-        tasks = [asyncio.create_task(everything(adapter)), asyncio.create_task(stream.run())]
-        await asyncio.sleep(adapter.venue.blocked_ms() / 1000 - 0.02)
+        ends = loop.time() + rig.adapter.blocked_ms() / 1000
+        tasks = [asyncio.create_task(everything(rig)), asyncio.create_task(stream.run())]
+        await asyncio.sleep(rig.adapter.blocked_ms() / 1000 - 0.02)
         assert knocks.times == [], "not one request during the ban"
-        await asyncio.sleep(adapter.venue.orders_blocked_ms(Purpose.UNWIND) / 1000)
-        (answer,) = await adapter.venue.place([exit_order("tdm-x")])
+        await asyncio.sleep(rig.adapter.orders_blocked_ms(Purpose.UNWIND) / 1000)
+        (answer,) = await rig.adapter.place([exit_order("tdm-x")])
         assert isinstance(answer, OrderReport)
         first = min(when for when, _ in knocks.times)
         assert 0 <= first - ends < 0.2, "to the moment"
-        assert adapter.venue.orders_blocked_ms(Purpose.ENTRY) > 0, "entries wait a little longer"
+        assert rig.adapter.orders_blocked_ms(Purpose.ENTRY) > 0, "entries wait a little longer"
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -95,41 +95,41 @@ async def test_during_a_ban_nothing_is_sent_and_after_it_the_unwind_is_first() -
 
 async def test_a_minute_used_up_by_others_stops_entries_but_no_exit() -> None:
     """Another process on this address has spent the minute; its count stands in the first reply that we get."""
-    async with trading() as (exchange, adapter):
-        await five_seconds_into_a_minute(exchange, adapter)
-        assert adapter.venue.orders_blocked_ms(Purpose.ENTRY) == 0
+    async with trading() as (exchange, rig):
+        await five_seconds_into_a_minute(exchange, rig)
+        assert rig.adapter.orders_blocked_ms(Purpose.ENTRY) == 0
         exchange.desk.limits.charge("127.0.0.1", 2_300)
-        await adapter.venue.synchronise_clock()
-        assert adapter.budget.used_weight > 2_300
-        assert adapter.venue.orders_blocked_ms(Purpose.ENTRY) > 0
+        await rig.adapter.synchronise_clock()
+        assert rig.budget.used_weight > 2_300
+        assert rig.adapter.orders_blocked_ms(Purpose.ENTRY) > 0
         with pytest.raises(Unreachable, match="held back"):
-            await adapter.rules.load([])
+            await rig.rules.load([])
         with pytest.raises(Unreachable, match="held back"):
-            await adapter.venue.positions()
+            await rig.adapter.positions()
         exchange.desk.limits.charge("127.0.0.1", 93)
-        await adapter.venue.look_up(XRP, client_order_id_of(TradeId("1"), LegName.A, Purpose.EXIT, 0))
+        await rig.adapter.look_up(XRP, client_order_id_of(TradeId("1"), LegName.A, Purpose.EXIT, 0))
         both = [exit_order("tdm-x1"), exit_order("tdm-x2")]
-        answers = await adapter.venue.place(both)
+        answers = await rig.adapter.place(both)
         assert [type(answer) for answer in answers] == [OrderReport, OrderReport], "as two orders that weigh nothing"
         assert [arrival.path for arrival in exchange.desk.orders_log][-2:] == ["/fapi/v1/order"] * 2
-        assert adapter.budget.bans == 0
+        assert rig.budget.bans == 0
 
 
 async def test_the_order_rate_is_respected_by_its_own_words() -> None:
     options = ExchangeOptions(limits=LimitOptions(orders_per_10s_max=2))
-    async with trading(options) as (exchange, adapter):
-        await five_seconds_into_a_minute(exchange, adapter)
+    async with trading(options) as (exchange, rig):
+        await five_seconds_into_a_minute(exchange, rig)
         for n in range(3):
-            (answer,) = await adapter.venue.place([order(f"tdm-{n}")])
+            (answer,) = await rig.adapter.place([order(f"tdm-{n}")])
         assert isinstance(answer, Refused)
         assert answer.code == -1015
         sent = len(exchange.desk.orders_log)
-        wait_ms = adapter.venue.orders_blocked_ms(Purpose.UNWIND)
+        wait_ms = rig.adapter.orders_blocked_ms(Purpose.UNWIND)
         assert 0 < wait_ms <= 10_000 + ROLL_MARGIN_MS
-        (answer,) = await adapter.venue.place([exit_order("tdm-x")])
+        (answer,) = await rig.adapter.place([exit_order("tdm-x")])
         assert isinstance(answer, Unreachable)
         assert len(exchange.desk.orders_log) == sent, "no order leaves to be refused"
-        assert await adapter.venue.positions() != {}, "everything else goes on"
+        assert await rig.adapter.positions() != {}, "everything else goes on"
 
 
 async def test_paper_and_runner_agree_on_what_a_request_costs() -> None:
@@ -140,18 +140,18 @@ async def test_paper_and_runner_agree_on_what_a_request_costs() -> None:
         assert charged(method, path, parameters) == weight, (method, path)
 
 
-async def test_a_request_is_stamped_with_the_venues_time() -> None:
+async def test_a_request_is_stamped_with_the_exchanges_time() -> None:
     """The exchange's clock is an hour ahead: nothing is valid until it has been read, everything afterwards."""
-    async with trading() as (exchange, adapter):
+    async with trading() as (exchange, rig):
         exchange.clock.skew_ms = 3_600_000
-        (answer,) = await adapter.venue.place([order("tdm-1")])
+        (answer,) = await rig.adapter.place([order("tdm-1")])
         assert isinstance(answer, Refused)
         assert answer.code == -1021
-        assert adapter.venue.clock_is_off.is_set()
-        await adapter.venue.synchronise_clock()
-        assert not adapter.venue.clock_is_off.is_set()
-        assert abs(adapter.budget.venue_clock.skew_ms() + 3_600_000) < 500
-        (answer,) = await adapter.venue.place([order("tdm-2")])
+        assert rig.adapter.clock_is_off.is_set()
+        await rig.adapter.synchronise_clock()
+        assert not rig.adapter.clock_is_off.is_set()
+        assert abs(rig.budget.exchange_clock.skew_ms() + 3_600_000) < 500
+        (answer,) = await rig.adapter.place([order("tdm-2")])
         assert isinstance(answer, OrderReport)
 
 
@@ -170,11 +170,11 @@ async def test_what_a_server_says_about_a_ban_is_read_from_any_reply() -> None:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
-        async with adapted(f"http://127.0.0.1:{runner.addresses[0][1]}", load=False) as adapter:
+        async with adapted(f"http://127.0.0.1:{runner.addresses[0][1]}", load=False) as rig:
             with pytest.raises(Refused):
-                await adapter.venue.synchronise_clock()
+                await rig.adapter.synchronise_clock()
             with pytest.raises(Unreachable) as held:
-                await adapter.venue.balance()
+                await rig.adapter.balance()
             assert re.search(r"held back for 6\d{4} ms", str(held.value))
             assert len(heard) == 1
     finally:

@@ -10,7 +10,7 @@ from domain.orders import LegName
 from domain.refusals import RefusalKind
 from runner.exchange.binance.client import ExchangeReply
 from runner.exchange.binance.codes import REFUSALS, RULES_DOUBTED, TABLE, is_refusal, kind_of, kind_of_code
-from runner.exchange.binance.requests import ask
+from runner.exchange.binance.requests import send
 from runner.exchange.errors import OutcomeUnknown
 
 # HTTP status, code: whatever says "unknown", or is said by something that cannot know.
@@ -223,9 +223,9 @@ async def test_what_a_batch_reply_says_of_each_order(
     name: str, status: int, body: Any, believed: tuple[str, str]
 ) -> None:
     text = body if isinstance(body, str) else json.dumps(body)
-    async with trading() as (_, listed), answering(text, status) as url, adapted(url, load=False) as adapter:
-        adapter.venue._rules = listed.rules  # The contracts are known; only the order's reply is strange.
-        answers = await adapter.venue.place([order("tdm-1"), order("tdm-2", symbol=ETH, leg=LegName.B)])
+    async with trading() as (_, listed), answering(text, status) as url, adapted(url, load=False) as rig:
+        rig.adapter._rules = listed.rules  # The contracts are known; only the order's reply is strange.
+        answers = await rig.adapter.place([order("tdm-1"), order("tdm-2", symbol=ETH, leg=LegName.B)])
     assert tuple(type(answer).__name__ for answer in answers) == believed, name
 
 
@@ -239,5 +239,5 @@ async def test_a_code_under_a_server_error_is_not_believed(status: int, code: in
         raise ExchangeReply(status, code, "Order does not exist.")
 
     with pytest.raises(OutcomeUnknown) as outcome:
-        await ask("order query", answered, timeout_seconds=5)
+        await send("order query", answered, timeout_seconds=5)
     assert outcome.value.code == believed

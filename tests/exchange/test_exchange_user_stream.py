@@ -14,23 +14,24 @@ from domain.orders import OrderChange, OrderReport, Side
 from domain.symbols import Symbol
 from paper.options import ExchangeOptions, StreamOptions
 from paper.server import PaperExchange
-from runner.exchange.binance.user_stream import UserNews, UserStream
+from runner.exchange.binance.user_stream import UserStream
+from runner.exchange.port import UserNews
 
 
 class Listener:
     """Keeps what the stream tells."""
 
-    def __init__(self, adapter: Adapter, stream_url: str, **times: float) -> None:
+    def __init__(self, rig: Adapter, stream_url: str, **times: float) -> None:
         self.news: list[UserNews] = []
         self.gaps: list[str] = []
         self.events: list[tuple[str, Mapping[str, Any]]] = []
         self.settings: list[tuple[Symbol | None, int | None]] = []
         self.fundings = 0
         self.stream = UserStream(
-            adapter.clock,
-            adapter.client,
+            rig.clock,
+            rig.client,
             stream_url,
-            adapter.rules.symbol_of,
+            rig.rules.symbol_of,
             on_news=self.news.append,
             on_gap=self.gaps.append,
             on_funding=self._funding,
@@ -52,20 +53,20 @@ async def listening(
     streams: StreamOptions | None = None, **times: float
 ) -> AsyncIterator[tuple[PaperExchange, Adapter, Listener]]:
     options = ExchangeOptions(streams=streams or StreamOptions(), timer_seconds=0.05)
-    async with PaperExchange(ScriptedMarket(), options) as exchange, adapted(exchange.rest_url) as adapter:
-        listener = Listener(adapter, exchange.stream_url, **times)
+    async with PaperExchange(ScriptedMarket(), options) as exchange, adapted(exchange.rest_url) as rig:
+        listener = Listener(rig, exchange.stream_url, **times)
         task = asyncio.create_task(listener.stream.run())
         try:
             await asyncio.wait_for(listener.stream.connected.wait(), 10)
-            yield exchange, adapter, listener
+            yield exchange, rig, listener
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_an_order_and_its_execution_are_told() -> None:
-    async with listening() as (_, adapter, listener):
-        await adapter.venue.place([order("tdm-1", reduce_only=False)])
+    async with listening() as (_, rig, listener):
+        await rig.adapter.place([order("tdm-1", reduce_only=False)])
         await eventually(lambda: any(news.fill for news in listener.news))
         last = listener.news[-1]
         assert last.report.client_order_id == "tdm-1"
@@ -74,7 +75,7 @@ async def test_an_order_and_its_execution_are_told() -> None:
         assert last.report.filled == D(20)
         assert last.fill is not None
         assert (last.fill.side, last.fill.quantity, last.fill.price) == (Side.BUY, D(20), D("0.5001"))
-        (queried,) = await adapter.venue.fills(XRP, since_ms=0)
+        (queried,) = await rig.adapter.fills(XRP, since_ms=0)
         assert queried.exchange_trade_id == last.fill.exchange_trade_id, "one execution, one identity, whoever tells it"
         assert (queried.fee, queried.fee_asset) == (last.fill.fee, last.fill.fee_asset)
         assert not last.is_reduce_only
@@ -82,24 +83,24 @@ async def test_an_order_and_its_execution_are_told() -> None:
 
 async def test_every_connection_begins_with_a_gap() -> None:
     """Nobody knows what was said before: whoever listens must ask."""
-    async with listening() as (exchange, adapter, listener):
+    async with listening() as (exchange, rig, listener):
         assert listener.gaps == ["user stream connected"]
         fault(exchange, "user-dropped")
         await eventually(lambda: len(listener.gaps) == 2)
         assert listener.heard("user_stream_down") == 1
         assert listener.heard("user_stream_up") == 2
-        await adapter.venue.place([order("tdm-2")])
+        await rig.adapter.place([order("tdm-2")])
         await eventually(lambda: listener.news)
 
 
 async def test_an_expired_key_is_replaced() -> None:
     """The exchange leaves the socket open and silent; the event of the expiry must be enough."""
     streams = StreamOptions(listen_key_life_seconds=1.0)
-    async with listening(streams, keep_alive_seconds=3600) as (_, adapter, listener):
+    async with listening(streams, keep_alive_seconds=3600) as (_, rig, listener):
         await eventually(lambda: listener.heard("user_stream_up") == 2)
         assert ("user_stream_down", {"why": "listenKey expired"}) in listener.events
         assert len(listener.gaps) == 2
-        await adapter.venue.place([order("tdm-3")])
+        await rig.adapter.place([order("tdm-3")])
         await eventually(lambda: listener.news)
 
 
@@ -119,9 +120,9 @@ async def test_a_key_that_is_gone_ends_the_session() -> None:
 
 
 async def test_a_frozen_socket_is_dropped_when_it_is_mistrusted() -> None:
-    async with listening() as (exchange, adapter, listener):
+    async with listening() as (exchange, rig, listener):
         fault(exchange, "user-frozen", parameters={"duration_ms": 500})
-        await adapter.venue.place([order("tdm-4")])
+        await rig.adapter.place([order("tdm-4")])
         listener.stream.mistrust()
         await eventually(lambda: listener.heard("user_stream_up") == 2)
         assert listener.heard("user_stream_silent") == 1
@@ -133,23 +134,23 @@ async def test_a_frozen_socket_is_dropped_when_it_is_mistrusted() -> None:
              '{"e":"ORDER_TRADE_UPDATE","o":{"s":"XRPUSDT","c":"x","i":1,"X":"SHINY"}}', '{"e":"ACCOUNT_UPDATE","a":7}']
 )  # fmt: skip
 async def test_what_cannot_be_read_is_a_gap(text: str) -> None:
-    async with listening() as (exchange, adapter, listener):
+    async with listening() as (exchange, rig, listener):
         fault(exchange, "user-garbage", parameters={"text": text})
         await eventually(lambda: "unreadable event" in listener.gaps)
         assert listener.stream.unreadable == 1
-        await adapter.venue.place([order("tdm-5")])
+        await rig.adapter.place([order("tdm-5")])
         await eventually(lambda: listener.news)
         assert listener.heard("user_stream_down") == 0, "one bad event costs no connection"
 
 
 async def test_a_session_rolls_over_without_a_gap() -> None:
     """Orders fill all the time while sockets are renewed: nothing is missed, and nobody hears that the stream was down."""
-    async with listening(roll_over_seconds=0.3) as (exchange, adapter, listener):
+    async with listening(roll_over_seconds=0.3) as (exchange, rig, listener):
         assert isinstance(exchange.market, ScriptedMarket)
         exchange.market.set_book("XRPUSDT", [("0.4999", 10_000_000)], [("0.5001", 10_000_000)])
         sent = 0
         while listener.heard("user_stream_rolled_over") < 4:
-            (answer,) = await adapter.venue.place([order(f"tdm-{sent}", quantity=D(10))])
+            (answer,) = await rig.adapter.place([order(f"tdm-{sent}", quantity=D(10))])
             assert isinstance(answer, OrderReport)
             sent += 1
             await asyncio.sleep(0.02)  # The order rate is limited.
@@ -163,22 +164,22 @@ async def test_a_session_rolls_over_without_a_gap() -> None:
 
 async def test_a_key_deleted_by_somebody_else_is_found_dead() -> None:
     """DELETE leaves our socket open and silent, and announces nothing."""
-    async with listening(keep_alive_seconds=0.3) as (_, adapter, listener):
-        await adapter.client.fapiPrivateDeleteListenKey()
+    async with listening(keep_alive_seconds=0.3) as (_, rig, listener):
+        await rig.client.fapiPrivateDeleteListenKey()
         await eventually(lambda: listener.heard("user_stream_up") == 2)
         assert ("user_stream_down", {"why": "listenKey expired"}) in listener.events
-        await adapter.venue.place([order("tdm-7")])
+        await rig.adapter.place([order("tdm-7")])
         await eventually(lambda: listener.news)
 
 
 async def test_a_key_replaced_by_somebody_else_is_found_dead() -> None:
     """PUT names no key: it prolongs the other one and succeeds, while our socket stays silent."""
-    async with listening(keep_alive_seconds=0.3) as (_, adapter, listener):
-        await adapter.client.fapiPrivateDeleteListenKey()
-        await adapter.client.fapiPrivatePostListenKey()
+    async with listening(keep_alive_seconds=0.3) as (_, rig, listener):
+        await rig.client.fapiPrivateDeleteListenKey()
+        await rig.client.fapiPrivatePostListenKey()
         await eventually(lambda: listener.heard("user_stream_up") == 2)
         assert any("another key" in str(facts) for _, facts in listener.events)
-        await adapter.venue.place([order("tdm-8")])
+        await rig.adapter.place([order("tdm-8")])
         await eventually(lambda: listener.news)
 
 
@@ -199,15 +200,15 @@ async def test_a_socket_that_dies_at_once_is_not_hammered() -> None:
 
 
 async def test_a_changed_setting_is_told() -> None:
-    async with listening() as (_, adapter, listener):
-        await adapter.client.fapiPrivatePostLeverage({"symbol": "XRPUSDT", "leverage": 7})
-        await adapter.client.fapiPrivatePostMultiAssetsMargin({"multiAssetsMargin": "true"})
+    async with listening() as (_, rig, listener):
+        await rig.client.fapiPrivatePostLeverage({"symbol": "XRPUSDT", "leverage": 7})
+        await rig.client.fapiPrivatePostMultiAssetsMargin({"multiAssetsMargin": "true"})
         await eventually(lambda: listener.settings == [(XRP, 7), (None, None)])
 
 
 async def test_funding_is_noticed() -> None:
-    async with listening() as (exchange, adapter, listener):
-        await adapter.venue.place([order("tdm-6")])
+    async with listening() as (exchange, rig, listener):
+        await rig.adapter.place([order("tdm-6")])
         market = exchange.market
         assert isinstance(market, ScriptedMarket)
         market.settle("XRPUSDT", "0.0001")

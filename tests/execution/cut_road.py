@@ -1,4 +1,4 @@
-"""A road to the paper exchange that a test can cut: connections break, new ones are refused, until it is mended."""
+"""A road to the paper exchange that a test can cut: connections break, new ones are refused, until it is repaired."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ class CutRoad:
     def stream_url(self) -> str:
         return f"ws://127.0.0.1:{self._port}"
 
-    async def mend(self) -> None:
+    async def is_mismatch(self) -> None:
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 

@@ -1,4 +1,4 @@
-"""The real engine, journal and ccxt client against the paper exchange over real sockets; a test plays the signal desk."""
+"""The real engine, journal and ccxt client against the paper exchange over real sockets; a test plays the signal generator."""
 
 import asyncio
 import time
@@ -15,17 +15,18 @@ from domain.decide import HeldTrade
 from domain.events import MORE_FACTS, Event
 from domain.pairs import PairConfig, SignalType, TradingSignal
 from domain.quotes import Quote
-from domain.symbols import PairId, Symbol, exchange_id
+from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
 from paper.faults import FaultSpec, Kind, Match, Parameters
 from paper.server import PaperExchange
 from runner.clock import SystemClock
-from runner.components import connect_binance, watch_account
+from runner.components import watch_account
 from runner.config import DataSettings, ExecutionSettings, RiskSettings, Settings
-from runner.exchange.binance.budget import Priority
-from runner.exchange.binance.requests import hurried
+from runner.exchange.binance.connection import connect
+from runner.exchange.binance.symbols import exchange_id
 from runner.exchange.binance.user_stream import UserStream
 from runner.exchange.errors import ExchangeError
+from runner.exchange.priority import Priority, with_priority
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 from runner.execution.wiring import Surroundings, wire
@@ -62,7 +63,7 @@ class QuietLog:
         return [event for event, _ in self.said]
 
 
-class RecordingDesk:
+class RecordingSignals:
     """Satisfies `runner.execution.signal_port.SignalDesk`."""
 
     def __init__(self) -> None:
@@ -107,7 +108,7 @@ class Rig:
         )
         self.clock = SystemClock()
         self.log = QuietLog()
-        self.desk = RecordingDesk()
+        self.signals = RecordingSignals()
         self.pairs = PairsRegistry([PAIR])
         self.halted: list[str] = []
         self.serial = 0
@@ -119,8 +120,8 @@ class Rig:
         for _, entry in self.journal.replay():
             self.book.apply(entry)
         self.context = Context(book=self.book, clock=self.clock, log=self.log, halt=self.halted.append)
-        binance = connect_binance(settings, self.clock, self.context.notices)
-        self.budget, self.client, self.rules, self.venue = (
+        binance = connect(settings, self.clock, self.context.notices.rules_doubted)
+        self.budget, self.client, self.rules, self.adapter = (
             binance.budget,
             binance.client,
             binance.rules,
@@ -129,12 +130,12 @@ class Rig:
         self.execution = wire(
             self.context,
             Surroundings(
-                exchange=self.venue,
+                exchange=self.adapter,
                 rules=self.rules,
                 journal=self.journal,
                 recall=self.journal.recall,
                 pairs=self.pairs,
-                desk=self.desk,
+                signals=self.signals,
                 quote_of=self.quote,
                 execution=settings.execution,
                 risk=settings.risk,
@@ -145,7 +146,7 @@ class Rig:
         self.store, self.gate, self.engine = self.execution.store, self.execution.gate, self.execution.engine
         self.gate.user_stream_down = False
         self.account = watch_account(settings, binance, self.execution, symbols=lambda: frozenset(PAIR.symbols))
-        with hurried(Priority.UNWIND):  # Restarts many times a minute from one address.
+        with with_priority(Priority.UNWIND):  # Restarts many times a minute from one address.
             await self._prepare()
         open_what_nobody_watches(self.gate)
         self.stream = UserStream(
@@ -232,7 +233,7 @@ class Rig:
             )
         )
 
-    def at_venue(self) -> dict[str, Decimal]:
+    def at_exchange(self) -> dict[str, Decimal]:
         """What the exchange really holds for the account."""
         portfolio = self.paper.desk.books.portfolios["paper-key"]
         return {position.symbol: position.amount for position in portfolio.held() if position.amount != 0}

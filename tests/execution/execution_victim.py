@@ -14,9 +14,9 @@ from execution_rig import eventually
 
 from domain.orders import is_ours
 from domain.pairs import TradeStatus
-from domain.symbols import exchange_id
 from domain.trade_book import TradeBook
 from paper.server import PaperExchange
+from runner.exchange.binance.symbols import exchange_id
 from storage import entries_file
 
 HERE = Path(__file__).parent

@@ -44,7 +44,7 @@ def enter(rig: Rig) -> asyncio.Task[Outcome]:
 
 
 async def entered(rig: Rig) -> asyncio.Task[Outcome]:
-    """An entry whose first quote rests at the venue and is known to rest."""
+    """An entry whose first quote rests at the exchange and is known to rest."""
     entering = enter(rig)
     await eventually(lambda: entering.done() or (at_rest(rig) and quotes_of(rig) and not quotes_of(rig)[-1].is_over))
     assert not entering.done(), entering.result()
@@ -56,7 +56,7 @@ def at_rest(rig: Rig) -> list[Order]:
 
 
 def accepted(rig: Rig) -> list[Order]:
-    """Every post-only order the venue ever took."""
+    """Every post-only order the exchange ever took."""
     orders = rig.paper.desk.books.portfolios["paper-key"].orders.values()
     return [order for order in orders if order.time_in_force == "GTX"]
 
@@ -93,7 +93,7 @@ def countdowns(rig: Rig) -> dict[str, int]:
 
 
 def assert_never_two_alive(rig: Rig) -> None:
-    """By the venue's own books: each post-only order was over before the next one came."""
+    """By the exchange's own books: each post-only order was over before the next one came."""
     orders = accepted(rig)
     assert not [first for first, then in itertools.pairwise(orders) if first.open or first.updated_ms > then.created_ms]
 
@@ -102,4 +102,4 @@ def assert_hedged(rig: Rig) -> None:
     (trade,) = rig.book.live_trades()
     assert trade.pair_id == PAIR.pair_id
     assert trade.hedge_error <= max(0.02, trade.plan.hedge_error)
-    assert rig.at_venue() == rig.believed() != {}
+    assert rig.at_exchange() == rig.believed() != {}

@@ -52,7 +52,7 @@ async def test_what_still_holds_something_does_not_end(tmp_path: Path) -> None:
         exit_saga = rig.engine._lifecycle._exit_saga
         assert not await exit_saga.finish(trade, status=TradeStatus.CLOSED, reason=ExitReason.REVERTED, exit_z=0.0)
         assert trade.status is TradeStatus.OPEN
-        assert rig.at_venue() == rig.believed() != {}
+        assert rig.at_exchange() == rig.believed() != {}
 
 
 # The refusal of leg a's exit -> what its next order is.
@@ -75,12 +75,12 @@ REFUSALS: list[tuple[int, str]] = [
 
 @pytest.mark.parametrize(("code", "then"), REFUSALS)
 async def test_an_exit_is_refused(tmp_path: Path, code: int, then: str) -> None:
-    """Whatever the code, both legs end flat; the sibling does not wait, and the next order is what the code asks for."""
+    """Whatever the code, both legs end flat; the other leg does not wait, and the next order is what the code asks for."""
     async with running(tmp_path) as rig:
         trade = await opened(rig)
         rig.fault("rejected", symbol="1000CATUSDT", parameters={"code": code})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert trade.status is TradeStatus.CLOSED
         first, second = closing_orders(trade, LegName.A)[:2]
         assert first.failed_for is not None
@@ -99,7 +99,7 @@ async def test_a_ladder_climbs_until_somebody_is_there(tmp_path: Path) -> None:
         rig.fault("rejected", symbol="1000CATUSDT", parameters={"code": -4131})
         rig.fault("partial", symbol="1000CATUSDT", count=3, parameters={"fraction": "0"}, skip=1)
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         prices = [order.intent.limit_price for order in closing_orders(trade, LegName.A)]
         assert prices[0] is None
         limits = [price for price in prices[1:] if price is not None]
@@ -114,7 +114,7 @@ async def test_the_unknown_leg_does_not_keep_the_refused_one_waiting(tmp_path: P
         rig.fault("lost-1006", element=0)
         rig.fault("rejected", element=1, parameters={"code": -2027})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         lost, again = closing_orders(trade, LegName.A)
         assert lost.status is OrderStatus.DEAD
         assert closing_orders(trade, LegName.B)[-1].intended_ms < again.intended_ms - 500
@@ -127,11 +127,11 @@ async def test_two_pairs_on_opposite_sides_of_one_symbol(tmp_path: Path) -> None
         long = await opened(rig, SignalType.BUY, OTHER)
         assert short.signed_held(LegName.A) < 0 < long.signed_held(LegName.A)
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue()["1000CATUSDT"] == long.held[LegName.A]
-        assert rig.at_venue() == rig.believed()
+        assert rig.at_exchange()["1000CATUSDT"] == long.held[LegName.A]
+        assert rig.at_exchange() == rig.believed()
         assert not closing_orders(short, LegName.A)[0].intent.reduce_only, "the net position is long: nothing to reduce"
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT, OTHER))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_the_net_position_is_smaller_than_what_we_close(tmp_path: Path) -> None:
@@ -139,12 +139,12 @@ async def test_the_net_position_is_smaller_than_what_we_close(tmp_path: Path) ->
     async with running(tmp_path) as rig:
         short = await opened(rig, SignalType.SELL)
         long = await opened(rig, SignalType.BUY, OTHER)
-        net = rig.at_venue()["1000CATUSDT"]
+        net = rig.at_exchange()["1000CATUSDT"]
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT, OTHER))).executed
         orders = [(o.intent.quantity, o.intent.reduce_only) for o in closing_orders(long, LegName.A)]
         assert orders == [(net, True), (long.entered[LegName.A] - net, False)]
-        assert rig.at_venue() == rig.believed()
-        assert rig.at_venue()["1000CATUSDT"] == short.signed_held(LegName.A)
+        assert rig.at_exchange() == rig.believed()
+        assert rig.at_exchange()["1000CATUSDT"] == short.signed_held(LegName.A)
 
 
 async def test_a_rest_too_small_for_a_plain_order_is_enlarged_first(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ async def test_a_rest_too_small_for_a_plain_order_is_enlarged_first(tmp_path: Pa
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         assert "leg_enlarged_to_close" in rig.log.events()
         assert short.status is TradeStatus.CLOSED
-        assert rig.at_venue() == rig.believed()
-        assert rig.at_venue()["1000CATUSDT"] == long.held[LegName.A]
+        assert rig.at_exchange() == rig.believed()
+        assert rig.at_exchange()["1000CATUSDT"] == long.held[LegName.A]
         sides = [order.intent.side for order in closing_orders(short, LegName.A)]
         assert sides == [Side.BUY, Side.SELL, Side.BUY]
 
@@ -179,23 +179,23 @@ async def test_what_is_below_a_lot_step_ends_with_the_trade(tmp_path: Path) -> N
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         assert trade.status is TradeStatus.CLOSED
         if odd == 10:
-            assert rig.at_venue() == {}
+            assert rig.at_exchange() == {}
             return
-        assert rig.at_venue() == rig.believed() == {"1000CATUSDT": -odd}
+        assert rig.at_exchange() == rig.believed() == {"1000CATUSDT": -odd}
         assert "dust_left" in rig.log.events()
         assert trade.is_flat
         assert rig.book.open_by_pair == {}
 
 
 async def test_one_deleveraging_closes_a_part_of_two_trades(tmp_path: Path) -> None:
-    """Both pairs are short the symbol; the exchange takes all of it in one execution: both siblings are closed."""
+    """Both pairs are short the symbol; the exchange takes all of it in one execution: both other legs are closed."""
     async with running(tmp_path) as rig:
         first = await opened(rig, SignalType.SELL)
         second = await opened(rig, SignalType.SELL, OTHER)
         await post(rig, "/paper/adl", symbol="1000CATUSDT")
         await eventually(lambda: first.status.is_over and second.status.is_over)
-        assert rig.at_venue() == rig.believed() == {}
-        assert {first.exit_reason, second.exit_reason} == {ExitReason.SIBLING_LOST}
+        assert rig.at_exchange() == rig.believed() == {}
+        assert {first.exit_reason, second.exit_reason} == {ExitReason.OTHER_LEG_LOST}
         assert rig.log.events().count("leg_closed_externally") == 2
         assert_no_id_was_sent_twice(rig)
 
@@ -207,8 +207,8 @@ async def test_deleveraged_in_part_and_in_pieces(tmp_path: Path, fractions: list
         for fraction in fractions:
             await post(rig, "/paper/adl", symbol="1MBABYDOGEUSDT", fraction=fraction)
         await eventually(lambda: trade.status.is_over)
-        assert rig.at_venue() == rig.believed() == {}
-        assert trade.exit_reason is ExitReason.SIBLING_LOST
+        assert rig.at_exchange() == rig.believed() == {}
+        assert trade.exit_reason is ExitReason.OTHER_LEG_LOST
 
 
 async def test_deleveraged_while_the_exit_is_in_flight(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ async def test_deleveraged_while_the_exit_is_in_flight(tmp_path: Path) -> None:
         await post(rig, "/paper/adl", symbol="1MBABYDOGEUSDT")
         await leaving
         await eventually(lambda: rig.engine.in_flight == 0)
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert trade.status is TradeStatus.CLOSED
         assert "leg_closed_externally" in rig.log.events()
 
@@ -233,7 +233,7 @@ async def test_a_person_closes_a_leg_and_the_stream_says_nothing(tmp_path: Path)
         rig.fault("user-frozen", count=1)
         await by_hand(rig, "1000CATUSDT", str(-trade.signed_held(LegName.A)))
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         (refused,) = closing_orders(trade, LegName.A)
         assert refused.refused_for is not None
         assert refused.refused_for.code == "-2022"
@@ -242,7 +242,7 @@ async def test_a_person_closes_a_leg_and_the_stream_says_nothing(tmp_path: Path)
 async def test_a_position_that_cannot_be_read_is_not_taken_for_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reduce-only is refused, for a person has closed the leg, and the exchange does not tell: no plain order opens the opposite."""
+    """Reduce-only is refused, for a person has closed the leg, and the exchange does not report: no plain order opens the opposite."""
     monkeypatch.setattr(saga, "PERSISTS_SECONDS", 0.05)
     monkeypatch.setattr(saga, "ROUND_PAUSES_SECONDS", (0.1,))
     async with running(tmp_path) as rig:
@@ -253,10 +253,10 @@ async def test_a_position_that_cannot_be_read_is_not_taken_for_ours(
         leaving = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.EXIT)))
         await eventually(lambda: leaving.done() or rig.log.events().count("positions_unreadable") >= 6)
         assert all(order.intent.reduce_only for order in closing_orders(trade, LegName.A))
-        assert "1000CATUSDT" not in rig.at_venue()
+        assert "1000CATUSDT" not in rig.at_exchange()
         rig.paper.board.remove()
         assert (await asyncio.wait_for(leaving, 30)).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_a_person_holds_more_of_the_same(tmp_path: Path) -> None:
@@ -270,10 +270,10 @@ async def test_a_person_holds_more_of_the_same(tmp_path: Path) -> None:
             trade = await opened(again)
             ours = trade.held[LegName.A]
             await post(again, "/paper/adl", symbol="1000CATUSDT", fraction="0.1")
-            gone = 80_000 + ours + again.at_venue()["1000CATUSDT"]
+            gone = 80_000 + ours + again.at_exchange()["1000CATUSDT"]
             await eventually(lambda: trade.status.is_over)
             assert again.believed() == {}
-            assert again.at_venue() == {"1000CATUSDT": -80_000}
+            assert again.at_exchange() == {"1000CATUSDT": -80_000}
             assert 0 < gone < ours
         finally:
             await again.stop()
@@ -296,7 +296,7 @@ async def test_a_rollback_is_not_over_until_the_exchange_says_so(tmp_path: Path)
         rig.paper.board.remove()
         assert not (await entering).executed
         await eventually(lambda: trade.status is TradeStatus.ROLLED_BACK)
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_a_difference_that_nothing_explains(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ async def test_a_difference_that_nothing_explains(tmp_path: Path) -> None:
         position.amount = held
         rig.paper.board.remove()
         assert (await asyncio.wait_for(leaving, 20)).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         called = [said for event, said in rig.log.said if event == "position_unexplained" and "trade_id" in said]
         assert len(called) == 1
 
@@ -343,7 +343,7 @@ async def test_a_restart_goes_on_where_the_failures_were(tmp_path: Path) -> None
             assert sizes[tried] < sizes[0]
             exchange.board.remove()
             await eventually(lambda: resumed.status.is_over, 30)
-            assert second.at_venue() == second.believed() == {}
+            assert second.at_exchange() == second.believed() == {}
             assert_no_id_was_sent_twice(second)
         finally:
             await second.stop()
@@ -358,7 +358,7 @@ async def test_a_close_that_waits_long_leaves_the_symbols_to_others(tmp_path: Pa
         leaving = asyncio.create_task(rig.engine.execute_signal(rig.signal(SignalType.EXIT)))
         await eventually(lambda: halted.status is TradeStatus.ATTENTION and halted.held[LegName.A] == 0)
         assert (await asyncio.wait_for(rig.engine.execute_signal(rig.signal(SignalType.EXIT, OTHER)), 10)).executed
-        assert set(rig.at_venue()) == {"1MBABYDOGEUSDT"}
+        assert set(rig.at_exchange()) == {"1MBABYDOGEUSDT"}
         rig.paper.board.remove()
         assert (await asyncio.wait_for(leaving, 30)).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}

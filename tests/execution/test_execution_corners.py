@@ -34,18 +34,18 @@ async def test_a_late_order_of_an_old_trade_beside_a_new_one(tmp_path: Path) -> 
         )  # The look at lost legs after the start holds the symbols, too.
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         new = rig.book.open_by_pair[PAIR.pair_id]
-        held = rig.at_venue()
+        held = rig.at_exchange()
         await send_raw(rig, old.orders[client_order_id_of(old.trade_id, LegName.A, Purpose.ENTRY, 0)].intent)
         await eventually(
             lambda: old.status is TradeStatus.ROLLED_BACK and "late_fill" in rig.log.events() and old.is_flat
         )
         await eventually(lambda: rig.engine.in_flight == 0)
-        assert rig.at_venue() == rig.believed() == held
+        assert rig.at_exchange() == rig.believed() == held
         assert rig.book.open_by_pair[PAIR.pair_id] is new
-        assert rig.desk.told[-1] == "opened", "the signals are about the new trade again"
-        assert PAIR.pair_id in rig.desk.held
+        assert rig.signals.told[-1] == "opened", "the signals are about the new trade again"
+        assert PAIR.pair_id in rig.signals.held
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_a_replica_slower_than_the_receive_window(tmp_path: Path) -> None:
@@ -56,11 +56,11 @@ async def test_a_replica_slower_than_the_receive_window(tmp_path: Path) -> None:
         rig.fault("hidden", element=0, parameters={"delay_ms": 3500})
         rig.fault("executed-dropped")
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
-        assert rig.at_venue() == rig.believed()
+        assert rig.at_exchange() == rig.believed()
         assert outcome.executed
 
 
-async def test_executions_of_a_stranger_do_not_keep_a_dead_order_alive(tmp_path: Path) -> None:
+async def test_executions_of_an_external_party_do_not_keep_a_dead_order_alive(tmp_path: Path) -> None:
     """A person buys the same symbol by hand while our order is lost: theirs stays theirs, ours is dead."""
     async with running(tmp_path) as rig:
         rig.fault("lost-dropped", client_order_id="tdm-")
@@ -70,11 +70,11 @@ async def test_executions_of_a_stranger_do_not_keep_a_dead_order_alive(tmp_path:
         await by_hand_order(rig, "1MBABYDOGEUSDT", "BUY", "5000")
         assert not (await entering).executed
         assert rig.believed() == {}
-        assert rig.at_venue() == {"1MBABYDOGEUSDT": Decimal(5000)}
+        assert rig.at_exchange() == {"1MBABYDOGEUSDT": Decimal(5000)}
 
 
 async def test_a_leg_lost_while_the_runner_was_down(tmp_path: Path) -> None:
-    """Auto-deleveraged overnight: the next start books it and closes the sibling."""
+    """Auto-deleveraged overnight: the next start books it and closes the other leg."""
     market = deep_market()
     async with PaperExchange(market) as exchange:
         first = Rig(market, exchange, tmp_path / "journal.sqlite")
@@ -85,7 +85,7 @@ async def test_a_leg_lost_while_the_runner_was_down(tmp_path: Path) -> None:
         second = Rig(market, exchange, tmp_path / "journal.sqlite")
         await second.start()
         try:
-            await eventually(lambda: second.at_venue() == {} == second.believed())
+            await eventually(lambda: second.at_exchange() == {} == second.believed())
             assert_no_id_was_sent_twice(second)
         finally:
             await second.stop()
@@ -136,12 +136,12 @@ async def test_a_trim_that_turns_up_late_closes_the_trade(tmp_path: Path) -> Non
         dead = next(order for order in trade.orders.values() if order.status is OrderStatus.DEAD)
         await send_raw(rig, dead.intent)
         await eventually(lambda: trade.status.is_over)
-        await eventually(lambda: rig.at_venue() == rig.believed() == {})
+        await eventually(lambda: rig.at_exchange() == rig.believed() == {})
 
 
 @pytest.mark.parametrize("code", ["not a number", "-2019 ", None])
 async def test_a_batch_element_of_another_shape_is_unknown(tmp_path: Path, code: Any) -> None:
     async with running(tmp_path) as rig:
         _, intents = planned(rig, rig.signal(SignalType.SELL))
-        answer = rig.venue._answer_of(intents[0], {"code": code, "msg": "?"})
+        answer = rig.adapter._answer_of(intents[0], {"code": code, "msg": "?"})
         assert type(answer).__name__ == ("Refused" if code == "-2019 " else "OutcomeUnknown")

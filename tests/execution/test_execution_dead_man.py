@@ -43,7 +43,7 @@ async def far_away(tmp_path: Path, **execution: Any) -> AsyncIterator[tuple[Rig,
     market = deep_market()
     async with PaperExchange(market) as exchange:
         road = CutRoad(exchange)
-        await road.mend()
+        await road.is_mismatch()
         rig = Rig(market, road, tmp_path / "journal.sqlite", **passive_settings(**execution))  # type: ignore[arg-type]
         await rig.start()
         try:
@@ -59,10 +59,10 @@ async def test_the_network_is_cut_and_the_exchange_takes_the_order_away(tmp_path
         await road.cut()
         await eventually(lambda: not at_rest(rig), 8)
         assert not entering.done(), "nothing is proven while nobody answers"
-        await road.mend()
+        await road.is_mismatch()
         assert (await asyncio.wait_for(entering, 30)).denial is DenialCode.NOT_FILLED
         assert quotes_of(rig)[0].status is OrderStatus.CANCELLED
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_filled_in_part_while_the_network_was_cut(tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ async def test_filled_in_part_while_the_network_was_cut(tmp_path: Path) -> None:
         await road.cut()
         take(rig, 8_000)
         await eventually(lambda: not at_rest(rig), 8)
-        await road.mend()
+        await road.is_mismatch()
         await asyncio.wait_for(entering, 30)
-        assert rig.at_venue() == rig.believed()
+        assert rig.at_exchange() == rig.believed()
         trade = the_trade(rig)
         assert trade.status in {TradeStatus.OPEN, TradeStatus.ROLLED_BACK}
         assert trade.is_hedged
@@ -88,7 +88,7 @@ async def test_banned_while_resting(tmp_path: Path) -> None:
         rig.fault("ban", parameters={"duration_ms": 7000})
         await eventually(lambda: not at_rest(rig), 8)
         assert (await asyncio.wait_for(entering, 30)).denial is DenialCode.NOT_FILLED
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_without_the_switch_nothing_rests(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ async def test_without_the_switch_nothing_rests(tmp_path: Path) -> None:
             assert (await enter(rig)).denial is DenialCode.DEAD_MAN
             assert accepted(rig) == []
             assert rig.book.trades == {}
-            assert rig.desk.told == ["opening", "denied"]
+            assert rig.signals.told == ["opening", "denied"]
             assert (await entered(rig)).done() is False, "the next one is armed"
 
 
@@ -135,7 +135,7 @@ async def test_a_person_cancels_it(tmp_path: Path) -> None:
     async with resting(tmp_path) as rig:
         entering = await entered(rig)
         take(rig, 8_000)
-        await eventually(lambda: DOGE in rig.at_venue())
+        await eventually(lambda: DOGE in rig.at_exchange())
         await rig.client.fapiPrivateDeleteOrder({"symbol": CAT, "orderId": at_rest(rig)[0].order_id})
         assert (await entering).executed, "what was hedged is a trade"
         assert told(rig)["ended"] == "cancelled_by_others"
@@ -202,7 +202,7 @@ async def test_killed_and_gone_for_long(tmp_path: Path) -> None:
         await eventually(lambda: portfolio.open, 30)
         victim.kill(pid)
         await victim.ended(first, 10)
-        exchange.venue.on_timer(portfolio.account.countdowns[CAT])
+        exchange.adapter.on_timer(portfolio.account.countdowns[CAT])
         assert not portfolio.open
         await victim.run_to_rest("settle")
         (trade,) = check(exchange, journal).trades.values()

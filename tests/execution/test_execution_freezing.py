@@ -62,7 +62,7 @@ class Bench:
             story.fill(name, "1")
             story.advance(name, OrderStatus.FILLED, "1")
         story.trade(TradeStatus.ROLLED_BACK, trade, at_ms=self.clock.ms)
-        for entry in story.tape:
+        for entry in story.timeline:
             if isinstance(entry, FillSeen):
                 named = msgspec.structs.replace(entry.fill, exchange_trade_id=trade)
                 await self.store.establish(msgspec.structs.replace(entry, fill=named))
@@ -139,7 +139,7 @@ async def test_resume_thaws_everything_and_forgets_why(tmp_path: Path) -> None:
             await it.rolls_back(pair)
         assert it.frozen_ms("A") > 0
         assert it.frozen_ms(EVERY_PAIR) > 0
-        assert sorted(await it.freezer.thaw()) == sorted([PairId("A"), EVERY_PAIR])
+        assert sorted(await it.freezer.unfreeze()) == sorted([PairId("A"), EVERY_PAIR])
         assert it.frozen_ms("A") == it.frozen_ms(EVERY_PAIR) == 0
         await it.rolls_back("A")
         assert it.frozen_ms("A") == it.frozen_ms(EVERY_PAIR) == 0, "counted from the thaw on"
@@ -147,7 +147,7 @@ async def test_resume_thaws_everything_and_forgets_why(tmp_path: Path) -> None:
     async with bench(tmp_path / "j.sqlite") as again:
         again.clock.ms = at_ms
         assert again.frozen_ms("A") == again.frozen_ms(EVERY_PAIR) == 0
-        assert await again.freezer.thaw() == []
+        assert await again.freezer.unfreeze() == []
 
 
 async def test_a_halt_that_is_turned_off(tmp_path: Path) -> None:

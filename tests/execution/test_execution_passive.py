@@ -38,7 +38,7 @@ async def test_filled_whole(tmp_path: Path) -> None:
         entering = await entered(rig)
         (order,) = at_rest(rig)
         assert (order.symbol, order.side, order.time_in_force, order.price) == (CAT, "SELL", "GTX", ASK)
-        assert rig.at_venue() == {}, "the other leg is not taken before this one fills"
+        assert rig.at_exchange() == {}, "the other leg is not taken before this one fills"
         assert CAT in countdowns(rig)
         take(rig, order.quantity)
         assert (await entering).executed
@@ -52,7 +52,7 @@ async def test_filled_whole(tmp_path: Path) -> None:
         (maker,) = [fill for fill in rig.paper.desk.books.portfolios["paper-key"].trades if fill.maker]
         assert maker.commission == pytest.approx(maker.price * maker.quantity * D("0.0002"), abs=D("1e-8"))
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert [order.time_in_force for order in accepted(rig)] == ["GTX"], "exits never rest"
 
 
@@ -61,9 +61,9 @@ async def test_filled_in_pieces_each_hedged_as_it_comes(tmp_path: Path) -> None:
         entering = await entered(rig)
         whole = at_rest(rig)[0].quantity
         for share in ("0.25", "0.35"):
-            before = rig.at_venue().get("1MBABYDOGEUSDT", D(0))
+            before = rig.at_exchange().get("1MBABYDOGEUSDT", D(0))
             take(rig, (whole * D(share)).to_integral_value())
-            await eventually(lambda before=before: rig.at_venue().get("1MBABYDOGEUSDT", D(0)) > before)
+            await eventually(lambda before=before: rig.at_exchange().get("1MBABYDOGEUSDT", D(0)) > before)
             trade = the_trade(rig)
             await eventually(lambda trade=trade: trade.held[LegName.B] > 0 and trade.hedge_error < 0.001)
             assert len(at_rest(rig)) == 1
@@ -83,9 +83,9 @@ async def test_fills_too_small_to_hedge_add_up(tmp_path: Path) -> None:
             take(rig, 100)
             await eventually(lambda seen=seen: quotes_of(rig)[0].seen == seen)
         await asyncio.sleep(0.2)
-        assert set(rig.at_venue()) == {CAT}
+        assert set(rig.at_exchange()) == {CAT}
         take(rig, 700)
-        await eventually(lambda: "1MBABYDOGEUSDT" in rig.at_venue())
+        await eventually(lambda: "1MBABYDOGEUSDT" in rig.at_exchange())
         take(rig, at_rest(rig)[0].remaining)
         assert (await entering).executed
         assert_hedged(rig)
@@ -96,7 +96,7 @@ async def test_what_is_too_small_to_hedge_for_too_long_is_taken_back(tmp_path: P
         entering = await entered(rig)
         take(rig, 100)
         assert not (await entering).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert the_trade(rig).status is TradeStatus.ROLLED_BACK
         assert the_trade(rig).naked_seconds() > 0.5
         assert told(rig)["unhedged_usd_seconds"] > 0.5
@@ -109,7 +109,7 @@ async def test_the_naked_budget_ends_the_adding_up(tmp_path: Path) -> None:
         take(rig, 100)
         assert not (await asyncio.wait_for(entering, 10)).executed
         assert told(rig)["ended"] == "naked_budget"
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_a_hedge_without_an_answer_ends_the_resting(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ async def test_nobody_comes(tmp_path: Path) -> None:
         assert the_trade(rig).status is TradeStatus.ROLLED_BACK
         assert rig.engine.counters.rolled_back == 0, "nothing was rolled back: nothing ever was"
         assert rig.book.frozen_until_ms == {}
-        assert rig.desk.told == ["opening", "failed"]
+        assert rig.signals.told == ["opening", "failed"]
 
 
 async def test_a_part_that_was_hedged_is_a_smaller_trade(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ async def test_a_part_that_was_hedged_is_a_smaller_trade(tmp_path: Path) -> None
         assert D(7_900) < trade.held[LegName.A] <= D(8_000)
         assert told(rig)["ended"] == "waited"
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_the_touch_runs_away_and_is_followed(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ async def test_post_only_refused_for_ever_ends(tmp_path: Path) -> None:
         rig.fault("rejected", count=None, parameters={"code": -5022})
         assert (await enter(rig)).denial is DenialCode.NOT_FILLED
         assert told(rig)["post_only_refused"] <= 3
-        assert rig.at_venue() == {}
+        assert rig.at_exchange() == {}
         assert countdowns(rig) == {}
 
 
@@ -249,7 +249,7 @@ async def test_refused_for_another_reason_is_not_tried_again(tmp_path: Path) -> 
         rig.fault("rejected", parameters={"code": -2019})
         assert not (await enter(rig)).executed
         assert (told(rig)["ended"], told(rig)["quotes"]) == ("refused", 1)
-        assert rig.at_venue() == {}
+        assert rig.at_exchange() == {}
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ async def test_a_fill_before_the_reply_is_hedged_before_the_reply(tmp_path: Path
         entering = enter(rig)
         await eventually(lambda: at_rest(rig))
         take(rig, 8_000)
-        await eventually(lambda: "1MBABYDOGEUSDT" in rig.at_venue(), 1.0)
+        await eventually(lambda: "1MBABYDOGEUSDT" in rig.at_exchange(), 1.0)
         await eventually(lambda: quotes_of(rig)[-1].status is OrderStatus.PARTIALLY_FILLED)
         take(rig, at_rest(rig)[0].remaining)
         assert (await entering).executed
@@ -106,7 +106,7 @@ async def test_the_hedge_is_refused(tmp_path: Path, code: int) -> None:
         take(rig, 8_000)
         assert not (await entering).executed
         assert at_rest(rig) == []
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert told(rig)["ended"] == "hedge_refused"
         assert the_trade(rig).naked_seconds() < 5
         assert countdowns(rig) == {}
@@ -121,7 +121,7 @@ async def test_a_hedge_that_is_proven_dead_is_asked_for_again(tmp_path: Path) ->
         assert (await entering).executed
         assert told(rig)["ended"] == "hedge_unknown"
         assert at_rest(rig) == []
-        assert rig.at_venue() == rig.believed() != {}
+        assert rig.at_exchange() == rig.believed() != {}
         assert countdowns(rig) == {}
 
 
@@ -133,7 +133,7 @@ async def test_the_hedge_finds_only_a_part(tmp_path: Path) -> None:
         await entering
         assert told(rig)["ended"] == "hedge_short"
         assert at_rest(rig) == []
-        assert rig.at_venue() == rig.believed()
+        assert rig.at_exchange() == rig.believed()
         for trade in rig.book.live_trades():
             assert trade.is_hedged
 
@@ -145,7 +145,7 @@ async def test_the_user_stream_tells_nothing(tmp_path: Path, kind: str) -> None:
         entering = await entered(rig)
         rig.fault(kind, count=1)
         take(rig, 8_000)
-        await eventually(lambda: "1MBABYDOGEUSDT" in rig.at_venue(), 5.0)
+        await eventually(lambda: "1MBABYDOGEUSDT" in rig.at_exchange(), 5.0)
         take(rig, at_rest(rig)[0].remaining)
         assert (await entering).executed
         assert_hedged(rig)

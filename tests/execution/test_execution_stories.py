@@ -18,7 +18,7 @@ async def test_a_trade_from_signal_to_flat(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert outcome.executed
-        held = rig.at_venue()
+        held = rig.at_exchange()
         assert held["1000CATUSDT"] < 0 < held["1MBABYDOGEUSDT"]
         assert held == rig.believed()
         (trade,) = rig.book.live_trades()
@@ -26,10 +26,10 @@ async def test_a_trade_from_signal_to_flat(tmp_path: Path) -> None:
         assert trade.hedge_error <= 0.02
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.EXIT))
         assert outcome.executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert trade.status is TradeStatus.CLOSED
         assert trade.fees_usd > 0
-        assert rig.desk.told == ["opening", "opened", "closing", "closed 0"]
+        assert rig.signals.told == ["opening", "opened", "closing", "closed 0"]
 
 
 # What the order request meets -> whether the entry ends as a hedged trade.
@@ -75,15 +75,15 @@ async def test_an_entry_meets_trouble(
         rig.fault(kind, parameters=parameters, **match)
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert outcome.executed is hedged, rig.log.said
-        assert rig.at_venue() == rig.believed()
-        assert bool(rig.at_venue()) is hedged
+        assert rig.at_exchange() == rig.believed()
+        assert bool(rig.at_exchange()) is hedged
         assert not rig.halted
         assert_no_id_was_sent_twice(rig)
         if hedged:
             (trade,) = rig.book.live_trades()
             assert trade.hedge_error <= 0.021
             assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-            assert rig.at_venue() == rig.believed() == {}
+            assert rig.at_exchange() == rig.believed() == {}
 
 
 EXIT_STORIES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -111,8 +111,8 @@ async def test_an_exit_meets_trouble(
         assert (await rig.engine.execute_signal(rig.signal(SignalType.BUY))).executed
         rig.fault(kind, parameters=parameters, **match)
         assert (await rig.engine.execute_signal(rig.signal(SignalType.STOP))).executed
-        assert rig.at_venue() == rig.believed() == {}, rig.log.said
-        assert rig.desk.told[-1] == "closed 1"
+        assert rig.at_exchange() == rig.believed() == {}, rig.log.said
+        assert rig.signals.told[-1] == "closed 1"
         assert_no_id_was_sent_twice(rig)
 
 
@@ -121,7 +121,7 @@ async def test_without_a_user_stream_queries_bring_the_fills(tmp_path: Path, kin
     async with running(tmp_path) as rig:
         rig.fault(kind, count=1)
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
-        assert rig.at_venue() == rig.believed() != {}
+        assert rig.at_exchange() == rig.believed() != {}
 
 
 @pytest.mark.parametrize("kind", ["user-duplicated", "user-reordered", "user-delayed"])
@@ -130,7 +130,7 @@ async def test_events_in_any_order_and_number(tmp_path: Path, kind: str) -> None
         rig.fault(kind, count=None, parameters={"delay_ms": 100})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_a_second_entry_of_the_same_pair_is_denied(tmp_path: Path) -> None:
@@ -147,15 +147,15 @@ async def test_what_is_not_ours_is_never_touched(tmp_path: Path) -> None:
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         assert rig.believed() == {}
-        assert {symbol: str(quantity) for symbol, quantity in rig.at_venue().items()} == {"1000CATUSDT": "1000"}
+        assert {symbol: str(quantity) for symbol, quantity in rig.at_exchange().items()} == {"1000CATUSDT": "1000"}
 
 
-async def test_a_leg_taken_by_the_exchange_closes_its_sibling(tmp_path: Path) -> None:
+async def test_a_leg_taken_by_the_exchange_closes_its_other_leg(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         await post(rig, "/paper/adl", symbol="1MBABYDOGEUSDT")
-        await eventually(lambda: rig.at_venue() == {} == rig.believed())
-        await eventually(lambda: "closed 0" in rig.desk.told)
+        await eventually(lambda: rig.at_exchange() == {} == rig.believed())
+        await eventually(lambda: "closed 0" in rig.signals.told)
 
 
 async def test_a_restart_takes_up_what_it_finds(tmp_path: Path) -> None:
@@ -169,10 +169,10 @@ async def test_a_restart_takes_up_what_it_finds(tmp_path: Path) -> None:
         second = Rig(market, exchange, tmp_path / "journal.sqlite")
         await second.start()
         try:
-            assert second.believed() == second.at_venue() != {}
-            assert PAIR.pair_id in second.desk.held
+            assert second.believed() == second.at_exchange() != {}
+            assert PAIR.pair_id in second.signals.held
             assert (await second.engine.execute_signal(second.signal(SignalType.EXIT))).executed
-            assert second.at_venue() == second.believed() == {}
+            assert second.at_exchange() == second.believed() == {}
         finally:
             await second.stop()
 
@@ -210,6 +210,6 @@ async def test_a_leg_taken_while_we_were_away_is_noticed_at_the_next_start(tmp_p
         second = Rig(market, exchange, tmp_path / "journal.sqlite")
         await second.start()
         try:
-            await eventually(lambda: second.at_venue() == {} == second.believed())
+            await eventually(lambda: second.at_exchange() == {} == second.believed())
         finally:
             await second.stop()

@@ -77,7 +77,7 @@ async def test_the_short_leg_is_completed_while_that_is_cheap(
             rig.fault("partial", element=element, parameters={"fraction": fraction})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed, rig.log.said
         trade = the_trade(rig)
-        assert rig.at_venue() == rig.believed() != {}
+        assert rig.at_exchange() == rig.believed() != {}
         assert trade.is_hedged
         (step,) = steps(rig)
         assert step.reason == "complete"
@@ -91,7 +91,7 @@ async def test_the_short_leg_is_completed_while_that_is_cheap(
         assert trade.naked_seconds() > 0
         assert trade.naked_notional_usd_seconds() > 0
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 @pytest.mark.parametrize("code", [-2019, -2027, -4164, -1111])
@@ -103,7 +103,7 @@ async def test_a_leg_refused_for_good_is_answered_at_once(tmp_path: Path, code: 
         rig.fault("rejected", element=1, parameters={"code": code})
         assert not (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         trade = the_trade(rig)
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         (step,) = steps(rig)
         assert step.reason == "unwind"
         assert step.facts["complete"]["obstacle"] == "refused"
@@ -141,7 +141,7 @@ async def test_the_price_is_gone_so_the_excess_goes_back(tmp_path: Path) -> None
         assert step.facts["complete"]["obstacle"] == "slippage"
         assert trade.held[B] == trade.plan.quantity_b * D("0.6") // 1
         assert trade.is_hedged
-        assert rig.at_venue() == rig.believed()
+        assert rig.at_exchange() == rig.believed()
 
 
 async def test_a_trim_that_expires_partly_filled_is_followed_by_another(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ async def test_a_trim_that_expires_partly_filled_is_followed_by_another(tmp_path
         trims = [order for order in the_trade(rig).orders.values() if order.intent.purpose is Purpose.UNWIND]
         assert [order.status for order in trims] == [OrderStatus.EXPIRED, OrderStatus.FILLED]
         assert the_trade(rig).is_hedged
-        assert rig.at_venue() == rig.believed()
+        assert rig.at_exchange() == rig.believed()
         assert_no_id_was_sent_twice(rig)
 
 
@@ -172,7 +172,7 @@ async def test_stale_quotes_open_nothing_more(tmp_path: Path) -> None:
         assert not (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         (step,) = steps(rig)
         assert step.facts["complete"]["obstacle"] == "quote_stale"
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_a_completion_that_keeps_failing_is_given_up(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ async def test_a_completion_that_keeps_failing_is_given_up(tmp_path: Path) -> No
         rig.paper.board.remove()  # Taking back is a purchase, too.
         assert not (await entering).executed
         assert [step.reason for step in steps(rig)] == ["complete"] * 4 + ["unwind"]
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 @pytest.mark.parametrize("kind", ["user-duplicated", "user-reordered", "user-delayed"])
@@ -198,10 +198,10 @@ async def test_parts_told_in_any_order_and_number(tmp_path: Path, kind: str) -> 
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed, rig.log.said
         trade = the_trade(rig)
         assert len(trade.fill_ids) >= 4
-        assert rig.at_venue() == rig.believed() != {}
+        assert rig.at_exchange() == rig.believed() != {}
         assert D(0) <= trade.plan.quantity_b - trade.held[B] < 10, "to the hedge of leg a, which is rounded"
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 @pytest.mark.parametrize("kind", ["user-frozen", "user-dropped"])
@@ -210,7 +210,7 @@ async def test_parts_that_only_queries_tell(tmp_path: Path, kind: str) -> None:
         rig.fault(kind, count=1)
         rig.fault("partial", element=0, parameters={"fraction": "0.5"})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed, rig.log.said
-        assert rig.at_venue() == rig.believed() != {}
+        assert rig.at_exchange() == rig.believed() != {}
         assert the_trade(rig).held[A] == the_trade(rig).plan.quantity_a
 
 
@@ -240,7 +240,7 @@ async def test_a_spent_budget_closes_the_held_leg_without_waiting(
         rig.log.emit = emitted  # type: ignore[method-assign]
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert not outcome.executed, rig.log.said
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert rig.log.events().count("unhedged_budget_exceeded") == 1
         assert closing_when_cancel_failed == [True], "a cancel without an answer keeps nothing waiting"
         closed_a = next(
@@ -270,27 +270,27 @@ async def test_a_restart_decides_again_and_buys_nothing_twice(tmp_path: Path) ->
         await first.start()
         first.fault("partial", element=1, parameters={"fraction": "0.4"})
         assert (await first.engine.execute_signal(first.signal(SignalType.SELL))).executed
-        completed = first.at_venue()
-        tape = [entry for _, entry in first.journal.replay()]
+        completed = first.at_exchange()
+        timeline = [entry for _, entry in first.journal.replay()]
         await first.stop()
         # What the journal held just before the completion was sent.
-        cut = 1 + max(n for n, entry in enumerate(tape) if isinstance(entry, OrderIntended))
-        assert isinstance(tape[cut - 1], OrderIntended)
+        cut = 1 + max(n for n, entry in enumerate(timeline) if isinstance(entry, OrderIntended))
+        assert isinstance(timeline[cut - 1], OrderIntended)
         second = Rig(market, exchange, tmp_path / "second.sqlite")
-        await write_down(second, tape[:cut])
+        await write_down(second, timeline[:cut])
         await second.start()
         try:
             (trade,) = second.book.live_trades()
             await eventually(lambda: trade.status is TradeStatus.OPEN)
-            assert second.at_venue() == second.believed() == completed
+            assert second.at_exchange() == second.believed() == completed
             assert trade.attempts(B, Purpose.ENTRY) == 2, "found, not sent again"
         finally:
             await second.stop()
 
 
-async def write_down(rig: Rig, tape: list[AnyEntry]) -> None:
+async def write_down(rig: Rig, timeline: list[AnyEntry]) -> None:
     journal = Journal.open(rig.journal_path)
-    await journal.append(*tape)
+    await journal.append(*timeline)
     await journal.close()
 
 

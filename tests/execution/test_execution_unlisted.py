@@ -85,11 +85,11 @@ async def test_the_other_trades_are_managed(tmp_path: Path) -> None:
             trade = next(iter(parts.book.live_trades()))
             await eventually(lambda: trade.status is TradeStatus.ATTENTION and trade.held[LegName.B] == 0, 30)
             assert trade.held[LegName.A] > 0, "nobody has said what became of it"
-            assert rig.at_venue() == {}
+            assert rig.at_exchange() == {}
             assert [pair.pair_id for pair in bot.pairs] == [OTHER.pair_id]
             await eventually(lambda: not parts.execution.gate.unprepared and _quoted(rig, bot), 30)
             assert (await parts.execution.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed
-            assert set(rig.at_venue()) == {"ETHUSDT", "BTCUSDT"}
+            assert set(rig.at_exchange()) == {"ETHUSDT", "BTCUSDT"}
         told = said(rig.journal_path)
         assert {"contract_not_listed", "pair_not_listed"} <= set(told)
         assert told.count("leg_close_stuck") == 1, "a person is called once"
@@ -112,12 +112,12 @@ def _delist(rig: Rig) -> None:
         now_ms=rig.paper.clock.now_ms(), client_id_prefix="settlement_autoclose-",
     )  # fmt: skip
     rig.paper.desk.commit()
-    assert set(rig.at_venue()) == {"1MBABYDOGEUSDT"}
+    assert set(rig.at_exchange()) == {"1MBABYDOGEUSDT"}
     del rig.market._listings[GONE]
 
 
 async def test_an_order_of_the_last_run_in_it_holds_up_nothing(tmp_path: Path) -> None:
-    """Nobody can name that order any more: its sibling is unwound, a person is called once, the symbols are free for others."""
+    """Nobody can name that order any more: its other leg is unwound, a person is called once, the symbols are free for others."""
     market = deep_market()
     async with PaperExchange(market) as exchange:
         rig = Rig(market, exchange, tmp_path / "journal.sqlite")
@@ -134,7 +134,7 @@ async def test_an_order_of_the_last_run_in_it_holds_up_nothing(tmp_path: Path) -
             parts = bot._parts
             (trade,) = parts.book.live_trades()
             await eventually(lambda: trade.status is TradeStatus.ATTENTION and trade.held[LegName.B] == 0, 30)
-            assert rig.at_venue() == {}
+            assert rig.at_exchange() == {}
             await eventually(lambda: not parts.execution.engine._locks._held, 30)
             await eventually(lambda: not parts.execution.gate.unprepared and _quoted(rig, bot), 30)
             assert (await parts.execution.engine.execute_signal(rig.signal(SignalType.SELL, OTHER))).executed

@@ -34,14 +34,18 @@ class Watched:
             rig.context,
             rules=rig.rules,
             gate=rig.gate,
-            venue_clock=rig.budget.venue_clock,
+            exchange_clock=rig.budget.exchange_clock,
             symbols=lambda: BOTH,
             close=rig.engine.abandon,
             delivery_lead_ms=24 * HOUR_MS,
         )
         self.hints = ContractStream(rig.clock, rig.paper.stream_url, rig.rules.symbol_of, self.contracts.hint)
         self.clock = ClockMonitor(
-            rig.context, exchange=rig.venue, venue_clock=rig.budget.venue_clock, gate=rig.gate, skew_ms_max=5_000
+            rig.context,
+            exchange=rig.adapter,
+            exchange_clock=rig.budget.exchange_clock,
+            gate=rig.gate,
+            skew_ms_max=5_000,
         )
         self.account = rig.account
         self.account.set_up._retry_seconds = 0.05
@@ -69,7 +73,7 @@ class Watched:
 async def watched(tmp_path: Path) -> AsyncIterator[Watched]:
     async with running(tmp_path) as rig:
         watch = Watched(rig)
-        await rig.venue.synchronise_clock()
+        await rig.adapter.synchronise_clock()
         runs = (watch.contracts.run(), watch.hints.run(), watch.clock.run(), watch.account.run())
         tasks = [asyncio.create_task(run) for run in runs]
         try:
@@ -97,7 +101,7 @@ async def test_an_announced_end_is_close_only_at_once_and_closes_in_time(tmp_pat
         watch.announce("TRADING", rig.paper.clock.now_ms() + 23 * HOUR_MS)
         await eventually(lambda: trade.status is TradeStatus.CLOSED)
         assert trade.exit_reason is ExitReason.DELISTED
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert watch.said("closing_before_delivery")[0]["trade_id"] == trade.trade_id
         assert await watch.denied() is DenialCode.SYMBOL_NOT_TRADING
 
@@ -124,7 +128,7 @@ async def test_a_refusal_that_contradicts_the_rules_makes_them_read_anew(tmp_pat
         rig.market._listings["1000CATUSDT"] = raised
         rig.fault("lost-503", count=2, path="/fapi/v1/exchangeInfo", method="GET")
         assert await watch.denied() is DenialCode.EXCHANGE_REFUSED
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert watch.said("rules_doubted")[0] == {"symbol": CAT, "code": "-4164"}
         assert await watch.denied() is DenialCode.RULES_DOUBTED
         await eventually(lambda: CAT not in rig.gate.rules_doubted, seconds=20)
@@ -167,7 +171,7 @@ async def test_an_exit_refused_for_the_clock_is_decided_again_after_it_is_set_ri
         rig.fault("clock-skew", parameters={"skew_ms": 20_000})
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
         await eventually(lambda: trade.status is TradeStatus.CLOSED)
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         refused = [
             order
             for order in trade.orders.values()
@@ -176,13 +180,13 @@ async def test_an_exit_refused_for_the_clock_is_decided_again_after_it_is_set_ri
         assert refused, "it was refused, not sent again as it was"
         assert len({order.intent.client_order_id for order in trade.orders.values()}) == len(trade.orders)
         assert len(watch.said("timestamp_refused")) >= 1
-        assert abs(rig.budget.venue_clock.skew_ms() + 20_000) < 500
+        assert abs(rig.budget.exchange_clock.skew_ms() + 20_000) < 500
         assert await watch.denied() is DenialCode.CLOCK_UNFIT, (
             "twenty seconds: requests are fine, the ledger's times are not"
         )
         assert watch.said("clock_unfit")
         rig.paper.board.remove()
-        await rig.venue.synchronise_clock()
+        await rig.adapter.synchronise_clock()
         await eventually(lambda: rig.gate.clock_problem is None)
         await watch.open_trade()
 
@@ -192,11 +196,11 @@ async def test_a_jump_of_the_wall_clock_is_noticed_and_disturbs_no_request(tmp_p
         rig = watch.rig
         real = rig.clock.now_ms
         rig.clock.now_ms = lambda: real() + 90_000  # type: ignore[method-assign]
-        assert rig.budget.venue_clock.jumped_ms() == pytest.approx(90_000, abs=50)
-        await rig.venue.positions()
+        assert rig.budget.exchange_clock.jumped_ms() == pytest.approx(90_000, abs=50)
+        await rig.adapter.positions()
         await eventually(lambda: watch.said("clock_jumped"))
         await eventually(lambda: rig.gate.clock_problem is not None)
-        assert not rig.venue.clock_is_off.is_set(), "no request was refused"
+        assert not rig.adapter.clock_is_off.is_set(), "no request was refused"
         assert await watch.denied() is DenialCode.CLOCK_UNFIT
         rig.clock.now_ms = real  # type: ignore[method-assign]
         await eventually(lambda: rig.gate.clock_problem is None)
@@ -210,13 +214,13 @@ async def test_an_exit_in_a_ban_leaves_at_its_end(tmp_path: Path) -> None:
         rig.paper.desk.limits.ban_everybody(1_500)
         await asyncio.gather(rig.engine.execute_signal(rig.signal(SignalType.EXIT)), _banned_silence(rig))
         await eventually(lambda: trade.status is TradeStatus.CLOSED)
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert rig.budget.bans == 1, "nobody knocked twice"
 
 
 async def _banned_silence(rig: Rig) -> None:
     """From the first refusal to the end of the ban: not one request, then within a moment an order."""
-    await eventually(lambda: rig.venue.blocked_ms() > 0)
+    await eventually(lambda: rig.adapter.blocked_ms() > 0)
     loop = asyncio.get_running_loop()
     knocks: list[float] = []
     charge = rig.paper.desk.limits.charge
@@ -226,7 +230,7 @@ async def _banned_silence(rig: Rig) -> None:
         return charge(address, weight)
 
     rig.paper.desk.limits.charge = counted  # type: ignore[method-assign]
-    ends = loop.time() + rig.venue.blocked_ms() / 1000
+    ends = loop.time() + rig.adapter.blocked_ms() / 1000
     sent = len(rig.paper.desk.orders_log)
     await eventually(lambda: len(rig.paper.desk.orders_log) > sent)
     assert loop.time() - ends < 1.0
@@ -316,17 +320,17 @@ async def test_a_balance_that_is_too_old_is_no_balance(tmp_path: Path) -> None:
 
 
 async def test_a_leg_lost_while_the_stream_is_silent_is_found_by_looking(tmp_path: Path) -> None:
-    """The socket is open and says nothing; the exchange deleverages one leg: the regular look finds it, the sibling is closed."""
+    """The socket is open and says nothing; the exchange deleverages one leg: the regular look finds it, the other leg is closed."""
     async with watched(tmp_path) as watch:
         rig = watch.rig
         trade = await watch.open_trade()
         rig.fault("user-frozen", parameters={"duration_ms": None})
         portfolio = rig.paper.desk.books.portfolios["paper-key"]
-        rig.paper.venue.auto_deleverage(portfolio, "1000CATUSDT", Decimal(1), rig.paper.clock.now_ms())
+        rig.paper.core.auto_deleverage(portfolio, "1000CATUSDT", Decimal(1), rig.paper.clock.now_ms())
         await asyncio.sleep(0.2)
         assert trade.status is TradeStatus.OPEN, "nobody has said anything"
         rig.engine.look_for_lost_legs()
         rig.engine.look_for_lost_legs()
         await eventually(lambda: trade.status is TradeStatus.CLOSED)
-        assert trade.exit_reason is ExitReason.SIBLING_LOST
-        assert rig.at_venue() == rig.believed() == {}
+        assert trade.exit_reason is ExitReason.OTHER_LEG_LOST
+        assert rig.at_exchange() == rig.believed() == {}

@@ -84,7 +84,7 @@ async def test_a_flatten_of_a_pair_that_shares_a_symbol_ends_it_at_once(tmp_path
         entering = await entered(rig)
         assert await rig.engine.flatten([SHARING.pair_id], wait_seconds=5) == {SHARING.pair_id: "closed"}
         assert (await entering).denial is DenialCode.NOT_FILLED
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_a_flatten_of_its_own_pair(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ async def test_a_flatten_of_its_own_pair(tmp_path: Path) -> None:
         assert await rig.engine.flatten([PAIR.pair_id], wait_seconds=5) == {PAIR.pair_id: "closed"}
         await entering
         assert at_rest(rig) == []
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         assert the_trade(rig).status is TradeStatus.CLOSED
 
 
@@ -154,7 +154,7 @@ async def test_the_world_changes_while_the_switch_is_being_armed(tmp_path: Path)
         assert (await entering).denial is DenialCode.PAUSED
         assert rig.book.trades == {}
         assert countdowns(rig) == {}
-        assert rig.desk.told == ["opening", "denied"]
+        assert rig.signals.told == ["opening", "denied"]
 
 
 async def test_the_ledger_tells_how_it_was_entered(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Orders that ought not to exist, or exist after all: proof of death, late news, strangers under our name, starts in the middle."""
+"""Orders that ought not to exist, or exist after all: proof of death, late news, external parties under our name, starts in the middle."""
 
 import asyncio
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ async def test_a_position_of_a_persons_own_is_no_evidence(tmp_path: Path) -> Non
         try:
             async with asyncio.timeout(10):
                 await lost_entry(rig)
-            assert rig.at_venue() == {"1MBABYDOGEUSDT": Decimal(777)}
+            assert rig.at_exchange() == {"1MBABYDOGEUSDT": Decimal(777)}
         finally:
             await rig.stop()
 
@@ -110,7 +110,7 @@ async def test_a_persons_position_looks_like_the_lost_order_after_a_crash(tmp_pa
         try:
             assert second.book.orders
             await eventually(lambda: {o.status for o in second.book.orders.values()} == {OrderStatus.DEAD})
-            assert second.at_venue() == {"1MBABYDOGEUSDT": Decimal(777)}
+            assert second.at_exchange() == {"1MBABYDOGEUSDT": Decimal(777)}
         finally:
             await second.stop()
 
@@ -126,7 +126,7 @@ async def test_what_a_person_trades_meanwhile_is_explained(tmp_path: Path) -> No
         await by_hand_order(rig, "1MBABYDOGEUSDT", "SELL", "7000")
         async with asyncio.timeout(10):
             assert not (await entering).executed
-        assert rig.at_venue() == {"1MBABYDOGEUSDT": Decimal(-2000), "1000CATUSDT": Decimal(-900)}
+        assert rig.at_exchange() == {"1MBABYDOGEUSDT": Decimal(-2000), "1000CATUSDT": Decimal(-900)}
 
 
 @pytest.mark.parametrize("leg", LegName)
@@ -138,7 +138,7 @@ async def test_a_late_order_of_a_trade_long_forgotten(tmp_path: Path, leg: LegNa
         assert not rig.book.trades
         await send_raw(rig, order_of(old, leg).intent)
         await eventually(lambda: old.trade_id in rig.book.trades and rig.book.trades[old.trade_id].fill_ids)
-        await eventually(lambda: rig.at_venue() == rig.believed() == {} and rig.engine.in_flight == 0)
+        await eventually(lambda: rig.at_exchange() == rig.believed() == {} and rig.engine.in_flight == 0)
         again = rig.book.trades[old.trade_id]
         assert again.status is TradeStatus.ROLLED_BACK
         assert again.is_flat
@@ -183,7 +183,7 @@ async def test_a_dead_order_that_came_true_while_we_were_down(tmp_path: Path) ->
         second = Rig(market, exchange, tmp_path / "journal.sqlite")
         await second.start()
         try:
-            await eventually(lambda: second.at_venue() == {} == second.believed())
+            await eventually(lambda: second.at_exchange() == {} == second.believed())
             assert second.book.trades[old.trade_id].fill_ids
             assert_no_id_was_sent_twice(second)
         finally:
@@ -204,7 +204,7 @@ async def test_an_execution_journaled_and_nothing_done_about_it(tmp_path: Path) 
         second = Rig(market, exchange, tmp_path / "journal.sqlite")
         await second.start()
         try:
-            await eventually(lambda: second.at_venue() == {} == second.believed())
+            await eventually(lambda: second.at_exchange() == {} == second.believed())
         finally:
             await second.stop()
 
@@ -244,12 +244,12 @@ async def test_entries_wait_at_start_until_every_order_has_an_end(tmp_path: Path
             second.configure(PAIR, ELSEWHERE)
             early = await second.engine.execute_signal(second.signal(SignalType.SELL, ELSEWHERE))
             assert early.denial is DenialCode.RECOVERING
-            assert "not judged" not in second.desk.told
+            assert "not judged" not in second.signals.told
             await eventually(lambda: not second.gate.recovering)
-            assert second.desk.told.count("not judged") == 1, "it may come again at once"
+            assert second.signals.told.count("not judged") == 1, "it may come again at once"
             assert all(order.is_settled for order in trade.orders.values() if order.intent in intents)
             await eventually(lambda: trade.status is not TradeStatus.OPENING and second.engine.in_flight == 0)
-            assert second.at_venue() == second.believed()
+            assert second.at_exchange() == second.believed()
             assert trade.is_hedged
         finally:
             await second.stop()
@@ -302,10 +302,10 @@ async def test_an_exit_during_the_opening_is_not_lost(tmp_path: Path, ending: Si
         assert opposite.denial is DenialCode.PAIR_BUSY
         assert (await entering).executed
         assert (await leaving).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
         (trade,) = rig.book.trades.values()
         assert trade.status is TradeStatus.CLOSED
-        assert rig.desk.told[-1].startswith("closed")
+        assert rig.signals.told[-1].startswith("closed")
 
 
 async def test_flatten_during_the_opening_closes_it_when_open(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ async def test_flatten_during_the_opening_closes_it_when_open(tmp_path: Path) ->
         await eventually(lambda: bool(rig.book.orders))
         assert await rig.engine.flatten([PAIR.pair_id], wait_seconds=5) == {PAIR.pair_id: "closed"}
         assert (await entering).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_two_identical_signals_at_once_are_one_trade(tmp_path: Path) -> None:
@@ -342,17 +342,17 @@ async def test_a_trade_whose_driver_failed_is_taken_up_again(tmp_path: Path, mon
         monkeypatch.setattr(rig.engine._lifecycle, "_settle_opening", fails_twice)
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert outcome.denial is DenialCode.INTERNAL
-        await eventually(lambda: rig.desk.told[-1] == "opened")
-        assert rig.at_venue() == rig.believed() != {}
+        await eventually(lambda: rig.signals.told[-1] == "opened")
+        assert rig.at_exchange() == rig.believed() != {}
         assert PAIR.pair_id in rig.book.frozen_until_ms
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed
-        assert rig.at_venue() == rig.believed() == {}
+        assert rig.at_exchange() == rig.believed() == {}
 
 
 async def test_a_refusal_of_an_order_that_the_stream_has_shown_alive(tmp_path: Path) -> None:
     """A reply whose elements stand in each other's place, and no element names an order: the stream knows better."""
     async with running(tmp_path) as rig:
-        place = rig.venue.place
+        place = rig.adapter.place
 
         async def overtaken(intents: Sequence[OrderIntent]) -> Sequence[Answer]:
             await place(intents)
@@ -362,7 +362,7 @@ async def test_a_refusal_of_an_order_that_the_stream_has_shown_alive(tmp_path: P
         rig.engine._entry_saga._tracker._exchange.place = overtaken  # type: ignore[method-assign]
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         assert rig.log.events().count("reply_contradicts_stream") == 2
-        assert rig.at_venue() == rig.believed() != {}
+        assert rig.at_exchange() == rig.believed() != {}
 
 
 class JumpingClock:
@@ -386,7 +386,7 @@ async def test_no_jump_of_the_wall_clock_moves_the_bound(tmp_path: Path, jump_ms
     clock: Any = JumpingClock()
     context = replace(rig.context, clock=clock)
     proof = OrderResolution(
-        context, rig.venue, rig.execution.positions, recv_window_ms=2_000, alone_since_ns=100_000_000
+        context, rig.adapter, rig.execution.positions, recv_window_ms=2_000, alone_since_ns=100_000_000
     )
     clock.elapsed_ms = 500
     proof.sent_until_ns[intent.client_order_id] = clock.monotonic_ns()

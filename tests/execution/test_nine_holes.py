@@ -36,7 +36,7 @@ def replayed(rig: Rig) -> TradeBook:
 
 
 def assert_books_agree(rig: Rig) -> None:
-    assert rig.at_venue() == rig.believed()
+    assert rig.at_exchange() == rig.believed()
     assert len(sent_ids(rig)) == len(set(sent_ids(rig)))
 
 
@@ -84,7 +84,7 @@ async def test_3_taken_for_absent(tmp_path: Path, denied_ms: int) -> None:
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         assert len(sent_ids(rig)) == 2
         assert_books_agree(rig)
-        assert len(rig.at_venue()) == 2
+        assert len(rig.at_exchange()) == 2
 
 
 @pytest.mark.parametrize("fraction", ["0.02", "0.4", "0.97"])
@@ -112,7 +112,7 @@ async def test_5_one_try_to_roll_back(tmp_path: Path, monkeypatch: pytest.Monkey
         unwinding = [order for order in trade.orders.values() if order.intent.purpose is not Purpose.ENTRY]
         assert len(unwinding) >= 4
         assert all(order.intent.reduce_only for order in unwinding)
-        assert rig.at_venue() == {}
+        assert rig.at_exchange() == {}
         assert_books_agree(rig)
 
 
@@ -146,7 +146,7 @@ async def test_6_an_exit_whose_second_leg_failed(tmp_path: Path, code: int, monk
         rig.fault("rejected", parameters={"code": code}, element=1)
         leaving = rig.engine.execute_signal(rig.signal(SignalType.EXIT))
         assert (await asyncio.wait_for(leaving, LATER_SECONDS / 2)).executed
-        assert rig.at_venue() == {"1000CATUSDT": THEIRS}
+        assert rig.at_exchange() == {"1000CATUSDT": THEIRS}
         for leg in LegName:
             closing_orders = [
                 order
@@ -178,7 +178,7 @@ async def test_7_positions_kept_in_memory(tmp_path: Path) -> None:
             assert second.gate.unexplained_orders == set()
             assert_books_agree(second)
             assert (await second.engine.execute_signal(second.signal(SignalType.EXIT))).executed
-            assert second.at_venue() == {}
+            assert second.at_exchange() == {}
         finally:
             await second.stop()
 
@@ -205,7 +205,7 @@ async def test_9_no_set_up_and_a_stream_that_gives_up(tmp_path: Path, monkeypatc
     monkeypatch.setattr(user_stream, "BACKOFF_SECONDS", (0.05,))
     async with running(tmp_path) as rig:
         await rig.client.fapiPrivatePostMarginType({"symbol": "1000CATUSDT", "marginType": "ISOLATED"})
-        assert await rig.venue.prepare(list(PAIR.symbols), rig.settings.risk.leverage) == {}
+        assert await rig.adapter.prepare(list(PAIR.symbols), rig.settings.risk.leverage) == {}
         (row,) = await rig.client.fapiPrivateGetSymbolConfig({"symbol": "1000CATUSDT"})
         assert (int(row["leverage"]), row["marginType"]) == (rig.settings.risk.leverage, "CROSSED")
         for _ in range(7):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flows_project import STANDS_STILL, START_MS
 
-from paper.errors import VenueError
+from paper.errors import ApiError
 from paper.market import FundingSettlement, Kline
 from paper.markets import SyntheticMarket
 
@@ -52,7 +52,7 @@ class CountedMarket(SyntheticMarket):
             await self._enough.wait()
         self.at_once -= 1
         if symbol in self.broken:
-            raise VenueError(-1122, "Invalid symbol status.")
+            raise ApiError(-1122, "Invalid symbol status.")
         interval_ms = {"1m": 60_000, "15m": 900_000, "1h": 3_600_000}[interval]
         bars = self.klines(symbol, interval_ms, start_ms=start_ms, end_ms=end_ms, limit=limit)
         if self.outage is not None:

@@ -132,7 +132,7 @@ def test_an_item_names_its_pair_and_both_quantities() -> None:
 
 @pytest.mark.parametrize(("dust", "verdict"), [("0.4", Verdict.EXPLAINED), ("0.3", Verdict.MISMATCH)])
 def test_dust_of_trades_that_are_over_is_explained(dust: str, verdict: Verdict) -> None:
-    """Less than a lot step, declared at the trade's end. Any other rest of an ended trade is to be mended."""
+    """Less than a lot step, declared at the trade's end. Any other rest of an ended trade is to be repaired."""
     rest = {A: Decimal("0.4")}
     books = replace(_books(rest), dust={A: Decimal(dust)})
     look = Look(before=books, positions=rest, orders=(), after=books)

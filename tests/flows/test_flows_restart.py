@@ -53,5 +53,5 @@ def test_the_same_death_is_followed_by_one_start() -> None:
 
 
 def test_only_a_ghost_is_buried() -> None:
-    assert judge(enabled=True, lock_holder=None, runs=[_run("RUNNING")]).bury == "r1"
-    assert judge(enabled=True, lock_holder=None, runs=[_run("CRASHED")]).bury is None
+    assert judge(enabled=True, lock_holder=None, runs=[_run("RUNNING")]).mark_crashed == "r1"
+    assert judge(enabled=True, lock_holder=None, runs=[_run("CRASHED")]).mark_crashed is None

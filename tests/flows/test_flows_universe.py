@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from domain.klines import FundingRate
 from domain.symbols import unified
 from flows.common.bars import store_of
 from flows.common.universe import funding_extreme_bps, gather
@@ -15,7 +16,6 @@ from flows.scan.cli import scan as scan_command
 from flows.scan.rules import ScanRules
 from runner.config import load_settings
 from storage import ledger, market
-from storage.market import FundingRate
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 NAMES = ["LTC/USDT", "BCH/USDT", "DOGE/USDT", "HYPE/USDT"]

@@ -103,7 +103,7 @@ def _table_rows() -> Iterator[Mutant]:
             "tests/exchange/test_exchange_codes.py",
         )  # fmt: skip
     for refused, remedy in REMEDIES.items():
-        cure = Remedy.WAIT if remedy is Remedy.PRESS else Remedy.PRESS
+        cure = Remedy.WAIT if remedy is Remedy.RETRY else Remedy.RETRY
         yield row(
             "remedy", str(refused), "domain/escalation.py",
             f"REMEDIES = MappingProxyType({{**REMEDIES, RefusalKind.{refused.name}: Remedy.{cure.name}}})",

@@ -153,7 +153,7 @@ LEGS: tuple[Mutant, ...] = (
     ),
     _m(
         "no naked leg", "a leg closed by others leaves its sibling", LIFECYCLE,
-        '        self._tasks.spawn(self.close(trade, ExitReason.SIBLING_LOST, None), f"sibling-{trade.trade_id}")\n', "",
+        '        self._tasks.spawn(self.close(trade, ExitReason.OTHER_LEG_LOST, None), f"sibling-{trade.trade_id}")\n', "",
     ),
     _m(
         "no naked leg", "repeated rollbacks do not freeze the pair", CLOSING,
@@ -264,7 +264,7 @@ WHOSE: tuple[Mutant, ...] = (
     ),
     _m(
         "whose it was", "a person closes ours before their own", ATTRIBUTION,
-        "    if not stranger.is_forced and foreign * sign < 0:\n", "    if False:\n", WHO,
+        "    if not external.is_forced and others_held * sign < 0:\n", "    if False:\n", WHO,
     ),
     _m(
         "whose it was", "positions that are older news than the executions agree", "runner/execution/account/positions.py",

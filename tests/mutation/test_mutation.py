@@ -20,7 +20,7 @@ def test_every_place_is_still_there_and_every_name_is_one() -> None:
 
 def test_a_place_that_is_gone_is_said() -> None:
     gone = Mutant(name="gone", group="g", file="domain/legs.py", old="not in there", new="", tests=())
-    with pytest.raises(ValueError, match="mend the table"):
+    with pytest.raises(ValueError, match="correct the table"):
         gone.applied("something else")
 
 

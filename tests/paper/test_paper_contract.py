@@ -9,7 +9,7 @@ from ccxt_client import pro_client, rest_client
 from scripted_market import ScriptedMarket
 from waiting import eventually
 
-from paper.options import ExchangeOptions, VenueOptions
+from paper.options import CoreOptions, ExchangeOptions
 from paper.server import PaperExchange
 
 BTC = "BTC/USDT:USDT"
@@ -150,7 +150,7 @@ async def test_ccxt_pro_sees_its_orders(exchange: PaperExchange) -> None:
 
 
 async def test_the_older_reply_form_carries_the_average_price(market: ScriptedMarket) -> None:
-    options = ExchangeOptions(venue=VenueOptions(replies_carry_average_price=True))
+    options = ExchangeOptions(core=CoreOptions(replies_carry_average_price=True))
     async with PaperExchange(market, options) as exchange:
         client = rest_client(exchange.rest_url, exchange.stream_url)
         try:

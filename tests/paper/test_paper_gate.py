@@ -8,7 +8,7 @@ import pytest
 from scripted_market import ScriptedMarket
 from yarl import URL
 
-from paper.errors import VenueError
+from paper.errors import ApiError
 from paper.limits import weight_of
 from paper.options import ExchangeOptions, LimitOptions
 from paper.server import PaperExchange
@@ -52,7 +52,7 @@ def test_the_window(params: dict[str, str], code: int | None) -> None:
     if code is None:
         check_window(params, 1_000_000)
         return
-    with pytest.raises(VenueError) as refusal:
+    with pytest.raises(ApiError) as refusal:
         check_window(params, 1_000_000)
     assert refusal.value.code == code
 

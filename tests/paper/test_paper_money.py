@@ -8,11 +8,11 @@ from scripted_market import ScriptedMarket
 
 from paper.account import Position
 from paper.books import Books
-from paper.errors import VenueError
+from paper.core import ExchangeCore
+from paper.errors import ApiError
 from paper.numbers import ZERO
-from paper.options import VenueOptions
+from paper.options import CoreOptions
 from paper.orders import parse_order
-from paper.venue import Venue
 
 D = Decimal
 NOW_MS = 1_790_000_000_000
@@ -40,12 +40,12 @@ other_acts = st.tuples(
 
 
 class World:
-    """A venue with one account, and what an observer can add up by itself."""
+    """A exchange with one account, and what an observer can add up by itself."""
 
     def __init__(self) -> None:
         self.market = ScriptedMarket()
-        self.venue = Venue(Books(self.market, VenueOptions()))
-        self.me = self.venue.books.open_account("k", "s", D(10_000), NOW_MS)
+        self.core = ExchangeCore(Books(self.market, CoreOptions()))
+        self.me = self.core.books.open_account("k", "s", D(10_000), NOW_MS)
         self.offered: dict[tuple[str, str, Decimal, int], Decimal] = {}
 
     def act(self, act: tuple[str, str, str, str, int, int, bool]) -> None:
@@ -59,18 +59,18 @@ class World:
             book = self.market.set_book(
                 symbol, [(price - away, part) for away, part in depth], [(price + away, part) for away, part in depth]
             )
-            self.venue.on_book(book, NOW_MS)
+            self.core.on_book(book, NOW_MS)
         elif kind == "funding":
-            self.venue.on_funding(self.market.settle(symbol, f"{offset}e-5"), NOW_MS)
+            self.core.on_funding(self.market.settle(symbol, f"{offset}e-5"), NOW_MS)
         elif kind == "mark":
             self.market.set_mark(symbol, middle * (1 + D(offset) / 2000))
-            self.venue.on_timer(NOW_MS)
+            self.core.on_timer(NOW_MS)
         elif kind == "adl":
-            self.venue.auto_deleverage(self.me, symbol, D(size) / 1000, NOW_MS)
+            self.core.auto_deleverage(self.me, symbol, D(size) / 1000, NOW_MS)
         elif kind == "cancel":
-            self.venue.cancel_all(self.me, symbol, NOW_MS)
+            self.core.cancel_all(self.me, symbol, NOW_MS)
         else:
-            self.venue.manual_trade(self.me, symbol, step * size if side == "BUY" else -step * size, None, NOW_MS)
+            self.core.manual_trade(self.me, symbol, step * size if side == "BUY" else -step * size, None, NOW_MS)
 
     def order(self, symbol: str, side: str, form: str, quantity: Decimal, price: Decimal, *, reduce_only: bool) -> None:
         params = {"symbol": symbol, "side": side, "quantity": f"{quantity:f}", "type": "MARKET"}
@@ -79,10 +79,10 @@ class World:
         if reduce_only:
             params["reduceOnly"] = "true"
         before = self.me.account.amount(symbol)
-        reachable = sum((left for _, left in self.venue.depth(symbol).available(side)), ZERO)
+        reachable = sum((left for _, left in self.core.depth(symbol).available(side)), ZERO)
         try:
-            order = self.venue.place(self.me, parse_order(params, NOW_MS), NOW_MS)
-        except VenueError:
+            order = self.core.place(self.me, parse_order(params, NOW_MS), NOW_MS)
+        except ApiError:
             assert self.me.account.amount(symbol) == before, "a refused order changed something"
             return
         assert order.filled <= min(order.quantity, reachable), "filled from thin air"

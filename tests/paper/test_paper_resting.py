@@ -98,7 +98,7 @@ async def test_the_dead_man_is_disarmed_and_never_fires(exchange: PaperExchange,
     await client.fapiPrivatePostOrder(post_only("82499.9"))
     await client.fapiPrivatePostCountdownCancelAll({"symbol": BTC, "countdownTime": 60_000})
     await client.fapiPrivatePostCountdownCancelAll({"symbol": BTC, "countdownTime": 0})
-    exchange.venue.on_timer(exchange.clock.now_ms() + 120_000)
+    exchange.core.on_timer(exchange.clock.now_ms() + 120_000)
     assert len(await client.fapiPrivateGetOpenOrders()) == 1
 
 

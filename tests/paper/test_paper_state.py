@@ -77,7 +77,7 @@ def test_unusable_files_are_named(tmp_path: Path) -> None:
 def test_a_file_of_another_market_is_refused(tmp_path: Path) -> None:
     exchange = PaperExchange(ScriptedMarket(), state=StateFile(tmp_path / "paper.sqlite"))
     portfolio = exchange.desk.books.portfolios["paper-key"]
-    exchange.venue.manual_trade(portfolio, "BTCUSDT", Decimal(1), None, 1)
+    exchange.core.manual_trade(portfolio, "BTCUSDT", Decimal(1), None, 1)
     exchange.desk.commit()
     assert exchange._state is not None
     exchange._state.close()
@@ -92,7 +92,7 @@ async def test_a_failing_file_ends_the_exchange(tmp_path: Path) -> None:
     async with PaperExchange(ScriptedMarket(), state=StateFile(tmp_path / "paper.sqlite")) as exchange:
         assert exchange._state is not None
         exchange._state._db.execute("PRAGMA query_only=ON")
-        exchange.venue.manual_trade(exchange.desk.books.portfolios["paper-key"], "BTCUSDT", Decimal(1), None, 1)
+        exchange.core.manual_trade(exchange.desk.books.portfolios["paper-key"], "BTCUSDT", Decimal(1), None, 1)
         with pytest.raises(StateError):
             exchange.desk.commit()
         assert exchange.failed is not None
@@ -199,11 +199,11 @@ def test_one_transaction_takes_well_under_a_millisecond(tmp_path: Path) -> None:
     """The file is written on the event loop; the bound is generous because the machine is shared."""
     state = StateFile(tmp_path / "paper.sqlite")
     exchange = PaperExchange(ScriptedMarket(), state=state)
-    venue, books = exchange.venue, exchange.desk.books
+    core, books = exchange.core, exchange.desk.books
     portfolio = books.portfolios["paper-key"]
     spent: list[float] = []
     for number in range(200):
-        venue.manual_trade(
+        core.manual_trade(
             portfolio, "BTCUSDT", books.market.listings["BTCUSDT"].step * (1 if number % 2 else -1), None, 1
         )
         began = time.perf_counter()

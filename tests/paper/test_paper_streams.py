@@ -12,7 +12,7 @@ from paper_control import bearer
 from scripted_market import ScriptedMarket
 from waiting import eventually
 
-from paper.options import ExchangeOptions, StreamOptions, VenueOptions
+from paper.options import CoreOptions, ExchangeOptions, StreamOptions
 from paper.server import PaperExchange
 
 BTC = "BTC/USDT:USDT"
@@ -152,7 +152,7 @@ async def test_a_key_expires_by_the_clock_and_connections_have_their_day(market:
 
 
 async def test_events_can_be_chosen_and_trade_lite_switched_on(market: ScriptedMarket) -> None:
-    options = ExchangeOptions(venue=VenueOptions(trade_lite=True))
+    options = ExchangeOptions(core=CoreOptions(trade_lite=True))
     async with PaperExchange(market, options) as exchange:
         url = (
             f"{exchange.stream_url}/private/ws?listenKey={await listen_key(exchange)}&events=TRADE_LITE/ACCOUNT_UPDATE"

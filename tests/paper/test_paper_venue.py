@@ -8,23 +8,23 @@ import pytest
 from scripted_market import ScriptedMarket
 
 from paper.books import Books
-from paper.errors import VenueError
-from paper.options import VenueOptions
+from paper.core import ExchangeCore
+from paper.errors import ApiError
+from paper.options import CoreOptions
 from paper.orders import Order, parse_order
 from paper.portfolio import Portfolio
-from paper.venue import Venue
 
 D = Decimal
 NOW_MS = 1_790_000_000_000
 
 
 class Desk:
-    """A venue over a scripted market, with one account, spoken to in request parameters."""
+    """A exchange over a scripted market, with one account, spoken to in request parameters."""
 
     def __init__(self, balance: str = "10000") -> None:
         self.market = ScriptedMarket()
-        self.venue = Venue(Books(self.market, VenueOptions()))
-        self.me: Portfolio = self.venue.books.open_account("k", "s", D(balance), NOW_MS)
+        self.core = ExchangeCore(Books(self.market, CoreOptions()))
+        self.me: Portfolio = self.core.books.open_account("k", "s", D(balance), NOW_MS)
 
     def send(self, now_ms: int = NOW_MS, fill_quantity_max: Decimal | None = None, **params: Any) -> Order:
         request = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET"} | {
@@ -32,7 +32,7 @@ class Desk:
         }
         if request["type"] == "LIMIT":
             request.setdefault("timeInForce", "GTC")
-        return self.venue.place(self.me, parse_order(request, now_ms), now_ms, fill_quantity_max=fill_quantity_max)
+        return self.core.place(self.me, parse_order(request, now_ms), now_ms, fill_quantity_max=fill_quantity_max)
 
     def amount(self, symbol: str = "BTCUSDT", side: str = "BOTH") -> Decimal:
         return self.me.account.amount(symbol, side)
@@ -92,7 +92,7 @@ REFUSALS: list[tuple[dict[str, Any], int]] = [
 
 @pytest.mark.parametrize(("params", "code"), REFUSALS)
 def test_refusals(desk: Desk, params: dict[str, Any], code: int) -> None:
-    with pytest.raises(VenueError) as refusal:
+    with pytest.raises(ApiError) as refusal:
         desk.send(**params)
     assert refusal.value.code == code
     assert not desk.me.orders
@@ -110,25 +110,25 @@ def test_price_filters_know_tick_and_bounds(desk: Desk) -> None:
         (LIMIT | {"quantity": "0.005"}, -4023),
         (LIMIT | {"quantity": "0.002"}, -4004),
     ]:
-        with pytest.raises(VenueError) as refusal:
+        with pytest.raises(ApiError) as refusal:
             desk.send(**params)
         assert refusal.value.code == code, params
 
 
 def test_a_contract_that_does_not_trade_takes_no_orders(desk: Desk) -> None:
-    desk.venue.delist("BTCUSDT", "SETTLING", NOW_MS)
-    with pytest.raises(VenueError, match="-4140"):
+    desk.core.delist("BTCUSDT", "SETTLING", NOW_MS)
+    with pytest.raises(ApiError, match="-4140"):
         desk.send(quantity="0.01")
-    desk.venue.delist("BTCUSDT", "CLOSE", NOW_MS)
-    with pytest.raises(VenueError, match="-4141"):
+    desk.core.delist("BTCUSDT", "CLOSE", NOW_MS)
+    with pytest.raises(ApiError, match="-4141"):
         desk.send(quantity="0.01")
 
 
 def test_a_client_id_is_unique_among_open_orders_only(desk: Desk) -> None:
     first = desk.send(**LIMIT, newClientOrderId="same")
-    with pytest.raises(VenueError, match="-4116"):
+    with pytest.raises(ApiError, match="-4116"):
         desk.send(**LIMIT, newClientOrderId="same")
-    desk.venue.cancel(desk.me, "BTCUSDT", None, "same", NOW_MS)
+    desk.core.cancel(desk.me, "BTCUSDT", None, "same", NOW_MS)
     second = desk.send(**LIMIT, newClientOrderId="same")
     assert desk.me.find("BTCUSDT", None, "same") is second is not first
 
@@ -136,7 +136,7 @@ def test_a_client_id_is_unique_among_open_orders_only(desk: Desk) -> None:
 def test_too_many_open_orders(desk: Desk) -> None:
     for _ in range(200):
         desk.send(**LIMIT | {"quantity": "0.001"})
-    with pytest.raises(VenueError, match="-2025"):
+    with pytest.raises(ApiError, match="-2025"):
         desk.send(**LIMIT | {"quantity": "0.001"})
 
 
@@ -160,7 +160,7 @@ def test_a_market_order_stops_at_the_take_bound(desk: Desk) -> None:
 def test_a_market_order_needs_a_sane_counterparty(desk: Desk) -> None:
     desk.market.set_book("BTCUSDT", [(78000, 1)], [(86626, 1)])
     for side in ("BUY", "SELL"):
-        with pytest.raises(VenueError, match="-4131"):
+        with pytest.raises(ApiError, match="-4131"):
             desk.send(side=side, quantity="0.001")
 
 
@@ -183,9 +183,9 @@ def test_own_resting_orders_expire_instead_of_trading_with_oneself(desk: Desk) -
 def test_reduce_only_orders_are_cut_refused_and_expired(desk: Desk) -> None:
     desk.send(quantity="0.01")
     resting = desk.send(side="SELL", type="LIMIT", quantity="0.01", price="83000", reduceOnly="true")
-    with pytest.raises(VenueError, match="-4118"):
+    with pytest.raises(ApiError, match="-4118"):
         desk.send(side="SELL", type="LIMIT", quantity="0.001", price="83000", reduceOnly="true")
-    with pytest.raises(VenueError, match="-2022"):
+    with pytest.raises(ApiError, match="-2022"):
         desk.send(side="BUY", quantity="0.001", reduceOnly="true")
     closing = desk.send(side="SELL", quantity="0.05", reduceOnly="true")
     assert (closing.status, closing.filled, desk.amount()) == ("FILLED", D("0.01"), 0)
@@ -203,7 +203,7 @@ def test_hedge_closers_never_open_the_other_way(desk: Desk) -> None:
     desk.send(quantity="0.02", positionSide="LONG")
     resting = desk.send(side="SELL", type="LIMIT", quantity="0.02", price="83000", positionSide="LONG")
     desk.send(side="SELL", quantity="0.015", positionSide="LONG")
-    desk.venue.on_book(desk.market.set_book("BTCUSDT", [(83100, 1)], [(83200, 1)]), NOW_MS)
+    desk.core.on_book(desk.market.set_book("BTCUSDT", [(83100, 1)], [(83200, 1)]), NOW_MS)
     assert (resting.status, resting.expiry_reason, resting.filled) == ("EXPIRED", 4, D("0.005"))
     assert desk.amount(side="LONG") == 0
 
@@ -218,15 +218,15 @@ def test_hedge_mode_keeps_two_positions(desk: Desk) -> None:
         ({"quantity": "0.01", "positionSide": "SHORT", "reduceOnly": "true"}, -1106),
         ({"side": "SELL", "quantity": "0.03", "positionSide": "LONG"}, -2022),
     ]:
-        with pytest.raises(VenueError) as refusal:
+        with pytest.raises(ApiError) as refusal:
             desk.send(**params)
         assert refusal.value.code == code
 
 
 def test_amending_a_resting_order(desk: Desk) -> None:
     order = desk.send(**LIMIT)
-    amend = desk.venue.amend
-    with pytest.raises(VenueError, match="-5027"):
+    amend = desk.core.amend
+    with pytest.raises(ApiError, match="-5027"):
         amend(desk.me, order, D("0.01"), D(82000), NOW_MS)
     amend(desk.me, order, D("0.02"), D("82500.1"), NOW_MS)
     assert (order.status, order.filled, desk.amount()) == ("FILLED", D("0.02"), D("0.02"))
@@ -236,10 +236,10 @@ def test_good_till_date_and_countdown_end_orders(desk: Desk) -> None:
     dated = desk.send(**LIMIT | {"timeInForce": "GTD", "goodTillDate": NOW_MS + 700_000})
     other = desk.send(**LIMIT | {"symbol": "ETHUSDT", "price": "2990"})
     desk.me.account.countdowns["ETHUSDT"] = NOW_MS + 1000
-    desk.venue.on_timer(NOW_MS + 999)
+    desk.core.on_timer(NOW_MS + 999)
     assert dated.open
     assert other.open
-    desk.venue.on_timer(NOW_MS + 700_000)
+    desk.core.on_timer(NOW_MS + 700_000)
     assert (dated.status, other.status) == ("EXPIRED", "CANCELED")
 
 
@@ -248,10 +248,10 @@ def test_a_losing_account_is_liquidated() -> None:
     desk.send(quantity="1")
     resting = desk.send(type="LIMIT", quantity="0.001", price="82000")
     desk.market.set_mark("BTCUSDT", "79000")
-    desk.venue.on_timer(NOW_MS)
+    desk.core.on_timer(NOW_MS)
     assert desk.amount() == D(1), "still above maintenance"
     desk.market.set_mark("BTCUSDT", "77500")
-    desk.venue.on_timer(NOW_MS)
+    desk.core.on_timer(NOW_MS)
     assert desk.amount() == 0
     assert (resting.status, resting.expiry_reason) == ("EXPIRED", 5)
     assert desk.me.account.wallet == 0
@@ -263,6 +263,6 @@ def test_funding_is_paid_by_longs_and_received_by_shorts(desk: Desk) -> None:
     desk.send(quantity="0.1")
     desk.send(symbol="ETHUSDT", side="SELL", quantity="1")
     before = desk.me.account.wallet
-    desk.venue.on_funding(desk.market.settle("BTCUSDT", "0.0001"), NOW_MS)
-    desk.venue.on_funding(desk.market.settle("ETHUSDT", "0.0002"), NOW_MS)
+    desk.core.on_funding(desk.market.settle("BTCUSDT", "0.0001"), NOW_MS)
+    desk.core.on_funding(desk.market.settle("ETHUSDT", "0.0002"), NOW_MS)
     assert desk.me.account.wallet - before == D("-0.825") + D("0.6")

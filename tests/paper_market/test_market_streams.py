@@ -207,7 +207,7 @@ async def test_frozen_garbage_drop(exchange: BareExchange) -> None:
         exchange.faults.freeze(None)
         with pytest.raises(TimeoutError):
             await listen(socket, 0.5)
-        exchange.faults.thaw()
+        exchange.faults.unfreeze()
         await receive(socket)
         exchange.faults.fire("garbage", '{"e":"garb')
         async with asyncio.timeout(30):

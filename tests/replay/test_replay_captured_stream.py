@@ -39,11 +39,11 @@ def test_these_are_all_the_files() -> None:
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow][: "0719" in name]) for name in FILES])
 async def test_every_captured_book_ticker_arrives(name: str) -> None:
-    """The venue sends depth and trades too, which nobody asked for: they are ignored; nothing is refused or dropped."""
+    """The exchange sends depth and trades too, which nobody asked for: they are ignored; nothing is refused or dropped."""
     symbol = SYMBOLS[name.partition("_")[0]]
     sent_all, messages = asyncio.Event(), 0
 
-    async def venue(socket: ServerConnection) -> None:
+    async def adapter(socket: ServerConnection) -> None:
         nonlocal messages
         request = json.loads(await socket.recv())
         await socket.send(json.dumps({"result": None, "id": request["id"]}))
@@ -58,7 +58,7 @@ async def test_every_captured_book_ticker_arrives(name: str) -> None:
 
     got: list[Quote] = []
     events: list[str] = []
-    async with serve(venue, "127.0.0.1", 0) as server:
+    async with serve(adapter, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         provider = BinanceWebSocketProvider(
             SystemClock(),

@@ -41,7 +41,7 @@ def logged(event: str, level: str, *, ms: int, trade_id: str | None = None, **fa
 
 
 def a_trade(name: str) -> list[e.Entry]:
-    """Leg b's reply is lost and found by a query; leg a stood naked meanwhile; then it reverts and both legs leave."""
+    """Leg b's reply is lost and found by a query; leg a stood unhedged meanwhile; then it reverts and both legs leave."""
     a, b = (order(name, leg, time_in_force=TimeInForce.IOC, at_ms=at(1)) for leg in LegName)
     xa = order(name, LegName.A, purpose=Purpose.EXIT, at_ms=at(60_002))
     return [

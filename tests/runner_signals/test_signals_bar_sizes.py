@@ -13,7 +13,7 @@ from test_signals_generator import A, B, C, held, pair
 
 from domain.pairs import BAR_SECONDS, PairConfig, PairSide, SignalType, TradingSignal
 from domain.quotes import Quote
-from domain.spread import SpreadStatistics, statistics_of
+from domain.spread import SpreadMoments, statistics_of
 from domain.symbols import PairId, Symbol
 from runner import events
 from runner.config import SignalSettings
@@ -23,7 +23,7 @@ from runner.signals.warmup import INTERVALS, WindowMonitor
 MINUTE_MS = 60_000
 START_MS = 1_000_000 * MINUTE_MS  # The beginning of an hour, too.
 RULES = SignalSettings(lookback_bars=4, debounce_ms=0)
-Seen = tuple[SpreadStatistics | None, int | None, float]
+Seen = tuple[SpreadMoments | None, int | None, float]
 
 
 def quote(mid: float, event_ms: int) -> Quote:

@@ -12,7 +12,7 @@ from domain.decide import EntryRules, HeldTrade, Standing, decide, rearmed
 from domain.entries import SpreadSampled
 from domain.pairs import PairConfig, PairSide, SignalType, TradingSignal
 from domain.quotes import Quote
-from domain.spread import SpreadStatistics, statistics_of
+from domain.spread import SpreadMoments, statistics_of
 from domain.symbols import PairId, Symbol
 from runner.config import SignalSettings
 from runner.signals.generator import SignalGenerator
@@ -68,7 +68,7 @@ class Rig:
 
 
 def held(side: PairSide = PairSide.SELL, *, time_stop_ms: int | None = None) -> HeldTrade:
-    return HeldTrade(side, SpreadStatistics(5.0, 1.0), 0.5, 0.0, 4.0, time_stop_ms)
+    return HeldTrade(side, SpreadMoments(5.0, 1.0), 0.5, 0.0, 4.0, time_stop_ms)
 
 
 STORIES: list[tuple[str, float, list[SignalType]]] = [
@@ -270,7 +270,7 @@ class Oracle:
         self.standing = {p.pair_id: Standing() for p in pairs}
         self.given: list[tuple[PairId, SignalType, int]] = []
 
-    def statistics(self, p: PairConfig) -> SpreadStatistics | None:
+    def statistics(self, p: PairConfig) -> SpreadMoments | None:
         a, b = np.array(self.windows[p.leg_a]), np.array(self.windows[p.leg_b])
         return statistics_of(b - p.hedge_ratio * a)
 

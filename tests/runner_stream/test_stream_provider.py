@@ -12,17 +12,18 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from domain.quotes import Quote
-from domain.symbols import Symbol, exchange_id
+from domain.symbols import Symbol
 from runner.clock import SystemClock
 from runner.config import STREAM_URL, STREAM_URL_DEMO, DataSettings, Settings
 from runner.exchange.binance.market_stream.provider import BinanceWebSocketProvider
 from runner.exchange.binance.market_stream.settings import FeedSettings, feed_settings
+from runner.exchange.binance.symbols import exchange_id
 
 A, B, C = (Symbol(f"{name}/USDT:USDT") for name in ("AAA", "BBB", "CCC"))
 
 
-class Venue:
-    """A tiny bookTicker venue; each connection is kept so that a test can mistreat it."""
+class FakeExchange:
+    """A tiny bookTicker exchange; each connection is kept so that a test can mistreat it."""
 
     def __init__(self) -> None:
         self.sockets: list[ServerConnection] = []
@@ -95,9 +96,9 @@ async def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None
 
 
 @asynccontextmanager
-async def rig(**changes: Any) -> AsyncIterator[tuple[Venue, Ear, BinanceWebSocketProvider]]:
-    venue, ear = Venue(), Ear()
-    async with serve(venue.handle, "127.0.0.1", 0) as server:
+async def rig(**changes: Any) -> AsyncIterator[tuple[FakeExchange, Ear, BinanceWebSocketProvider]]:
+    adapter, ear = FakeExchange(), Ear()
+    async with serve(adapter.handle, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         settings = FeedSettings(
             stream_url=f"ws://127.0.0.1:{port}",
@@ -115,77 +116,77 @@ async def rig(**changes: Any) -> AsyncIterator[tuple[Venue, Ear, BinanceWebSocke
             on_failed=ear.failures.append,
         )
         try:
-            yield venue, ear, provider
+            yield adapter, ear, provider
         finally:
             await provider.close()
 
 
-def all_asked(venue: Venue, *symbols: Symbol) -> Callable[[], bool]:
+def all_asked(adapter: FakeExchange, *symbols: Symbol) -> Callable[[], bool]:
     names = {exchange_id(symbol) for symbol in symbols}
-    return lambda: any(names <= venue.subscribed[socket] for socket in venue.sockets)
+    return lambda: any(names <= adapter.subscribed[socket] for socket in adapter.sockets)
 
 
 async def test_each_symbol_is_subscribed_once_on_the_public_route() -> None:
-    async with rig(streams_per_request_max=2) as (venue, ear, provider):
+    async with rig(streams_per_request_max=2) as (adapter, ear, provider):
         await provider.watch_ticker([A, B, A, C])
-        await until(all_asked(venue, A, B, C))
-        await venue.push(A, 1.0)
-        await venue.push(C, 3.0)
+        await until(all_asked(adapter, A, B, C))
+        await adapter.push(A, 1.0)
+        await adapter.push(C, 3.0)
         await until(lambda: len(ear.quotes) == 2)
         assert ear.quotes == [(A, 1.0), (C, 3.0)]
-        assert venue.paths == ["/public/ws"]
-        assert [len(request["params"]) for request in venue.requests] == [2, 1]
+        assert adapter.paths == ["/public/ws"]
+        assert [len(request["params"]) for request in adapter.requests] == [2, 1]
         assert provider.statistics.connections_open == 1
 
 
 async def test_symbols_come_and_go_without_touching_the_others() -> None:
-    async with rig(streams_per_connection_max=2) as (venue, ear, provider):
+    async with rig(streams_per_connection_max=2) as (adapter, ear, provider):
         await provider.watch_ticker([A])
-        await until(all_asked(venue, A))
+        await until(all_asked(adapter, A))
         await provider.watch_ticker([A, B, C])
-        await until(all_asked(venue, A, B))
-        await until(all_asked(venue, C))
+        await until(all_asked(adapter, A, B))
+        await until(all_asked(adapter, C))
         assert provider.statistics.connections == 2
         assert ear.interrupted == []
         await provider.unwatch_ticker([B, C])
-        await until(lambda: len(venue.sockets) == 1)
-        await until(lambda: venue.subscribed[venue.sockets[0]] == {"AAAUSDT"})
+        await until(lambda: len(adapter.sockets) == 1)
+        await until(lambda: adapter.subscribed[adapter.sockets[0]] == {"AAAUSDT"})
         assert provider.symbols == {A}
-        await venue.push(A, 1.0)
+        await adapter.push(A, 1.0)
         await until(lambda: ear.quotes == [(A, 1.0)])
 
 
 async def test_a_dropped_connection_is_reopened_and_old_quotes_are_forgotten() -> None:
-    async with rig() as (venue, ear, provider):
+    async with rig() as (adapter, ear, provider):
         await provider.watch_ticker([A, B])
-        await until(all_asked(venue, A, B))
-        venue.update_id = 500
-        await venue.push(A, 1.0)
+        await until(all_asked(adapter, A, B))
+        adapter.update_id = 500
+        await adapter.push(A, 1.0)
         await until(lambda: len(ear.quotes) == 1)
-        venue.sockets[0].transport.abort()
+        adapter.sockets[0].transport.abort()
         await until(lambda: len(ear.interrupted) == 1)
         assert ear.interrupted == [frozenset({A, B})]
-        await until(all_asked(venue, A, B))
-        venue.update_id = 0  # The venue was restarted: its numbers begin again.
-        await venue.push(A, 2.0)
+        await until(all_asked(adapter, A, B))
+        adapter.update_id = 0  # The exchange was restarted: its numbers begin again.
+        await adapter.push(A, 2.0)
         await until(lambda: ear.quotes[-1] == (A, 2.0))
         assert provider.statistics.reconnects == 1
 
 
 async def test_a_frozen_socket_is_noticed_reported_once_and_replaced() -> None:
-    async with rig(silence_seconds_max=0.4) as (venue, ear, provider):
+    async with rig(silence_seconds_max=0.4) as (adapter, ear, provider):
         await provider.watch_ticker([A])
-        await until(all_asked(venue, A))
-        await venue.push(A, 1.0)
+        await until(all_asked(adapter, A))
+        await adapter.push(A, 1.0)
         await until(lambda: len(ear.quotes) == 1)
-        frozen = venue.sockets[0]
-        venue.frozen.add(frozen)
-        await until(lambda: any(socket is not frozen and venue.subscribed[socket] for socket in venue.sockets))
+        frozen = adapter.sockets[0]
+        adapter.frozen.add(frozen)
+        await until(lambda: any(socket is not frozen and adapter.subscribed[socket] for socket in adapter.sockets))
         assert "stream_lost" in ear.names
 
         async def keep_pushing() -> None:
             while True:
-                await venue.push(A, 2.0)
+                await adapter.push(A, 2.0)
                 await asyncio.sleep(0.02)
 
         async with asyncio.TaskGroup() as group:
@@ -197,25 +198,25 @@ async def test_a_frozen_socket_is_noticed_reported_once_and_replaced() -> None:
 
 
 async def test_a_symbol_that_goes_quiet_alone_is_stale_once_and_fresh_once() -> None:
-    async with rig(silence_seconds_max=0.5) as (venue, ear, provider):
+    async with rig(silence_seconds_max=0.5) as (adapter, ear, provider):
         await provider.watch_ticker([A, B])
-        await until(all_asked(venue, A, B))
-        await venue.push(B, 1.0)
+        await until(all_asked(adapter, A, B))
+        await adapter.push(B, 1.0)
         async with asyncio.timeout(10):
             while (B, True) not in ear.stale:
-                await venue.push(A, 1.0)
+                await adapter.push(A, 1.0)
                 await asyncio.sleep(0.02)
             while (B, False) not in ear.stale:
-                await venue.push(A, 1.0)
-                await venue.push(B, 2.0)
+                await adapter.push(A, 1.0)
+                await adapter.push(B, 2.0)
                 await asyncio.sleep(0.02)
         assert [item for item in ear.stale if item[0] == B] == [(B, True), (B, False)]
         assert ear.interrupted == []
 
 
 async def test_a_route_that_acknowledges_and_stays_silent_is_noticed() -> None:
-    async with rig(silence_seconds_max=0.2) as (venue, ear, provider):
-        venue.silent = True
+    async with rig(silence_seconds_max=0.2) as (adapter, ear, provider):
+        adapter.silent = True
         await provider.watch_ticker([A])
         await until(lambda: "stream_lost" in ear.names)
         (facts,) = [facts for event, facts in ear.events if event == "stream_lost"][:1]
@@ -224,13 +225,13 @@ async def test_a_route_that_acknowledges_and_stays_silent_is_noticed() -> None:
 
 
 async def test_garbage_is_counted_told_once_and_does_not_stop_the_quotes() -> None:
-    async with rig() as (venue, ear, provider):
+    async with rig() as (adapter, ear, provider):
         await provider.watch_ticker([A])
-        await until(all_asked(venue, A))
+        await until(all_asked(adapter, A))
         for garbage in ("{", b"\xff\xfe", "[1,2]", '{"s":"AAAUSDT","u":9,"b":"-1","a":"1"}', "null", ""):
-            await venue.sockets[0].send(garbage)
-        venue.update_id = 10
-        await venue.push(A, 1.0)
+            await adapter.sockets[0].send(garbage)
+        adapter.update_id = 10
+        await adapter.push(A, 1.0)
         await until(lambda: ear.quotes == [(A, 1.0)])
         assert sum(provider.statistics.refused.values()) == 6
         assert ear.names.count("stream_message_invalid") == len(provider.statistics.refused)
@@ -238,8 +239,8 @@ async def test_garbage_is_counted_told_once_and_does_not_stop_the_quotes() -> No
 
 
 async def test_a_refused_subscription_is_told_with_its_symbols() -> None:
-    async with rig() as (venue, ear, provider):
-        venue.refuse_subscriptions = True
+    async with rig() as (adapter, ear, provider):
+        adapter.refuse_subscriptions = True
         await provider.watch_ticker([A])
         await until(lambda: "stream_subscription_refused" in ear.names)
         (facts,) = [facts for event, facts in ear.events if event == "stream_subscription_refused"]
@@ -247,41 +248,41 @@ async def test_a_refused_subscription_is_told_with_its_symbols() -> None:
 
 
 async def test_the_roll_over_has_no_gap_and_interrupts_nothing() -> None:
-    async with rig(rollover_seconds=0.3, silence_seconds_max=1.0) as (venue, ear, provider):
+    async with rig(rollover_seconds=0.3, silence_seconds_max=1.0) as (adapter, ear, provider):
         await provider.watch_ticker([A, B])
-        await until(all_asked(venue, A, B))
+        await until(all_asked(adapter, A, B))
         pushed = 0
         async with asyncio.timeout(20):
             while provider.statistics.rollovers < 3:
                 pushed += 1
-                await venue.push(A, float(pushed))
+                await adapter.push(A, float(pushed))
                 await asyncio.sleep(0.005)
-        await venue.push(A, float(pushed + 1))
+        await adapter.push(A, float(pushed + 1))
         await until(lambda: ear.quotes[-1] == (A, float(pushed + 1)))
         assert [bid for _, bid in ear.quotes] == [float(n) for n in range(1, pushed + 2)], "each once, none missing"
         assert ear.interrupted == []
         assert provider.statistics.reconnects == 0
-        await until(lambda: len(venue.sockets) <= 2)
+        await until(lambda: len(adapter.sockets) <= 2)
 
 
 async def test_a_roll_over_into_silence_keeps_the_old_socket() -> None:
-    async with rig(rollover_seconds=0.2, silence_seconds_max=0.5) as (venue, ear, provider):
+    async with rig(rollover_seconds=0.2, silence_seconds_max=0.5) as (adapter, ear, provider):
         await provider.watch_ticker([A])
-        await until(all_asked(venue, A))
-        first = venue.sockets[0]
+        await until(all_asked(adapter, A))
+        first = adapter.sockets[0]
         async with asyncio.timeout(20):
             while "stream_rollover_failed" not in ear.names:
-                venue.frozen = {socket for socket in venue.sockets if socket is not first}
-                await venue.push(A, 1.0)
+                adapter.frozen = {socket for socket in adapter.sockets if socket is not first}
+                await adapter.push(A, 1.0)
                 await asyncio.sleep(0.01)
-        assert first in venue.sockets
+        assert first in adapter.sockets
         assert ear.interrupted == []
 
 
-async def test_a_venue_that_is_away_is_tried_again() -> None:
-    async with rig() as (venue, ear, provider):
+async def test_an_exchange_that_is_away_is_tried_again() -> None:
+    async with rig() as (adapter, ear, provider):
         pass
-    async with serve(venue.handle, "127.0.0.1", 0) as server:
+    async with serve(adapter.handle, "127.0.0.1", 0) as server:
         port = next(iter(server.sockets)).getsockname()[1]
     settings = FeedSettings(stream_url=f"ws://127.0.0.1:{port}", backoff_seconds_min=0.01, backoff_seconds_max=0.05)
     ear = Ear()
@@ -296,22 +297,22 @@ async def test_a_venue_that_is_away_is_tried_again() -> None:
     )
     await provider.watch_ticker([A])
     await until(lambda: ear.names.count("stream_unreachable") >= 2)
-    async with serve(venue.handle, "127.0.0.1", port):
-        await until(all_asked(venue, A))
+    async with serve(adapter.handle, "127.0.0.1", port):
+        await until(all_asked(adapter, A))
         await provider.close()
     assert ear.failures == []
 
 
 async def test_a_callback_that_raises_is_reported_not_swallowed() -> None:
-    async with rig() as (venue, ear, provider):
+    async with rig() as (adapter, ear, provider):
 
         def broken(_symbol: Symbol, _quote: Quote) -> None:
             raise ZeroDivisionError
 
         provider._callbacks["on_quote"] = broken
         await provider.watch_ticker([A])
-        await until(all_asked(venue, A))
-        await venue.push(A, 1.0)
+        await until(all_asked(adapter, A))
+        await adapter.push(A, 1.0)
         await until(lambda: bool(ear.failures))
         assert isinstance(ear.failures[0], ZeroDivisionError)
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from control_rig import control_rig
 from raw_sockets import listening, request, send
 
-from runner.commands import talk
+from runner.commands import control_client
 from runner.config import load_settings
 
 
@@ -28,7 +28,7 @@ HOSTS = ["127.0.0.1", "localhost", "0.0.0.0", *(["::1", "::"] if has_ipv6() else
 def tandem(command: str, config: Path, port: int) -> str:
     """What a command of ours prints, told the port as config.json would."""
     result = CliRunner(env={"TANDEM_CONTROL__PORT": str(port)}).invoke(
-        getattr(talk, command), ["--config", str(config)], standalone_mode=False
+        getattr(control_client, command), ["--config", str(config)], standalone_mode=False
     )
     assert result.exception is None, result.exception
     return result.output
@@ -68,7 +68,7 @@ async def test_the_address_that_was_connected_to_is_a_name(tmp_path: Path) -> No
             assert (await send(rig.port, request("GET", "/status", {"Host": name}), host="127.0.0.2"))[0] == status
 
 
-async def test_a_stranger_at_our_port_gets_no_second_request(tmp_path: Path) -> None:
+async def test_an_external_party_at_our_port_gets_no_second_request(tmp_path: Path) -> None:
     """Whoever listens there instead of the runner cannot send our token on to somebody else."""
     heard: list[bytes] = []
 
@@ -87,10 +87,10 @@ async def test_a_stranger_at_our_port_gets_no_second_request(tmp_path: Path) -> 
             assert settings.control.port == 0
             result = await asyncio.to_thread(
                 CliRunner(env={"TANDEM_CONTROL__PORT": str(port)}).invoke,
-                talk.pause,
+                control_client.pause,
                 ["--config", str(rig.config)],
                 standalone_mode=False,
             )
-    assert isinstance(result.exception, talk.NoRunner)
+    assert isinstance(result.exception, control_client.NoRunner)
     assert "HTTP 302; is something else listening there?" in str(result.exception)
     assert heard == []

@@ -63,6 +63,7 @@ PIECES = [
         "BTC/USDT",
         "*",
         "[a]",
+        "[/a]",
     ),
 ]
 NAMES = st.one_of(
@@ -152,21 +153,21 @@ def outside(folder: Path) -> dict[str, tuple[int, bytes | None]]:
     return {name: found for name, found in listing(folder.parent).items() if not name.startswith(ours)}
 
 
-def check(make: Callable[[Path, str], list[str]], name: str) -> None:
-    with project() as folder:
-        before = outside(folder)
-        errors = io.StringIO()
-        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
-            try:
-                code = exit_code_of(make(folder, name))
-            except SystemExit as ended:
-                code = ended.code if isinstance(ended.code, int) else 1
-        told = errors.getvalue()
-        assert code in {0, 1, 2}, told
-        assert "unexpected" not in told.replace("unexpected extra", ""), told
-        assert "Traceback" not in told
-        assert not any(not (letter.isprintable() or letter == "\n") for letter in told), "nothing that a terminal obeys"
-        assert outside(folder) == before
+def check(folder: Path, make: Callable[[Path, str], list[str]], name: str) -> None:
+    before = outside(folder)
+    errors, answer = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(answer):
+        try:
+            code = exit_code_of(make(folder, name))
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+    told = errors.getvalue()
+    assert code in {0, 1, 2}, told
+    assert "unexpected" not in told.replace("unexpected extra", ""), told
+    assert "Traceback" not in told
+    shown = told + answer.getvalue()
+    assert all(letter.isprintable() or letter == "\n" for letter in shown), "nothing that a terminal obeys"
+    assert outside(folder) == before
 
 
 @pytest.mark.parametrize("make", [row[1] for row in ARGUMENTS], ids=[row[0] for row in ARGUMENTS])
@@ -174,9 +175,10 @@ def test_a_hostile_argument(make: Callable[[Path, str], list[str]]) -> None:
     @settings(max_examples=15, deadline=None)
     @given(NAMES.filter(no_zero_byte))
     def each(name: str) -> None:
-        check(make, name)
+        check(folder, make, name)
 
-    each()
+    with project() as folder:
+        each()
 
 
 @pytest.mark.parametrize("make", [row[1] for row in FILES], ids=[row[0] for row in FILES])
@@ -184,9 +186,18 @@ def test_a_hostile_name_in_a_file(make: Callable[[Path, str], list[str]]) -> Non
     @settings(max_examples=10, deadline=None)
     @given(NAMES.filter(writable))
     def each(name: str) -> None:
-        check(make, name)
+        check(folder, make, name)
 
-    each()
+    with project() as folder:
+        each()
+
+
+def test_text_in_the_ledger_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    with project():
+        assert exit_code_of(["query", "select 'a' || chr(27) || '[2J' || chr(8238) || '[/b][link=x]c' as \"[d]\""]) == 0
+    shown = capsys.readouterr().out
+    assert r"a\x1b[2J\u202e[/b][link=x]c" in shown
+    assert "[d]" in shown
 
 
 @settings(deadline=None)

@@ -18,7 +18,7 @@ import flows.backtest.cli
 import flows.scan.cli
 from domain.errors import ConfigError
 from domain.symbols import Symbol
-from paper.markets.tapes import open_tape
+from paper.markets.timelines import open_tape
 from runner.commands.query import query
 from storage import locked_duckdb, market
 from storage.ledger import QueryRefused, read

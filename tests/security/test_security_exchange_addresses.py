@@ -14,6 +14,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("http://192.168.1.7:18080", "ws://192.168.1.7:18080", "192.168.1.7"),
     ("http://127.0.0.1@evil.example", "ws://127.0.0.1:18080", "evil.example"),
     ("http://127.0.0.1.evil.example", "ws://127.0.0.1:18080", "127.0.0.1.evil.example"),
+    ("http://127.0.0.evil:18080", "ws://127.0.0.1:18080", "127.0.0.evil"),
     ("http://localhost.evil.example", "ws://127.0.0.1:18080", "localhost.evil.example"),
     ("http://0.0.0.0:18080", "ws://127.0.0.1:18080", "0.0.0.0"),  # noqa: S104
     ("http://[::2]:18080", "ws://127.0.0.1:18080", "::2"),

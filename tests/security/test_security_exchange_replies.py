@@ -12,12 +12,12 @@ import hostile_exchange as hostile
 import pytest
 from raw_sockets import Serve, listening
 
-from flows.common.exchange_reads import ExchangeReads
+from flows.common.reads import ExchangeReads
 from runner.clock import SystemClock
 from runner.config import DataSettings, Settings
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import Client, make_client
-from runner.exchange.binance.requests import ask
+from runner.exchange.binance.requests import send
 from runner.exchange.errors import ExchangeError, OutcomeUnknown
 
 PATIENCE_SECONDS = 1.0
@@ -45,7 +45,7 @@ async def client_of(url: str) -> AsyncIterator[Client]:
 async def order_at(port: int, seconds: float = PATIENCE_SECONDS) -> Any:
     """What became of an order that was sent there."""
     async with client_of(f"http://127.0.0.1:{port}") as client:
-        return await ask("order", lambda: client.fapiPrivatePostOrder(ORDER), timeout_seconds=seconds)
+        return await send("order", lambda: client.fapiPrivatePostOrder(ORDER), timeout_seconds=seconds)
 
 
 def test_the_forged_answer_would_be_believed() -> None:
@@ -140,8 +140,8 @@ async def test_a_session_survives_what_it_refused() -> None:
     async with listening(serve) as port, client_of(f"http://127.0.0.1:{port}") as client:
         for _ in range(2):
             with pytest.raises(OutcomeUnknown):
-                await ask("order", lambda: client.fapiPrivatePostOrder(ORDER), timeout_seconds=5)
-        answer = await ask("order", lambda: client.fapiPrivatePostOrder(ORDER), timeout_seconds=5)
+                await send("order", lambda: client.fapiPrivatePostOrder(ORDER), timeout_seconds=5)
+        answer = await send("order", lambda: client.fapiPrivatePostOrder(ORDER), timeout_seconds=5)
     assert answer["status"] == "FILLED"
 
 
@@ -152,7 +152,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_named(tmp_path: Path) ->
     server = await asyncio.start_server(nobody, "localhost", 0, ssl=hostile.self_signed(tmp_path))
     async with server, client_of(f"https://localhost:{server.sockets[0].getsockname()[1]}") as client:
         with pytest.raises(ExchangeError) as refused:
-            await ask("order", lambda: client.fapiPrivatePostOrder(ORDER), timeout_seconds=5)
+            await send("order", lambda: client.fapiPrivatePostOrder(ORDER), timeout_seconds=5)
     assert str(refused.value) == "order: the exchange's certificate is not valid: self-signed certificate"
 
 
@@ -162,4 +162,4 @@ async def test_https_at_a_port_without_tls_is_named() -> None:
         client_of(f"https://localhost:{port}") as client,
     ):
         with pytest.raises(ExchangeError, match="order: "):
-            await ask("order", lambda: client.fapiPrivatePostOrder(ORDER), timeout_seconds=5)
+            await send("order", lambda: client.fapiPrivatePostOrder(ORDER), timeout_seconds=5)

@@ -13,6 +13,7 @@ from raw_sockets import Serve, listening
 from websockets.exceptions import WebSocketException
 
 from domain.symbols import Symbol
+from runner.clock import SystemClock
 from runner.exchange.binance.contract_stream import ContractStream
 from runner.exchange.binance.market_stream.connection import FeedConnection
 from runner.exchange.binance.market_stream.settings import FeedSettings
@@ -85,10 +86,11 @@ async def first_event(stream: Any, events: list[Mapping[str, Any]]) -> Mapping[s
 
 def quotes_from(url: str, events: list[Mapping[str, Any]]) -> FeedConnection:
     return FeedConnection(
+        SystemClock(),
         FeedSettings(stream_url=url, connect_seconds_max=SECONDS),
         on_quote=lambda _symbol, _quote: None,
         on_interrupted=lambda _symbols: None,
-        on_event=lambda _level, event, facts: events.append({"event": event, **facts}),
+        on_event=lambda event, facts: events.append({"event": event.name, **facts}),
     )
 
 
@@ -105,13 +107,14 @@ class KeyGiver:
 def account_from(url: str, events: list[Mapping[str, Any]], key: str = "k" * 64) -> UserStream:
     client: Any = KeyGiver(key)
     return UserStream(
+        SystemClock(),
         client,
         url,
         Symbol,
         on_news=lambda _news: None,
         on_gap=lambda _why: None,
         on_funding=lambda: None,
-        on_event=lambda event, facts: events.append({"event": event, **facts}),
+        on_event=lambda event, facts: events.append({"event": event.name, **facts}),
         request_timeout_seconds=SECONDS,
     )
 
@@ -130,7 +133,7 @@ async def test_the_hints_about_contracts_are_not_redirected_either() -> None:
     heard: list[bytes] = []
     hints: list[None] = []
     async with elsewhere(heard) as other, listening(hostile.redirecting(302, f"ws://127.0.0.1:{other}/x")) as port:
-        stream = ContractStream(f"ws://127.0.0.1:{port}", Symbol, lambda: hints.append(None))
+        stream = ContractStream(SystemClock(), f"ws://127.0.0.1:{port}", Symbol, lambda: hints.append(None))
         with suppress(TimeoutError):
             await asyncio.wait_for(stream.run(), 0.5)
     assert (heard, hints) == ([], [])
@@ -165,7 +168,9 @@ async def test_brackets_in_brackets_are_an_unreadable_event_and_no_more() -> Non
 async def test_brackets_in_brackets_are_a_hint_about_contracts_and_no_more() -> None:
     hints: list[None] = []
     async with listening(hostile.streaming(DEEP)) as port:
-        task = asyncio.create_task(ContractStream(f"ws://127.0.0.1:{port}", Symbol, lambda: hints.append(None)).run())
+        task = asyncio.create_task(
+            ContractStream(SystemClock(), f"ws://127.0.0.1:{port}", Symbol, lambda: hints.append(None)).run()
+        )
         async with asyncio.timeout(10):
             while len(hints) < 2:  # noqa: ASYNC110  (The first is for having connected.)
                 await asyncio.sleep(0.01)

@@ -16,9 +16,11 @@ import pytest
 from security_folders import said, tandem
 
 from domain.errors import ConfigError
+from runner.clock import SystemClock
 from runner.config import Settings, load_settings
 from runner.logs import Log
 from runner.off_loop import OffLoop
+from runner.pairs.registry import PairsRegistry
 from runner.pairs.watch import PairsWatch, signature_of
 from storage.files import READ_BYTES_MAX, FileHangs, FileRefused, read_file, require_file, within
 from storage.journal import FlowJournal
@@ -154,11 +156,7 @@ class Told:
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []
-        self.log: Any = SimpleNamespace(
-            error=lambda event, **facts: self.lines.append((event, str(facts.get("why")))),
-            warning=lambda event, **facts: self.lines.append((event, str(facts))),
-            info=lambda event, **facts: self.lines.append((event, str(facts))),
-        )
+        self.log: Any = SimpleNamespace(emit=lambda event, **facts: self.lines.append((event.name, str(facts))))
 
 
 async def _nothing(*_: object) -> None:
@@ -167,9 +165,9 @@ async def _nothing(*_: object) -> None:
 
 def _watch(path: Path, told: Told) -> PairsWatch:
     generator = SimpleNamespace(symbols=frozenset({"LTC/USDT:USDT", "BCH/USDT:USDT"}), reconfigure=lambda _: None)
-    parts: Any = SimpleNamespace(generator=generator, watch_quotes=_nothing)
+    parts: Any = SimpleNamespace(generator=generator, watch_quotes=_nothing, clock=SystemClock())
     log: Log = told.log
-    return PairsWatch(path, Settings(), parts, {}, log, seen=signature_of(path))
+    return PairsWatch(path, Settings(), parts, PairsRegistry(), log, seen=signature_of(path))
 
 
 async def test_a_pipe_for_pairs_stops_neither_quotes_nor_exits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,8 +219,8 @@ def test_two_hosts_are_none(running: Running) -> None:
 def test_refusals_are_in_the_log_and_cannot_forge_a_line(running: Running) -> None:
     running.ask("GET", "/", {"Host": "evil.example"})
     log = (running.home / "var" / "log" / "prefect-server.log").read_text()
-    assert "prefect_request_refused this server is not for that Host" in log
-    assert "prefect_request_refused pages of another origin may not use this server" in log
+    assert "prefect_request_refused why='this server is not for that Host" in log
+    assert "prefect_request_refused why='pages of another origin may not use this server" in log
 
 
 def test_the_ui_is_never_in_a_frame(running: Running) -> None:

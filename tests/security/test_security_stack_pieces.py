@@ -261,7 +261,7 @@ def test_an_open_state_folder_is_closed_and_a_foreign_one_refused(tmp_path: Path
     assert stat.S_IMODE(layout.var.stat().st_mode) == 0o700
     if os.geteuid() == 0:
         os.chown(layout.logs, 12345, 12345)
-        with pytest.raises(ConfigError, match="another user"):
+        with pytest.raises(ConfigError, match="belongs to user"):
             layout.create()
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 from domain.entries import FillSeen, TradeAdvanced
 from domain.orders import is_ours
 from domain.pairs import TRADE_STEPS, TradeStatus
-from domain.symbols import TradeId, exchange_id
+from domain.symbols import TradeId
 from domain.trade_book import TradeBook
 from domain.trades import TradeState
+from runner.exchange.binance.symbols import exchange_id
 from runner.execution.lifecycle import FORGET_AFTER_MS
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 ZERO = Decimal(0)
 NAKED_SECONDS_TOLERANCE = 0.002
-"""Both sides count in the venue's milliseconds; only the order of executions within one millisecond may differ."""
+"""Both sides count in the exchange's milliseconds; only the order of executions within one millisecond may differ."""
 
 
 def check_rest(world: "World") -> None:
@@ -54,7 +55,7 @@ def check_flat(world: "World") -> None:
         replayed.apply(entry)
     foreign = _foreign_amounts(world, replayed)
     if world.exchange.positions() != foreign:
-        world.violate(f"the venue holds {world.exchange.positions()}, others than we explain {foreign}")
+        world.violate(f"the exchange holds {world.exchange.positions()}, others than we explain {foreign}")
 
 
 def _check_steps(world: "World") -> None:
@@ -73,7 +74,7 @@ def _foreign_amounts(world: "World", book: TradeBook) -> dict[str, Decimal]:
     names = {exchange_id(symbol): symbol for pair in world.pairs.values() for symbol in pair.symbols}
     booked: dict[
         tuple[str, str], Decimal
-    ] = {}  # An execution may be shared among trades, and with strangers: 7, 7#2, 7#3.
+    ] = {}  # An execution may be shared among trades, and with external parties: 7, 7#2, 7#3.
     for entry in world.disk.replay():
         if isinstance(entry, FillSeen) and entry.trade_id is not None:
             identity = (entry.fill.symbol, entry.fill.exchange_trade_id.split("#")[0])
@@ -94,7 +95,7 @@ def _check_positions(world: "World", book: TradeBook, replayed: TradeBook) -> No
         expected = believed.get(symbol, ZERO) + foreign.get(symbol, ZERO)
         if truth.get(symbol, ZERO) != expected:
             world.violate(
-                f"{symbol}: the venue holds {truth.get(symbol, ZERO)}, our books say {believed.get(symbol, ZERO)}"
+                f"{symbol}: the exchange holds {truth.get(symbol, ZERO)}, our books say {believed.get(symbol, ZERO)}"
                 f" and others hold {foreign.get(symbol, ZERO)}"
             )
         _check_foreign(world, symbol, foreign.get(symbol, ZERO))
@@ -144,9 +145,9 @@ def _check_orders(world: "World", replayed: TradeBook) -> None:
     for order in world.exchange.our_orders():
         known = replayed.orders.get(order.client_order_id)
         if known is None:
-            world.violate(f"{order.client_order_id} is at the venue without an intent in the journal")
+            world.violate(f"{order.client_order_id} is at the exchange without an intent in the journal")
         elif order.open:
-            world.violate(f"{order.client_order_id} still rests at the venue")
+            world.violate(f"{order.client_order_id} still rests at the exchange")
         elif known.filled != order.filled:
             world.violate(f"{order.client_order_id} filled {order.filled}, our books say {known.filled}")
     for order in world.exchange.portfolio.orders.values():
@@ -178,7 +179,7 @@ def _check_desk(world: "World") -> None:
     """The signals must know what is open, or nobody will ever close it."""
     runner = world.runner
     assert runner is not None
-    desk, open_by_pair = runner.desk, runner.book.open_by_pair
+    desk, open_by_pair = runner.signals, runner.book.open_by_pair
     for pair_id in world.pairs:
         if pair_id in open_by_pair and (pair_id not in desk.held or pair_id in desk.busy):
             world.violate(f"{pair_id} is open, and its signals think otherwise (busy: {pair_id in desk.busy})")
@@ -187,7 +188,7 @@ def _check_desk(world: "World") -> None:
 
 
 def _check_naked_seconds(world: "World", replayed: TradeBook) -> None:
-    """By the venue's own times, executions in the order in which they happened."""
+    """By the exchange's own times, executions in the order in which they happened."""
     fills: dict[TradeId, list[FillSeen]] = {}
     for entry in world.disk.replay("fill_seen"):
         fills.setdefault(entry.trade_id, []).append(entry)

@@ -1,6 +1,6 @@
-"""The venue as the adapter sees it: ccxt's raw endpoints, without sockets, over the paper exchange's own core.
+"""The exchange as the adapter sees it: ccxt's raw endpoints, without sockets, over the paper exchange's own core.
 
-What the venue *is* (orders, fills, positions) lives in `Exchange` and survives every process; what it *tells* goes through
+What the exchange *is* (orders, fills, positions) lives in `Exchange` and survives every process; what it *tells* goes through
 `Wire`, which belongs to one process and loses, delays, repeats and falsifies by the seed. The real `BinanceExchange` with its
 refusals, time-outs and parsing sits on top.
 """
@@ -14,28 +14,28 @@ from typing import Any
 
 import ccxt
 import msgspec
+from paper.core import ExchangeCore
 from sim_faults import ERRORS, EXECUTED, Faults, Road
-from sim_loop import Dead, Timeline, VenueClock
+from sim_loop import Dead, SimExchangeClock, Timeline
 from sim_market import SimMarket
 
 from domain.orders import is_ours
 from paper import payloads
 from paper.books import Books
 from paper.desk import Call, Desk
-from paper.errors import VenueError, refused
+from paper.errors import ApiError, refused
 from paper.faults import FaultBoard
 from paper.limits import Limits
-from paper.options import ExchangeOptions, LimitOptions, VenueOptions
+from paper.options import CoreOptions, ExchangeOptions, LimitOptions
 from paper.orders import Order
-from paper.private_orders import OrderDesk
+from paper.private_orders import OrderEndpoints
 from paper.signing import AHEAD_MS_MAX
-from paper.venue import Venue
 from runner.exchange.binance.budget import Budget, HeldBack
 from runner.exchange.binance.client import ExchangeReply
 
 KEY = "simulated"
 OPTIONS = ExchangeOptions(
-    venue=VenueOptions(api_key=KEY, balance_usdt=Decimal(1_000_000)),
+    adapter=CoreOptions(api_key=KEY, balance_usdt=Decimal(1_000_000)),
     limits=LimitOptions(weight_per_minute_max=0, orders_per_10s_max=0, orders_per_minute_max=0),
 )
 AMOUNTS_KEPT = 200
@@ -45,17 +45,17 @@ class Exchange:
     """The true account."""
 
     def __init__(
-        self, timeline: Timeline, market: SimMarket, faults: Faults, balance_usd: Decimal = OPTIONS.venue.balance_usdt
+        self, timeline: Timeline, market: SimMarket, faults: Faults, balance_usd: Decimal = OPTIONS.adapter.balance_usdt
     ) -> None:
         self.timeline = timeline
         self.market = market
         self.faults = faults
-        self.clock = VenueClock(timeline)
-        venue = Venue(Books(market, OPTIONS.venue))
+        self.clock = SimExchangeClock(timeline)
+        adapter = ExchangeCore(Books(market, OPTIONS.adapter))
         limits = Limits(OPTIONS.limits, self.clock)
-        self.desk = Desk(venue, self.clock, FaultBoard(self.clock, limits), limits, OPTIONS)
-        self.orders = OrderDesk(self.desk)
-        self.portfolio = venue.books.open_account(KEY, "", balance_usd, self.clock.now_ms())
+        self.desk = Desk(adapter, self.clock, FaultBoard(self.clock, limits), limits, OPTIONS)
+        self.orders = OrderEndpoints(self.desk)
+        self.portfolio = adapter.books.open_account(KEY, "", balance_usd, self.clock.now_ms())
         self.portfolio.account.leverages = dict.fromkeys(market.listings, 20)
         self.desk.commit()
         self.sent: dict[str, int] = {}
@@ -78,7 +78,7 @@ class Exchange:
         }
 
     def serve(self, endpoint: str, params: Mapping[str, str], faults: Mapping[int, list[Any]] | None = None) -> Any:
-        """One request inside the venue. Raises: VenueError."""
+        """One request inside the exchange. Raises: VenueError."""
         call = Call(portfolio=self.portfolio, params=params, now_ms=self.clock.now_ms(), faults=faults or {})
         try:
             return self.endpoints[endpoint](call)
@@ -96,11 +96,11 @@ class Exchange:
 
     def tick(self) -> None:
         """The market moves over what rests; countdowns run out."""
-        venue, now_ms = self.desk.venue, self.clock.now_ms()
+        adapter, now_ms = self.desk.adapter, self.clock.now_ms()
         for symbol in sorted({order.symbol for order in self.portfolio.open.values()}):
-            venue.on_book(self.market.book(symbol), now_ms)
+            adapter.on_book(self.market.book(symbol), now_ms)
         if self.portfolio.account.countdowns or self.portfolio.open:
-            venue.on_timer(now_ms)
+            adapter.on_timer(now_ms)
             self.commit()
 
     def positions(self) -> dict[str, Decimal]:
@@ -217,7 +217,7 @@ class Wire:
             raise ccxt.ExchangeNotAvailable("cannot connect") from socket.gaierror()
         if ids:
             self._on_leaving(ids)
-        timestamp_ms = self._budget.venue_clock.now_ms() if signed else None
+        timestamp_ms = self._budget.exchange_clock.now_ms() if signed else None
         texts = {name: str(value) for name, value in params.items()}
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._send(_Request(endpoint, texts, timestamp_ms, road, len(ids or ()), reply))
@@ -251,7 +251,7 @@ class Wire:
                 lag = faults.lag_seconds(request.endpoint) if request.endpoint.startswith("GET") else 0.0
                 if lag:
                     outcome = exchange.lagging(request.endpoint, outcome, lag)
-            except VenueError as error:
+            except ApiError as error:
                 outcome = ExchangeReply(error.status, error.code, error.text)
         if request.orders:
             faults.tell(

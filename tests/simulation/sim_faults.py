@@ -1,4 +1,4 @@
-"""What goes wrong on the road to the venue and inside it, drawn by the seed: every kind of the reference sheet's section 6.
+"""What goes wrong on the road to the exchange and inside it, drawn by the seed: every kind of the reference sheet's section 6.
 
 Each seed switches some kinds off altogether and turns the others up or down, because a world in which everything always
 fails hides as much as one in which nothing does. After `calm` nothing fails any more.

@@ -180,7 +180,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self._ready.append(handle)
         return True
 
-    def bury(self) -> None:
+    def mark_crashed(self) -> None:
         """Take the dead process's tasks apart. Its ports are dead by now: whatever their `finally` says reaches nobody."""
         self.killed = True
         events._set_running_loop(self)
@@ -218,7 +218,7 @@ class VirtualClock:
         self.skew_ms = 0
 
     def true_ms(self) -> int:
-        """The venue's clock."""
+        """The exchange's clock."""
         return self.EPOCH_MS + int(self._timeline.now * 1000)
 
     def now_ms(self) -> int:
@@ -231,7 +231,7 @@ class VirtualClock:
         await asyncio.sleep(seconds)
 
 
-class VenueClock:
+class SimExchangeClock:
     """Satisfies what the paper exchange asks of `paper.clock.ServerClock`."""
 
     skew_ms = 0

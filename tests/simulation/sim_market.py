@@ -11,10 +11,11 @@ from sim_loop import Timeline, VirtualClock
 from domain.edge import FundingTerms
 from domain.instruments import Instrument, LeverageStep
 from domain.quotes import Quote
-from domain.symbols import Symbol, exchange_id, unified
+from domain.symbols import Symbol, unified
 from paper.market import Book, LeverageBracket, Listing, Mark
 from paper.public_rules import exchange_info
 from runner.exchange.binance.contract_rules import instrument_of
+from runner.exchange.binance.symbols import exchange_id
 
 D = Decimal
 # name, tick, step, smallest notional, price, largest market order in steps
@@ -68,8 +69,8 @@ class SimRules:
     def __init__(self, market: "SimMarket") -> None:
         self._market = market
 
-    def symbol_of(self, venue_id: str) -> Symbol | None:
-        return _ids().get(venue_id)
+    def symbol_of(self, listed_id: str) -> Symbol | None:
+        return _ids().get(listed_id)
 
     def knows(self, symbol: Symbol) -> bool:
         return symbol in instruments()
@@ -88,7 +89,7 @@ class SimRules:
 
 
 class SimMarket:
-    """Satisfies `paper.market.Market` as far as the venue's core asks."""
+    """Satisfies `paper.market.Market` as far as the exchange's core asks."""
 
     def __init__(self, timeline: Timeline, seed: str, *, volatility: float, thin: bool) -> None:
         self._timeline = timeline

@@ -47,15 +47,15 @@ def resting_world(seed: int, *, trace: bool = False) -> World:
 
 
 def _pulse(world: World) -> None:
-    """The market moves under what rests, and the venue's clock goes on."""
+    """The market moves under what rests, and the exchange's clock goes on."""
     if world.over:
         return
     world.timeline.after(PULSE_SECONDS, _pulse, world)
     exchange = world.exchange
-    venue, now_ms = exchange.desk.venue, exchange.clock.now_ms()
+    adapter, now_ms = exchange.desk.adapter, exchange.clock.now_ms()
     for symbol in sorted({order.symbol for order in exchange.portfolio.open.values()}):
-        venue.on_book(world.market.book(symbol), now_ms)
-    venue.on_timer(now_ms)
+        adapter.on_book(world.market.book(symbol), now_ms)
+    adapter.on_timer(now_ms)
     exchange.commit()
 
 

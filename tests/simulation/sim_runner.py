@@ -17,9 +17,9 @@ from domain.pairs import PairConfig
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
 from runner import events
-from runner.components import reply_timeout_seconds
 from runner.config import ExecutionSettings, RiskSettings
 from runner.exchange.binance.budget import Budget
+from runner.exchange.binance.connection import reply_timeout_seconds
 from runner.exchange.binance.exchange import BinanceExchange
 from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 from runner.execution.account.sampler import EquitySampler
@@ -47,7 +47,7 @@ class StoryLog:
             self._tell(event.severity.value, event.name, facts)
 
 
-class SimDesk:
+class SimSignals:
     """Satisfies `runner.execution.signal_port.SignalDesk`: what the signals believe of each pair."""
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class SimRunner:
         self.exchange = exchange
         self.clock = clock
         self.pairs = pairs
-        self.desk = SimDesk()
+        self.signals = SimSignals()
         self.log = StoryLog(tell)
         self.halted: list[str] = []
         self.stop = asyncio.Event()
@@ -109,7 +109,7 @@ class SimRunner:
         budget = Budget(clock)
         self.wire = Wire(exchange, budget, recv_window_ms=execution.recv_window_ms, on_leaving=on_leaving)
         self.context = Context(book=self.book, clock=clock, log=self.log, halt=self.halt)
-        self.venue = BinanceExchange(
+        self.adapter = BinanceExchange(
             self.wire,
             self.rules,
             budget,
@@ -121,11 +121,11 @@ class SimRunner:
         parts = wire(
             self.context,
             Surroundings(
-                exchange=self.venue,
+                exchange=self.adapter,
                 rules=self.rules,
                 journal=self.journal,
                 pairs=PairsRegistry(pairs.values()),
-                desk=self.desk,
+                signals=self.signals,
                 quote_of=self.quote_of,
                 execution=execution,
                 risk=RISK,
@@ -138,9 +138,7 @@ class SimRunner:
         self.gate.clock_problem = None
         self.gate.rules_doubted = frozenset()
         self.gate.set_up = {symbol: None for pair in pairs.values() for symbol in pair.symbols}
-        self._sampler = EquitySampler(
-            self.context, exchange=self.venue, budget=budget, store=self.store, gate=self.gate
-        )
+        self._sampler = EquitySampler(self.context, exchange=self.adapter, store=self.store, gate=self.gate)
         self.stream = SimUserStream(
             exchange,
             subscribers,
@@ -185,7 +183,7 @@ class SimRunner:
     async def _start(self) -> None:
         await self._first_answers()
         for trade in self.book.live_trades():
-            self.desk.trade_opened(trade.pair_id, held_of(trade))
+            self.signals.trade_opened(trade.pair_id, held_of(trade))
         self.stream.connect_soon()
         await self._connected.wait()
         await self.engine.connect()
@@ -195,7 +193,7 @@ class SimRunner:
         tries = 0
         while True:
             try:
-                await self.venue.synchronise_clock()
+                await self.adapter.synchronise_clock()
                 await self._sampler.sample()
             except (OutcomeUnknown, Refused, Unreachable):
                 await asyncio.sleep(step_of(RETRY_SECONDS, tries))
@@ -205,9 +203,9 @@ class SimRunner:
 
     async def _watch_clock(self) -> None:
         while True:
-            await self.venue.clock_is_off.wait()
+            await self.adapter.clock_is_off.wait()
             try:
-                await self.venue.synchronise_clock()
+                await self.adapter.synchronise_clock()
             except (OutcomeUnknown, Refused, Unreachable):
                 await asyncio.sleep(1.0)
 

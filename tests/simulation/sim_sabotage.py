@@ -29,7 +29,7 @@ def sends_before_it_journals(runner: SimRunner) -> None:
 
 def takes_unknown_for_refused(runner: SimRunner) -> None:
     """What has no clear answer did not happen."""
-    place = runner.venue.place
+    place = runner.adapter.place
 
     async def placed(intents: Sequence[Any]) -> Sequence[Any]:
         answers = await place(intents)
@@ -38,12 +38,12 @@ def takes_unknown_for_refused(runner: SimRunner) -> None:
             for answer in answers
         ]
 
-    runner.venue.place = placed
+    runner.adapter.place = placed
 
 
 def takes_not_found_for_never_was(runner: SimRunner) -> None:
     """The first −2013 ends an order."""
-    look_up = runner.venue.look_up
+    look_up = runner.adapter.look_up
 
     async def looked_up(symbol: Any, client_order_id: Any) -> Any:
         report = await look_up(symbol, client_order_id)
@@ -54,11 +54,11 @@ def takes_not_found_for_never_was(runner: SimRunner) -> None:
             filled=ZERO, average_price=None, at_ms=0,
         )  # fmt: skip
 
-    runner.venue.look_up = looked_up
+    runner.adapter.look_up = looked_up
 
 
 def never_asks_for_positions(runner: SimRunner) -> None:
-    """What the books say is what the venue holds."""
+    """What the books say is what the exchange holds."""
 
     async def positions() -> Mapping[Any, Position]:
         return {
@@ -66,7 +66,7 @@ def never_asks_for_positions(runner: SimRunner) -> None:
             for symbol, quantity in runner.book.positions().items()
         }
 
-    runner.venue.positions = positions
+    runner.adapter.positions = positions
 
 
 def trusts_the_stream_for_fills(runner: SimRunner) -> None:
@@ -75,11 +75,11 @@ def trusts_the_stream_for_fills(runner: SimRunner) -> None:
     async def fills(*_: Any, **__: Any) -> list[Any]:
         return []
 
-    runner.venue.fills = fills
+    runner.adapter.fills = fills
 
 
 def counts_every_telling(runner: SimRunner) -> None:
-    """An execution told twice happened twice."""
+    """An execution reported twice happened twice."""
     runner.book.knows_fill = lambda _fill: False
 
 

@@ -1,4 +1,4 @@
-"""The user stream: what the venue tells of the account, in order, and everything that may happen to it on the way.
+"""The user stream: what the exchange reports the account, in order, and everything that may happen to it on the way.
 
 Stands in for `runner.exchange.binance.user_stream.UserStream`: the same calls towards the engine, the same parsing of events.
 """
@@ -10,8 +10,8 @@ from sim_exchange import Exchange
 from sim_faults import UserFate
 
 from domain.symbols import Symbol
-from runner.exchange.binance.user_stream import UserNews
 from runner.exchange.binance.wire import fill_of_event, report_of_event
+from runner.exchange.port import UserNews
 
 RECONNECT_SECONDS = (0.1, 0.5, 2.0, 6.0)
 ROLL_OVER_SECONDS = 45.0
@@ -19,7 +19,7 @@ ROLL_OVER_SECONDS = 45.0
 
 
 class Subscribers:
-    """Who listens at the venue's end: the connections that are open."""
+    """Who listens at the exchange's end: the connections that are open."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._connections: list[SimUserStream] = []

@@ -1,4 +1,4 @@
-"""One story: a venue, a disk, a script, and one runner after another until everything is at rest."""
+"""One story: a exchange, a disk, a script, and one runner after another until everything is at rest."""
 
 import random
 from collections import Counter
@@ -198,7 +198,7 @@ class World:
             self._judge(loop.run(runner.main()), loop, runner)
         finally:
             runner.die()
-            loop.bury()
+            loop.mark_crashed()
             self.runner = self.loop = None
 
     def _judge(self, ended: Ended, loop: VirtualLoop, runner: SimRunner) -> None:

@@ -1,4 +1,4 @@
-"""The simulated venue and the paper exchange over real sockets answer one conversation alike, under the same adapter."""
+"""The simulated exchange and the paper exchange over real sockets answer one conversation alike, under the same adapter."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ from sim_market import SimRules
 
 from domain.orders import Fill, LegName, OrderIntent, OrderReport, OrderType, Purpose, Side, TimeInForce
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
-from paper.options import ExchangeOptions, VenueOptions
+from paper.options import CoreOptions, ExchangeOptions
 from paper.server import PaperExchange
 from runner.clock import SystemClock
 from runner.config import DataSettings, Settings
@@ -25,7 +25,7 @@ from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 
 XRP, BTC = Symbol("XRP/USDT:USDT"), Symbol("BTC/USDT:USDT")
 BALANCE = Decimal(20_000)
-OPTIONS = ExchangeOptions(venue=VenueOptions(balance_usdt=BALANCE))
+OPTIONS = ExchangeOptions(adapter=CoreOptions(balance_usdt=BALANCE))
 
 
 def intent(name: str, symbol: Symbol, side: Side, quantity: str, **changes: Any) -> OrderIntent:
@@ -50,7 +50,7 @@ def market() -> ScriptedMarket:
 
 
 def told(answer: Any) -> Any:
-    """An answer without what differs from run to run: ids and times of the venue."""
+    """An answer without what differs from run to run: ids and times of the exchange."""
     if isinstance(answer, OrderReport):
         return (answer.client_order_id, answer.symbol, answer.change, answer.filled)
     if isinstance(answer, Fill):
@@ -62,14 +62,14 @@ def told(answer: Any) -> Any:
     return answer
 
 
-async def conversation(venue: BinanceExchange, since_ms: int) -> list[Any]:
-    """Everything the engine says to a venue, with its answers."""
+async def conversation(adapter: BinanceExchange, since_ms: int) -> list[Any]:
+    """Everything the engine says to a exchange, with its answers."""
     heard: list[Any] = []
 
     async def place(*intents: OrderIntent) -> None:
-        heard.append([told(answer) for answer in await venue.place(intents)])
+        heard.append([told(answer) for answer in await adapter.place(intents)])
 
-    await venue.synchronise_clock()
+    await adapter.synchronise_clock()
     await place(
         intent("a", XRP, Side.BUY, "1000", **limit("0.5002", TimeInForce.IOC)), intent("b", BTC, Side.SELL, "0.006")
     )
@@ -83,25 +83,25 @@ async def conversation(venue: BinanceExchange, since_ms: int) -> list[Any]:
     await place(intent("i", XRP, Side.BUY, "20", **limit("0.4900", TimeInForce.GTC)))  # The same id while it rests.
     await place(intent("j", XRP, Side.BUY, "100", **limit("0.5200", TimeInForce.GTX)))
     await place(intent("k", XRP, Side.BUY, "90000", **limit("0.5002", TimeInForce.FOK)))
-    heard.append(sorted(str(told(report)) for report in await venue.open_orders()))
-    heard += [told(await venue.look_up(XRP, ClientOrderId(f"tdm-{name}"))) for name in "abcdehijk"]
-    report = await venue.look_up(BTC, ClientOrderId("tdm-b"))
+    heard.append(sorted(str(told(report)) for report in await adapter.open_orders()))
+    heard += [told(await adapter.look_up(XRP, ClientOrderId(f"tdm-{name}"))) for name in "abcdehijk"]
+    report = await adapter.look_up(BTC, ClientOrderId("tdm-b"))
     assert report is not None
-    heard.append(await venue.owner_of(BTC, report.exchange_order_id))
-    heard.append(await venue.owner_of(BTC, "1"))
-    executions = await venue.fills(BTC, since_ms=0, exchange_order_id=report.exchange_order_id)
+    heard.append(await adapter.owner_of(BTC, report.exchange_order_id))
+    heard.append(await adapter.owner_of(BTC, "1"))
+    executions = await adapter.fills(BTC, since_ms=0, exchange_order_id=report.exchange_order_id)
     heard.append([told(fill) for fill in executions])
-    heard.append([told(fill) for fill in await venue.fills(XRP, since_ms=since_ms)])
-    heard.append(told(await venue.cancel(XRP, ClientOrderId("tdm-i"))))
-    heard.append(told(await venue.cancel(XRP, ClientOrderId("tdm-i"))))
-    heard.append(told(await venue.cancel(XRP, ClientOrderId("tdm-never"))))
-    await venue.arm_dead_man(XRP, 60_000)
-    await venue.arm_dead_man(XRP, 0)
-    positions = await venue.positions()
+    heard.append([told(fill) for fill in await adapter.fills(XRP, since_ms=since_ms)])
+    heard.append(told(await adapter.cancel(XRP, ClientOrderId("tdm-i"))))
+    heard.append(told(await adapter.cancel(XRP, ClientOrderId("tdm-i"))))
+    heard.append(told(await adapter.cancel(XRP, ClientOrderId("tdm-never"))))
+    await adapter.arm_dead_man(XRP, 60_000)
+    await adapter.arm_dead_man(XRP, 0)
+    positions = await adapter.positions()
     heard.append({symbol: (held.quantity, held.entry_price, held.mark_price) for symbol, held in positions.items()})
-    balance = await venue.balance()
+    balance = await adapter.balance()
     heard.append((balance.wallet_usd, balance.unrealized_usd, balance.available_usd))
-    heard.append(venue.blocked_ms())
+    heard.append(adapter.blocked_ms())
     return heard
 
 
@@ -117,7 +117,7 @@ async def over_sockets() -> list[Any]:
         try:
             rules = ContractRules(client, budget, timeout_seconds=5, taker_fee_bps=5)
             await rules.load([XRP, BTC])
-            venue = BinanceExchange(
+            adapter = BinanceExchange(
                 client,
                 rules,
                 budget,
@@ -126,7 +126,7 @@ async def over_sockets() -> list[Any]:
                 batch=True,
                 on_rules_doubted=lambda _symbol, _code: None,
             )
-            return await conversation(venue, since_ms=SystemClock().now_ms() - 60_000)
+            return await conversation(adapter, since_ms=SystemClock().now_ms() - 60_000)
         finally:
             await client.close()
 
@@ -141,7 +141,7 @@ def in_simulation() -> list[Any]:
     loop = VirtualLoop(timeline, random.Random(1), before_step=lambda: False)
     wire = Wire(exchange, budget, recv_window_ms=2_500, on_leaving=lambda _ids: None)
     rules: Any = SimRules(scripted)
-    venue = BinanceExchange(
+    adapter = BinanceExchange(
         wire,
         rules,
         budget,
@@ -152,16 +152,16 @@ def in_simulation() -> list[Any]:
     )
 
     async def main() -> None:
-        heard.extend(await conversation(venue, since_ms=clock.now_ms() - 60_000))
+        heard.extend(await conversation(adapter, since_ms=clock.now_ms() - 60_000))
 
     try:
         assert loop.run(main()) is Ended.FINISHED
     finally:
-        loop.bury()
+        loop.mark_crashed()
     return heard
 
 
-async def test_one_conversation_two_venues() -> None:
+async def test_one_conversation_two_exchanges() -> None:
     """Answer by answer."""
     from_sockets = await over_sockets()
     # A loop cannot run inside the test's own; a thread has none yet.

@@ -29,7 +29,7 @@ def test_an_hour_takes_no_time() -> None:
 
     loop = loop_of(timeline, 1)
     assert loop.run(main()) is Ended.FINISHED
-    loop.bury()
+    loop.mark_crashed()
     assert woken == [5, 10, 3600]
 
 
@@ -46,7 +46,7 @@ def test_the_seed_decides_who_goes_first() -> None:
 
         loop = loop_of(Timeline(), seed)
         loop.run(main())
-        loop.bury()
+        loop.mark_crashed()
         return tuple(ran)
 
     assert order_of(3) == order_of(3)
@@ -59,7 +59,7 @@ def test_everybody_waiting_for_ever_is_noticed() -> None:
 
     loop = loop_of(Timeline(), 1)
     assert loop.run(main()) is Ended.STUCK
-    loop.bury()
+    loop.mark_crashed()
 
 
 def test_a_killed_process_says_nothing_more() -> None:
@@ -74,7 +74,7 @@ def test_a_killed_process_says_nothing_more() -> None:
     loop = loop_of(timeline, 1)
     timeline.at(1.0, loop.kill)
     assert loop.run(main()) is Ended.KILLED
-    loop.bury()
+    loop.mark_crashed()
     timeline.run_until(10)
     assert said == ["alive"]
 

@@ -48,4 +48,4 @@ def test_a_cancel_finds_what_every_list_denies() -> None:
         runner.engine._entry_saga._tracker._may_rest = may_rest
 
     (found, *_) = hidden_while_it_rests(believes_the_lists).violations
-    assert "still rests at the venue" in found
+    assert "still rests at the exchange" in found

@@ -96,7 +96,7 @@ class Answer:
 
 
 def statsmodels_answer(y: Floats, x: Floats, *, lags_max: int | None = None, autolag: str | None = "aic") -> Answer:
-    """`coint` by its own steps, because it does not tell the lag."""
+    """`coint` by its own steps, because it does not report the lag."""
     fit = OLS(y, add_constant(x, prepend=False)).fit()
     if fit.rsquared >= 1 - 100 * np.sqrt(np.finfo(np.float64).eps):
         return Answer(t=-np.inf, p=0.0, lag=-1, hedge_ratio=np.nan, intercept=np.nan, residual=fit.resid)

@@ -13,7 +13,7 @@ from statsmodels.tsa.stattools import adfuller
 from domain.edge import FundingTerms, edge_of
 from domain.pairs import PairSide
 from domain.quotes import Quote
-from domain.spread import SpreadStatistics
+from domain.spread import SpreadMoments
 from domain.statistics.engle_granger import Method
 from domain.statistics.fdr import Correction, q_values
 from domain.statistics.gates import (
@@ -143,7 +143,7 @@ def test_the_gate_reckons_what_the_live_guard_reckons() -> None:
     """The same pair as an entry of the live runner: the same quotient of reversion and costs."""
     a, b = Quote(24.99875, 25.00125, 1, 1, 0, 0), Quote(99.995, 100.005, 1, 1, 0, 0)
     live = edge_of(
-        side=PairSide.SELL, hedge_ratio=2.0, statistics=SpreadStatistics(52.0, 1.0), exit_z=0.5, quote_a=a, quote_b=b,
+        side=PairSide.SELL, hedge_ratio=2.0, statistics=SpreadMoments(52.0, 1.0), exit_z=0.5, quote_a=a, quote_b=b,
         quantity_a=Decimal(20), quantity_b=Decimal(10), taker_fee_rate=0.0005, half_life_hours=6.0,
         funding_a=FundingTerms(-0.0001), funding_b=FundingTerms(0.0001),
     )  # fmt: skip

@@ -17,8 +17,8 @@ from domain.sizing import Sized, TooLarge, TooSmall, size_pair
 from domain.symbols import PairId, Symbol
 from domain.units import DAY_MS
 from flows.backtest.engine.market import Market
-from flows.backtest.engine.tape import Tape
 from flows.backtest.engine.terms import Terms
+from flows.backtest.engine.timeline import Timeline
 from flows.backtest.engine.trades import BacktestTrade, Judgment, OpenTrade
 
 ZERO = Decimal(0)
@@ -26,11 +26,11 @@ ZERO = Decimal(0)
 
 @dataclass(slots=True)
 class Account:
-    """Open trades with their tapes, orders under way, and what was realised day by day (UTC)."""
+    """Open trades with their timelines, orders under way, and what was realised day by day (UTC)."""
 
     market: Market
     terms: Terms
-    open: dict[PairId, tuple[OpenTrade, Tape]] = field(default_factory=dict)
+    open: dict[PairId, tuple[OpenTrade, Timeline]] = field(default_factory=dict)
     reserved_usd: dict[PairId, Decimal] = field(default_factory=dict)
     busy: Counter[Symbol] = field(default_factory=Counter)
     positions: defaultdict[Symbol, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
@@ -49,8 +49,8 @@ class Account:
         self.busy[pair.leg_b] -= 1
         self.reserved_usd.pop(pair.pair_id, None)
 
-    def opened(self, trade: OpenTrade, tape: Tape) -> None:
-        self.open[trade.pair.pair_id] = (trade, tape)
+    def opened(self, trade: OpenTrade, timeline: Timeline) -> None:
+        self.open[trade.pair.pair_id] = (trade, timeline)
         self._hold(trade, 1)
 
     def closed(self, trade: OpenTrade, result: BacktestTrade) -> None:
@@ -66,12 +66,12 @@ class Account:
 
     # The review.
 
-    def review(self, pair: PairConfig, tape: Tape, found: Judgment) -> OpenTrade | str:
+    def review(self, pair: PairConfig, timeline: Timeline, found: Judgment) -> OpenTrade | str:
         """The entry as live's guards weigh it, its notional reserved; or the code of the first that objects."""
         if self.busy[pair.leg_a] or self.busy[pair.leg_b]:
             return DenialCode.SYMBOL_BUSY.value
         side = PairSide(found.signal_type.value)
-        quotes = quotes_at(tape, found.place)
+        quotes = quotes_at(timeline, found.place)
         mids = Decimal(str(quotes[0].mid)), Decimal(str(quotes[1].mid))
         sized = self._sized(pair, side, mids)
         edge, notionals = None, (ZERO, ZERO)
@@ -181,8 +181,8 @@ class Account:
         what open trades are under water."""
         gross, result = 0.0, self.realized_usd[now_ms // DAY_MS]
         fee_rate = self.terms.taker_fee_rate
-        for trade, tape in self.open.values():
-            price_a, price_b = mids_at(tape, now_ms)
+        for trade, timeline in self.open.values():
+            price_a, price_b = mids_at(timeline, now_ms)
             gross += trade.notional_at(price_a, price_b)
             result += (
                 trade.gross_at(price_a, price_b) - fee_rate * trade.entry_usd + trade.funding_until(self.market, now_ms)
@@ -191,21 +191,21 @@ class Account:
         return reserved + Decimal(str(gross)), max(ZERO, -Decimal(str(result)))
 
 
-def quotes_at(tape: Tape, place: int) -> tuple[Quote, Quote]:
+def quotes_at(timeline: Timeline, place: int) -> tuple[Quote, Quote]:
     """Best bid and ask of both legs at a moment of judgment."""
-    at_ms = int(tape.at_ms[place])
-    price_a, half_a = float(tape.price_a[place]), float(tape.half_a[place])
-    price_b, half_b = float(tape.price_b[place]), float(tape.half_b[place])
+    at_ms = int(timeline.at_ms[place])
+    price_a, half_a = float(timeline.price_a[place]), float(timeline.half_a[place])
+    price_b, half_b = float(timeline.price_b[place]), float(timeline.half_b[place])
     return (
         Quote(price_a - half_a, price_a + half_a, 0.0, 0.0, at_ms, 0),
         Quote(price_b - half_b, price_b + half_b, 0.0, 0.0, at_ms, 0),
     )
 
 
-def mids_at(tape: Tape, now_ms: int) -> tuple[float, float]:
+def mids_at(timeline: Timeline, now_ms: int) -> tuple[float, float]:
     """The newest mids of both legs."""
-    place = max(tape.first_after(now_ms) - 1, 0)
-    return float(tape.price_a[place]), float(tape.price_b[place])
+    place = max(timeline.first_after(now_ms) - 1, 0)
+    return float(timeline.price_a[place]), float(timeline.price_b[place])
 
 
 def half_life_hours(pair: PairConfig) -> float | None:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.errors import ConfigError
+from domain.klines import FundingRate
 from domain.symbols import Symbol, unified
 from flows.backtest.engine.market import Bars, Quotes, Times, bars_of_quotes
 from flows.common.prices import TIME_NAMES, in_a_line, source_of, times_sql
 from storage import locked_duckdb
-from storage.market import FundingRate
 from storage.sql import identifier
 
 _QUOTE_ASSETS = ("USDT", "USDC")

@@ -196,7 +196,7 @@ def _stretch(
     start_ms = max(at_ms - rules.formation_ms, market.bars.start_ms)
     fitted = []
     if in_sample:
-        before = Walk(market, terms, tapes=walk.tapes)
+        before = Walk(market, terms, timelines=walk.timelines)
         before.configure([pair for pair in pairs if pair.enabled], at_ms=start_ms)
         before.run(at_ms)
         before.finish()

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domain.edge import FUNDING_INTERVAL_HOURS_DEFAULT, FundingTerms
+from domain.klines import FundingRate
 from domain.statistics.panel import PricePanel
 from domain.symbols import Symbol
 from domain.units import HOUR_MS
-from storage.market import FundingRate
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]

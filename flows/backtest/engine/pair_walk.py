@@ -1,4 +1,4 @@
-"""One pair on its way along its tape: what it is configured as, where it stands, and which moment it has to be judged at next."""
+"""One pair on its way along its timeline: what it is configured as, where it stands, and which moment it has to be judged at next."""
 
 import math
 from collections import Counter
@@ -7,11 +7,11 @@ import numpy as np
 
 from domain.decide import REPEAT_MS_MIN, EntryRules, Standing, decide, rearmed
 from domain.pairs import PairConfig, PairSide, SignalType
-from domain.spread import SpreadStatistics
+from domain.spread import SpreadMoments
 from flows.backtest.engine.market import Market
 from flows.backtest.engine.screen import CODES, LOOK, Screen, screen_of
-from flows.backtest.engine.tape import Tape
 from flows.backtest.engine.terms import Terms
+from flows.backtest.engine.timeline import Timeline
 from flows.backtest.engine.trades import Judgment, OpenTrade
 from flows.backtest.engine.windows import statistics_at_all
 
@@ -36,18 +36,20 @@ class PairWalk:
         "order",
         "pair",
         "standing",
-        "tape",
+        "timeline",
         "trade",
     )
 
-    def __init__(self, market: Market, terms: Terms, pair: PairConfig, tape: Tape, *, order: int, deny: bool) -> None:
+    def __init__(
+        self, market: Market, terms: Terms, pair: PairConfig, timeline: Timeline, *, order: int, deny: bool
+    ) -> None:
         self._market = market
         self._terms = terms
         self._deny = deny
         self._screen: Screen | None = None
         self._stop = 0
-        self._statistics: dict[int, SpreadStatistics | None] = {}  # Of the looks to come, by their bar.
-        self.tape = tape
+        self._statistics: dict[int, SpreadMoments | None] = {}  # Of the looks to come, by their bar.
+        self.timeline = timeline
         self.order = order
         self.cursor = 0
         self.pair = pair
@@ -65,7 +67,7 @@ class PairWalk:
         return self.is_wanted and self.pair.enabled
 
     def configure(self, pair: PairConfig, *, start: int) -> None:
-        """New rules from this moment of the tape on. An open trade goes on with what it was opened with."""
+        """New rules from this moment of the timeline on. An open trade goes on with what it was opened with."""
         self.pair = pair
         self.cursor = max(self.cursor, start)
         self._screen = None
@@ -98,17 +100,17 @@ class PairWalk:
 
     def _next_exit(self) -> int | None:
         """By the very comparisons of `decide`, on many moments at once."""
-        held, tape = self.standing.held, self.tape
+        held, timeline = self.standing.held, self.timeline
         assert held is not None
         start, chunk = self.cursor, _CHUNK
         while start < self._stop:
             stop = min(start + chunk, self._stop)
-            spread = tape.price_b[start:stop] - held.hedge_ratio * tape.price_a[start:stop]
+            spread = timeline.price_b[start:stop] - held.hedge_ratio * timeline.price_a[start:stop]
             z = (spread - held.statistics.mean) / held.statistics.std
             towards_mean = z if held.side is PairSide.SELL else -z
             leaves = (towards_mean <= -held.stop_z) | (towards_mean >= -held.exit_z)
             if held.time_stop_ms is not None:
-                leaves |= tape.laid_ms[start:stop] >= held.time_stop_ms
+                leaves |= timeline.laid_ms[start:stop] >= held.time_stop_ms
             found = int(leaves.argmax())
             if leaves[found]:
                 return start + found
@@ -132,7 +134,7 @@ class PairWalk:
     def _next_look(self) -> int | None:
         screen = self._screened()
         first = int(screen.moments.searchsorted(self.cursor))
-        if self.tape.apart_ms < REPEAT_MS_MIN:
+        if self.timeline.apart_ms < REPEAT_MS_MIN:
             return self._next_unrepeated(screen, first)
         look = int(screen.looks.searchsorted(first))
         end = int(screen.looks[look]) if look < screen.looks.size else screen.moments.size
@@ -149,7 +151,7 @@ class PairWalk:
             place, code = int(screen.moments[at]), int(screen.codes[at])
             if code == LOOK:
                 return place
-            signal, now_ms = SIGNAL_OF[bool(screen.upwards[at])], int(self.tape.at_ms[place])
+            signal, now_ms = SIGNAL_OF[bool(screen.upwards[at])], int(self.timeline.at_ms[place])
             if signal is self.standing.last_signal and now_ms - self.standing.last_signal_ms < REPEAT_MS_MIN:
                 continue
             self.denials[CODES[code]] += 1
@@ -159,7 +161,7 @@ class PairWalk:
     def _screened(self) -> Screen:
         if self._screen is None:
             span = slice(min(self.cursor, self._stop), self._stop)
-            self._screen = screen_of(self._market, self._terms, self.tape, self.pair, span, deny=self._deny)
+            self._screen = screen_of(self._market, self._terms, self.timeline, self.pair, span, deny=self._deny)
         return self._screen
 
     # The judgment.
@@ -169,7 +171,7 @@ class PairWalk:
         self.cursor = place + 1
         before = self.standing
         held = before.held
-        now_ms = int(self.tape.at_ms[place])
+        now_ms = int(self.timeline.at_ms[place])
         spread = self._spread_at(place, self.pair.hedge_ratio if held is None else held.hedge_ratio)
         current = self._statistics_at(place) if held is None else held.statistics
         if held is None and rearmed(before, spread, current):
@@ -181,25 +183,25 @@ class PairWalk:
         return Judgment(place, now_ms, signal, spread, current)
 
     def _spread_at(self, place: int, hedge_ratio: float) -> float:
-        return float(self.tape.price_b[place]) - hedge_ratio * float(self.tape.price_a[place])
+        return float(self.timeline.price_b[place]) - hedge_ratio * float(self.timeline.price_a[place])
 
-    def _statistics_at(self, place: int) -> SpreadStatistics | None:
-        bar = int(self.tape.bar[place])
+    def _statistics_at(self, place: int) -> SpreadMoments | None:
+        bar = int(self.timeline.bar[place])
         if bar not in self._statistics:
             self._statistics = self._statistics_from(place, bar)
         return self._statistics[bar]
 
-    def _statistics_from(self, place: int, bar: int) -> dict[int, SpreadStatistics | None]:
+    def _statistics_from(self, place: int, bar: int) -> dict[int, SpreadMoments | None]:
         """Of this moment's bar and of those of the looks that come next."""
-        tape, screen = self.tape, self._screened()
+        timeline, screen = self.timeline, self._screened()
         first = int(screen.moments[screen.looks].searchsorted(place))
-        ahead = tape.bar[screen.moments[screen.looks[first : first + _WINDOWS_AT_ONCE]]]
+        ahead = timeline.bar[screen.moments[screen.looks[first : first + _WINDOWS_AT_ONCE]]]
         ends = np.array(sorted({bar, *ahead.tolist()}))
         found = statistics_at_all(
-            tape.closes_a,
-            tape.closes_b,
+            timeline.closes_a,
+            timeline.closes_b,
             self.pair.hedge_ratio,
-            first_bar=tape.first_bar,
+            first_bar=timeline.first_bar,
             ends=ends,
             size=self._terms.lookback_bars,
         )

@@ -1,4 +1,4 @@
-"""What can be told of a stretch of a tape at once: where `decide` surely has nothing to say, and which entries surely do not pay.
+"""What can be told of a stretch of a timeline at once: where `decide` surely has nothing to say, and which entries surely do not pay.
 
 Nothing is decided here. Every moment that is not surely quiet and not surely too dear is looked at by the live functions, so the
 margins cost time when they are too wide and are wrong only when they are too narrow; a test compares with looking at every moment.
@@ -15,8 +15,8 @@ from domain.orders import LegName, Side
 from domain.pairs import PairConfig, PairSide
 from flows.backtest.engine.account import half_life_hours
 from flows.backtest.engine.market import Floats, Market
-from flows.backtest.engine.tape import Tape
 from flows.backtest.engine.terms import Terms
+from flows.backtest.engine.timeline import Timeline
 from flows.backtest.engine.windows import bounds_of
 
 _SURELY = 1e-9
@@ -49,11 +49,11 @@ class Screen:
         return bool(self.surely_moves[at] and self.may_be_above[at] != self.may_be_below[at])
 
 
-def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: slice, *, deny: bool) -> Screen:
+def screen_of(market: Market, terms: Terms, timeline: Timeline, pair: PairConfig, span: slice, *, deny: bool) -> Screen:
     """Of the moments in `span`. `deny`: tell what surely does not pay; else every signal is a look."""
     start, stop = span.start, span.stop
     size = terms.lookback_bars
-    bars = tape.bar[start:stop]
+    bars = timeline.bar[start:stop]
     enough = bars >= size
     if not enough.any():
         nowhere = np.zeros(stop - start, dtype=bool)
@@ -64,10 +64,10 @@ def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: 
         )
     first = int(bars[enough][0])
     grid = slice(first - size, int(bars[-1]))
-    windows = bounds_of(tape.closes_b[grid] - pair.hedge_ratio * tape.closes_a[grid], size)
+    windows = bounds_of(timeline.closes_b[grid] - pair.hedge_ratio * timeline.closes_a[grid], size)
     of_moment = np.clip(bars - first, 0, None)
     mean, error, low, high, resolution = (np.where(enough, column[of_moment], np.nan) for column in windows)
-    price_a, price_b = tape.price_a[start:stop], tape.price_b[start:stop]
+    price_a, price_b = timeline.price_a[start:stop], timeline.price_b[start:stop]
     spread = price_b - pair.hedge_ratio * price_a
     away = spread - mean
     error = error + _SURELY * (np.abs(spread) * 1e-6 + np.abs(away))
@@ -81,7 +81,7 @@ def screen_of(market: Market, terms: Terms, tape: Tape, pair: PairConfig, span: 
     codes = np.zeros(found.size, dtype=np.int8)
     if deny:
         distances = _Distances(away[found], far[found], low[found])
-        codes = _surely_denied(market, terms, tape, pair, start + found, distances) * surely[found]
+        codes = _surely_denied(market, terms, timeline, pair, start + found, distances) * surely[found]
     looks = np.flatnonzero(codes == LOOK)
     counts = tuple(np.concatenate(([0], np.cumsum(codes == number))) for number in range(1, len(CODES)))
     return Screen(start, stop, start + found, codes, away[found] > 0, looks, counts, above, below, moves)
@@ -96,17 +96,17 @@ class _Distances(NamedTuple):
 
 
 def _surely_denied(  # noqa: PLR0917 - of one caller, in the order of `screen_of`.
-    market: Market, terms: Terms, tape: Tape, pair: PairConfig, places: Places, distances: _Distances
+    market: Market, terms: Terms, timeline: Timeline, pair: PairConfig, places: Places, distances: _Distances
 ) -> NDArray[np.int8]:
-    """Of each of these moments of the tape. 0 (LOOK): not surely; else the place in `CODES`.
+    """Of each of these moments of the timeline. 0 (LOOK): not surely; else the place in `CODES`.
 
     Live's sums (`domain.edge`) for a unit of leg b, each bent in favour of the entry by what the statistics and the rounding of leg
     a's quantity may be off.
     """
     away, far, low = distances
     hedge, error = pair.hedge_ratio, terms.hedge_error_max
-    price_a, price_b = tape.price_a[places], tape.price_b[places]
-    half_a, half_b = tape.half_a[places], tape.half_b[places]
+    price_a, price_b = timeline.price_a[places], timeline.price_b[places]
+    half_a, half_b = timeline.half_a[places], timeline.half_b[places]
     crossing = half_b + hedge * half_a
     executable = (far - crossing) * (1 + _SURELY)
     least_a = hedge * (1 - error)
@@ -114,8 +114,8 @@ def _surely_denied(  # noqa: PLR0917 - of one caller, in the order of `screen_of
     exit_spread = half_b + least_a * half_a
     funding = np.where(
         away < 0,
-        _funding(market, pair, tape, places, PairSide.SELL, error),
-        _funding(market, pair, tape, places, PairSide.BUY, error),
+        _funding(market, pair, timeline, places, PairSide.SELL, error),
+        _funding(market, pair, timeline, places, PairSide.BUY, error),
     )
     costs = fees + exit_spread + funding
     costs = costs - _SURELY * np.abs(costs)
@@ -129,12 +129,15 @@ def _surely_denied(  # noqa: PLR0917 - of one caller, in the order of `screen_of
 
 
 def _funding(  # noqa: PLR0917 - what `_surely_denied` was given, and a side.
-    market: Market, pair: PairConfig, tape: Tape, places: Places, side: PairSide, error: float
+    market: Market, pair: PairConfig, timeline: Timeline, places: Places, side: PairSide, error: float
 ) -> Floats:
     """At least what funding costs a unit of leg b, as `edge_of` reckons it."""
-    hours, times = half_life_hours(pair), tape.at_ms[places]
+    hours, times = half_life_hours(pair), timeline.at_ms[places]
     total = np.zeros(times.size)
-    legs = ((LegName.A, pair.hedge_ratio, tape.price_a[places], error), (LegName.B, 1.0, tape.price_b[places], 0.0))
+    legs = (
+        (LegName.A, pair.hedge_ratio, timeline.price_a[places], error),
+        (LegName.B, 1.0, timeline.price_b[places], 0.0),
+    )
     for leg, units, price, off in legs:
         funding = market.funding_of(pair.symbol_of(leg))
         if not funding.at_ms.size:

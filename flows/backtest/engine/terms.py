@@ -24,7 +24,7 @@ class Terms:
     half_spread: float
     limits: Limits
     slippage: float = 0.0
-    latency_bars: int = 1  # Moments of the tape between a decision and its fill.
+    latency_bars: int = 1  # Moments of the timeline between a decision and its fill.
     latency_ms: int = 0
     leverage: int = 1
     instruments: Mapping[Symbol, Instrument] = field(default_factory=dict)

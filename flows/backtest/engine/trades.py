@@ -11,10 +11,10 @@ from domain.edge import Edge
 from domain.orders import LegName
 from domain.pairs import PairConfig, PairSide, SignalType
 from domain.sizing import Sized
-from domain.spread import SpreadStatistics
+from domain.spread import SpreadMoments
 from domain.symbols import PairId, Symbol
 from flows.backtest.engine.market import Market
-from flows.backtest.engine.tape import Tape
+from flows.backtest.engine.timeline import Timeline
 
 END_OF_DATA = "end_of_data"
 
@@ -64,13 +64,13 @@ class BacktestTrade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Judgment(NamedTuple):
-    """What one moment of a tape called for, by which spread and statistics."""
+    """What one moment of a timeline called for, by which spread and statistics."""
 
     place: int
     at_ms: int
     signal_type: SignalType
     spread: float
-    statistics: SpreadStatistics
+    statistics: SpreadMoments
 
     @property
     def z_score(self) -> float:
@@ -184,8 +184,8 @@ class OpenTrade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         )
 
 
-def fill_prices(tape: Tape, place: int, signs: tuple[int, int], slippage: float) -> tuple[float, float]:
+def fill_prices(timeline: Timeline, place: int, signs: tuple[int, int], slippage: float) -> tuple[float, float]:
     """What an order of each leg gets at this moment: the far side of the spread and the slippage beyond. Signs: +1 buys."""
-    price_a = float(tape.fill_a[place]) + signs[0] * float(tape.fill_half_a[place])
-    price_b = float(tape.fill_b[place]) + signs[1] * float(tape.fill_half_b[place])
+    price_a = float(timeline.fill_a[place]) + signs[0] * float(timeline.fill_half_a[place])
+    price_b = float(timeline.fill_b[place]) + signs[1] * float(timeline.fill_half_b[place])
     return price_a * (1 + signs[0] * slippage), price_b * (1 + signs[1] * slippage)

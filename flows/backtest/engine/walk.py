@@ -16,8 +16,8 @@ from domain.symbols import PairId, Symbol
 from flows.backtest.engine.account import Account
 from flows.backtest.engine.market import Bars, Market
 from flows.backtest.engine.pair_walk import PairWalk
-from flows.backtest.engine.tape import Tape, tape_of_bars, tape_of_quotes
 from flows.backtest.engine.terms import Terms
+from flows.backtest.engine.timeline import Timeline, timeline_of_bars, timeline_of_quotes
 from flows.backtest.engine.trades import END_OF_DATA, BacktestTrade, OpenTrade, Signal, fill_prices
 
 Progress = Callable[[int, int], None]
@@ -47,11 +47,11 @@ class Walk:
         *,
         keep_signals: bool = False,
         progress: Progress | None = None,
-        tapes: dict[tuple[tuple[Symbol, Symbol], int], Tape] | None = None,
+        timelines: dict[tuple[tuple[Symbol, Symbol], int], Timeline] | None = None,
     ) -> None:
         """`keep_signals`: remember every signal with its z, also those denied; each is then computed exactly, which takes longer.
 
-        `tapes`: of another walk over the same market and half spread, so that they are not laid again.
+        `timelines`: of another walk over the same market and half spread, so that they are not laid again.
         """
         self.market = market
         self.terms = terms
@@ -61,7 +61,7 @@ class Walk:
         self._keep_signals = keep_signals
         self._progress = progress
         self._pairs: dict[PairId, PairWalk] = {}
-        self.tapes = {} if tapes is None else tapes
+        self.timelines = {} if timelines is None else timelines
         self._windows: dict[int, Bars] = {}  # The market's bars, by the size of those that windows are made of.
         self._fills: dict[PairId, tuple[int, SignalType, float]] = {}  # Orders under way: place, what for, its z.
         self._heap: list[tuple[int, Phase, int, int, PairId]] = []
@@ -79,20 +79,20 @@ class Walk:
         """Pairs with a trade, or an order under way."""
         return frozenset(pair_id for pair_id, walk in self._pairs.items() if not walk.is_idle)
 
-    def tape_of(self, pair: PairConfig) -> Tape:
+    def timeline_of(self, pair: PairConfig) -> Timeline:
         bars, quotes = self.market.bars, self.market.quotes
         bar_ms = self.terms.bar_ms_of(pair) or bars.step_ms
-        tape = self.tapes.get((pair.symbols, bar_ms))
-        if tape is None:
+        timeline = self.timelines.get((pair.symbols, bar_ms))
+        if timeline is None:
             window = self._windows.get(bar_ms)
             if window is None:
                 window = self._windows[bar_ms] = bars.of_size(bar_ms)
             if quotes is None:
-                tape = tape_of_bars(bars, *pair.symbols, half_spread=self.terms.half_spread, window=window)
+                timeline = timeline_of_bars(bars, *pair.symbols, half_spread=self.terms.half_spread, window=window)
             else:
-                tape = tape_of_quotes(quotes, window, *pair.symbols)
-            self.tapes[pair.symbols, bar_ms] = tape
-        return tape
+                timeline = timeline_of_quotes(quotes, window, *pair.symbols)
+            self.timelines[pair.symbols, bar_ms] = timeline
+        return timeline
 
     def configure(self, pairs: Sequence[PairConfig], *, at_ms: int) -> None:
         """These pairs for every moment after `at_ms`. Who is not among them any more closes only; who stands idle is forgotten."""
@@ -106,25 +106,27 @@ class Walk:
             known = self._pairs.get(pair_id)
             if known is None:
                 self._orders += 1
-                tape = self.tape_of(pair)
-                known = PairWalk(self.market, self.terms, pair, tape, order=self._orders, deny=not self._keep_signals)
+                timeline = self.timeline_of(pair)
+                known = PairWalk(
+                    self.market, self.terms, pair, timeline, order=self._orders, deny=not self._keep_signals
+                )
                 known.denials = self.denials.setdefault(pair_id, known.denials)
                 self._pairs[pair_id] = known
             if known.is_wanted:
-                known.configure(pair, start=known.tape.first_after(at_ms))
+                known.configure(pair, start=known.timeline.first_after(at_ms))
 
     def run(self, until_ms: int) -> None:
         """Judge and fill every moment up to and including this one."""
         self._heap.clear()
         self._until_ms = until_ms
         for walk in self._pairs.values():
-            walk.may_go_to(walk.tape.first_after(until_ms))
+            walk.may_go_to(walk.timeline.first_after(until_ms))
             self._await(walk)
         started: int | None = None
         while self._heap:
             _, phase, _, place, pair_id = heapq.heappop(self._heap)
             walk = self._pairs[pair_id]
-            at_ms = int(walk.tape.at_ms[place])
+            at_ms = int(walk.timeline.at_ms[place])
             if phase is Phase.FIRST or phase is Phase.SECOND:
                 self._judge(walk, place)
             else:
@@ -140,16 +142,16 @@ class Walk:
         """The data are over: what is open is closed at the last prices seen, with `END_OF_DATA` for a reason."""
         for pair_id in [pair_id for pair_id, walk in self._pairs.items() if walk.standing.held is not None]:
             walk = self._pairs[pair_id]
-            trade, tape = walk.trade, walk.tape
+            trade, timeline = walk.trade, walk.timeline
             assert trade is not None
             place, z_score = walk.mark()
             ways = (-trade.signs[0], -trade.signs[1])
             prices = (
-                float(tape.price_a[place]) + ways[0] * float(tape.half_a[place]),
-                float(tape.price_b[place]) + ways[1] * float(tape.half_b[place]),
+                float(timeline.price_a[place]) + ways[0] * float(timeline.half_a[place]),
+                float(timeline.price_b[place]) + ways[1] * float(timeline.half_b[place]),
             )
             slipped = (prices[0] * (1 + ways[0] * self.terms.slippage), prices[1] * (1 + ways[1] * self.terms.slippage))
-            closed_ms = max(int(tape.at_ms[place]), trade.opened_ms)
+            closed_ms = max(int(timeline.at_ms[place]), trade.opened_ms)
             self._book(trade, closed_ms, slipped, END_OF_DATA, z_score)
             walk.trade = None
             walk.stand()
@@ -158,22 +160,22 @@ class Walk:
 
     def _await(self, walk: PairWalk) -> None:
         """Put the pair's next moment on the heap."""
-        pair_id, tape = walk.pair.pair_id, walk.tape
+        pair_id, timeline = walk.pair.pair_id, walk.timeline
         due = self._fills.get(pair_id)
         if due is not None:
             # What is due later stays in `_fills`.
-            if due[0] < tape.count and int(tape.fill_ms[due[0]]) <= self._until_ms:
-                moment, phase = int(tape.fill_ms[due[0]]), Phase.FILL_AT_OPEN
-                if tape.rows is not None:
-                    moment, phase = int(tape.rows[0][due[0]]), Phase.FILL_AT_QUOTE
+            if due[0] < timeline.count and int(timeline.fill_ms[due[0]]) <= self._until_ms:
+                moment, phase = int(timeline.fill_ms[due[0]]), Phase.FILL_AT_OPEN
+                if timeline.rows is not None:
+                    moment, phase = int(timeline.rows[0][due[0]]), Phase.FILL_AT_QUOTE
                 heapq.heappush(self._heap, (moment, phase, walk.order, due[0], pair_id))
             return
         place = walk.next_place()
         if place is None:
             return
-        moment, is_second = int(tape.at_ms[place]), walk.standing.held is None
-        if tape.rows is not None:
-            moment, is_second = int(tape.rows[0][place]), bool(tape.rows[1][place])
+        moment, is_second = int(timeline.at_ms[place]), walk.standing.held is None
+        if timeline.rows is not None:
+            moment, is_second = int(timeline.rows[0][place]), bool(timeline.rows[1][place])
         phase = Phase.SECOND if is_second else Phase.FIRST
         heapq.heappush(self._heap, (moment, phase, walk.order, place, pair_id))
 
@@ -183,7 +185,7 @@ class Walk:
             return
         pair, denial = walk.pair, ""
         if found.signal_type.is_entry:
-            verdict = self._account.review(pair, walk.tape, found)
+            verdict = self._account.review(pair, walk.timeline, found)
             if isinstance(verdict, str):
                 denial = verdict
                 walk.denials[denial] += 1
@@ -204,23 +206,23 @@ class Walk:
         walk.stand(busy=True, held=not found.signal_type.is_entry)
         self._account.send(pair)
         terms = self.terms
-        due = walk.tape.fill_place(place, latency_bars=terms.latency_bars, latency_ms=terms.latency_ms)
+        due = walk.timeline.fill_place(place, latency_bars=terms.latency_bars, latency_ms=terms.latency_ms)
         self._fills[pair.pair_id] = (due, found.signal_type, found.z_score)
 
     def _fill(self, walk: PairWalk) -> None:
         place, signal, z_score = self._fills.pop(walk.pair.pair_id)
-        trade, tape = walk.trade, walk.tape
+        trade, timeline = walk.trade, walk.timeline
         assert trade is not None
         self._account.arrived(walk.pair)
-        at_ms = int(tape.fill_ms[place])
+        at_ms = int(timeline.fill_ms[place])
         walk.cursor = place
         if signal.is_entry:
-            prices = fill_prices(tape, place, trade.signs, self.terms.slippage)
+            prices = fill_prices(timeline, place, trade.signs, self.terms.slippage)
             walk.trade = trade.filled(at_ms, *prices)
-            self._account.opened(walk.trade, tape)
+            self._account.opened(walk.trade, timeline)
             walk.stand(held=True)
             return
-        prices = fill_prices(tape, place, (-trade.signs[0], -trade.signs[1]), self.terms.slippage)
+        prices = fill_prices(timeline, place, (-trade.signs[0], -trade.signs[1]), self.terms.slippage)
         self._book(trade, at_ms, prices, EXIT_REASON_OF[signal].value, z_score)
         walk.trade = None
         walk.stand(stopped_at_sign=(-1 if z_score < 0 else 1) if signal is SignalType.STOP else 0)

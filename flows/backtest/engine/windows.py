@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from domain.spread import SpreadStatistics, statistics_of
+from domain.spread import SpreadMoments, statistics_of
 from flows.backtest.engine.market import Floats
 
 _UNIT = 2.0**-53
@@ -78,7 +78,7 @@ def _window_sums(values: Floats, size: int) -> Floats:
 
 def statistics_at(
     closes_a: Floats, closes_b: Floats, hedge_ratio: float, *, first_bar: int, end: int, size: int
-) -> SpreadStatistics | None:
+) -> SpreadMoments | None:
     """Of the `size` bars before place `end`, to the last bit as live has them: its ring has a bar at its number modulo `size`."""
     start = end - size
     if start < 0:
@@ -90,7 +90,7 @@ def statistics_at(
 
 def statistics_at_all(
     closes_a: Floats, closes_b: Floats, hedge_ratio: float, *, first_bar: int, ends: NDArray[np.int64], size: int
-) -> list[SpreadStatistics | None]:
+) -> list[SpreadMoments | None]:
     """`statistics_at` each of `ends`, bit for bit: numpy sums each row of a matrix in the order in which it sums that row alone.
 
     One window costs numpy hardly less than a hundred.
@@ -101,4 +101,4 @@ def statistics_at_all(
     means, deviations = rings.mean(axis=1), rings.std(axis=1, ddof=1)
     moves = np.isfinite(deviations) & (deviations > np.abs(rings).max(axis=1) * 1e-12) & (ends >= size)
     found = zip(means.tolist(), deviations.tolist(), moves.tolist(), strict=True)
-    return [SpreadStatistics(mean, std) if is_moving else None for mean, std, is_moving in found]
+    return [SpreadMoments(mean, std) if is_moving else None for mean, std, is_moving in found]

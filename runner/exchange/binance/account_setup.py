@@ -1,7 +1,7 @@
 """What the account must be set to before the first order: one-way mode, one collateral asset, cross margin, our leverage.
 
-A reply proves nothing here: "no need to change" is as good as done, and a lost reply may be either. What counts is what the venue
-says when it is asked afterwards.
+A reply proves nothing here: "no need to change" is as good as done, and a lost reply may be either. What counts is what the exchange
+says when it is read afterwards.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -9,18 +9,19 @@ from typing import Any, Protocol
 
 from domain.errors import ConfigError
 from domain.refusals import Refusal, RefusalKind
-from domain.symbols import Symbol, exchange_id
-from runner.exchange.binance.budget import Priority
+from domain.symbols import Symbol
 from runner.exchange.binance.client import Client
-from runner.exchange.binance.requests import reading
+from runner.exchange.binance.shapes import list_of, reading
+from runner.exchange.binance.symbols import exchange_id
 from runner.exchange.errors import OutcomeUnknown, Refused
 from runner.exchange.port import SetupProblem
+from runner.exchange.priority import Priority
 
 CROSSED = "CROSSED"
 
 
-class Ask(Protocol):
-    """`BinanceExchange`'s own road to the venue. Raises: ExchangeError."""
+class Send(Protocol):
+    """`BinanceExchange`'s own way to the exchange. Raises: ExchangeError."""
 
     async def __call__(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority) -> Any: ...
 
@@ -28,9 +29,9 @@ class Ask(Protocol):
 class AccountSetup:
     """Checks the account's modes, sets margin type and leverage, and reads them back."""
 
-    def __init__(self, client: Client, ask: Ask) -> None:
+    def __init__(self, client: Client, send: Send) -> None:
         self._client = client
-        self._ask = ask
+        self._send = send
 
     async def prepare(
         self, symbols: Sequence[Symbol], leverage: int, *, may_change: bool = True
@@ -47,14 +48,14 @@ class AccountSetup:
         changed = False
         for symbol in symbols:
             margin_type, set_leverage = found.get(symbol, ("", 0))
-            venue_id = exchange_id(symbol)
+            listed_id = exchange_id(symbol)
             if margin_type != CROSSED:
                 changed = True
-                wanted = {"symbol": venue_id, "marginType": CROSSED}
+                wanted = {"symbol": listed_id, "marginType": CROSSED}
                 await self._try("marginType", self._client.fapiPrivatePostMarginType, wanted, symbol, refusals)
             if set_leverage != leverage:
                 changed = True
-                wanted = {"symbol": venue_id, "leverage": str(leverage)}
+                wanted = {"symbol": listed_id, "leverage": str(leverage)}
                 await self._try("leverage", self._client.fapiPrivatePostLeverage, wanted, symbol, refusals)
         if changed:
             found = await self._read(symbols)
@@ -65,7 +66,7 @@ class AccountSetup:
         }
 
     async def _check_modes(self) -> None:
-        config = await self._ask("accountConfig", self._client.fapiPrivateGetAccountConfig, Priority.ACCOUNT)
+        config = await self._send("accountConfig", self._client.fapiPrivateGetAccountConfig, Priority.ACCOUNT)
         with reading("accountConfig"):
             hedge_mode, multi_assets, can_trade = (
                 _flag(config[name]) for name in ("dualSidePosition", "multiAssetsMargin", "canTrade")
@@ -83,12 +84,12 @@ class AccountSetup:
             raise ConfigError("the account may not trade futures (canTrade is false); see the exchange's notices to it")
 
     async def _read(self, symbols: Sequence[Symbol]) -> dict[Symbol, tuple[str, int]]:
-        rows = await self._ask("symbolConfig", self._client.fapiPrivateGetSymbolConfig, Priority.ACCOUNT)
+        rows = await self._send("symbolConfig", self._client.fapiPrivateGetSymbolConfig, Priority.ACCOUNT)
         wanted = {exchange_id(symbol): symbol for symbol in symbols}
         with reading("symbolConfig"):
             return {
                 wanted[str(row["symbol"])]: (str(row["marginType"]).upper(), int(row["leverage"]))
-                for row in rows
+                for row in list_of("symbolConfig", rows)
                 if str(row["symbol"]) in wanted
             }
 
@@ -102,7 +103,7 @@ class AccountSetup:
     ) -> None:
         """Whatever is answered, the reading afterwards decides; a code explains it to people."""
         try:
-            await self._ask(what, lambda: request(dict(parameters)), Priority.ACCOUNT)
+            await self._send(what, lambda: request(dict(parameters)), Priority.ACCOUNT)
         except (Refused, OutcomeUnknown) as outcome:
             if outcome.refusal is not None and outcome.kind is not RefusalKind.NO_CHANGE:
                 refusals.setdefault(symbol, []).append(outcome.refusal)

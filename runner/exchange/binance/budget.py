@@ -1,25 +1,31 @@
-"""One request budget for the whole address, read from the venue's own headers, with a reserve kept for unwinding.
+"""One request budget for the whole address, read from the exchange's own headers, with a reserve kept for unwinding.
 
 The counts in the headers are of everybody behind this address: the live runner, the flows, and what else runs there. Each
-request has a priority; the less urgent it is, the more of the minute it must leave to others. Minutes and bans are the venue's,
-so they are told by its clock. While a ban lasts not one request leaves, whoever asks.
+request has a priority; the less urgent it is, the more of the minute it must leave to others. Minutes and bans are the exchange's,
+so its clock measures them. While a ban lasts not one request leaves, whoever makes it.
 """
 
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from types import MappingProxyType
 from typing import Any
 
 from runner.exchange.binance.codes import TOO_MANY_REQUESTS
-from runner.exchange.binance.exchange_clock import MS_NS, VenueClock
+from runner.exchange.binance.exchange_clock import MS_NS, MeasuredClock
+from runner.exchange.binance.weights import (
+    ENTRY_ORDERS,
+    ENTRY_WEIGHT,
+    ORDER_LIMIT_PER_10_SECONDS,
+    ORDER_LIMIT_PER_MINUTE,
+    READINGS,
+    WEIGHT_LIMIT_PER_MINUTE,
+)
+from runner.exchange.port import Reading
+from runner.exchange.priority import Priority
 from runner.ports import Clock
 
-WEIGHT_LIMIT_PER_MINUTE = 2_400
-ORDER_LIMIT_PER_10_SECONDS = 300
-ORDER_LIMIT_PER_MINUTE = 1_200
 MINUTE_MS, TEN_SECONDS_MS = 60_000, 10_000
 BAN_MARGIN_MS = 250
 """Beyond the end that was named: knocking a moment early would prolong it."""
@@ -31,51 +37,6 @@ LATE_COUNT_MS = 2_000
 _BANNED_UNTIL = re.compile(r"until (\d{13})")
 _ORDERS_PER = re.compile(r"per (\d+)? ?(SECOND|MINUTE)")
 _TOO_MANY_REQUESTS = re.compile(rf'"code"\s*:\s*{TOO_MANY_REQUESTS}\b')
-
-_WEIGHTS: Mapping[tuple[str, str], int] = MappingProxyType(
-    {
-        ("POST", "/fapi/v1/order"): 0,
-        ("POST", "/fapi/v1/batchOrders"): 5,
-        ("POST", "/fapi/v1/countdownCancelAll"): 10,
-        ("GET", "/fapi/v3/account"): 5,
-        ("GET", "/fapi/v3/positionRisk"): 5,
-        ("GET", "/fapi/v1/accountConfig"): 5,
-        ("GET", "/fapi/v1/symbolConfig"): 5,
-        ("GET", "/fapi/v1/userTrades"): 5,
-        ("GET", "/fapi/v1/allOrders"): 5,
-        ("GET", "/fapi/v1/commissionRate"): 20,
-        ("GET", "/fapi/v1/income"): 30,
-        ("GET", "/fapi/v1/fundingRate"): 0,  # A pool of its own.
-        ("GET", "/fapi/v1/fundingInfo"): 0,
-    }
-)
-_EVERY_SYMBOL: Mapping[str, int] = MappingProxyType({"/fapi/v1/openOrders": 40, "/fapi/v1/premiumIndex": 10})
-_ORDERS: Mapping[str, int] = MappingProxyType({"/fapi/v1/order": 1, "/fapi/v1/batchOrders": 5})
-
-
-def weight_of(method: str, path: str, parameters: Mapping[str, Any]) -> int:
-    """What a request costs. Source: the exchange's documentation of each endpoint."""
-    if path == "/fapi/v1/klines":
-        limit = int(parameters.get("limit", 500))
-        return next((weight for bound, weight in ((100, 1), (500, 2), (1001, 5)) if limit < bound), 10)
-    if method == "GET" and path in _EVERY_SYMBOL and "symbol" not in parameters:
-        return _EVERY_SYMBOL[path]
-    return _WEIGHTS.get((method, path), 1)
-
-
-def orders_of(method: str, path: str) -> int:
-    """How many orders a request counts for; a batch counts as five, however many it holds."""
-    return _ORDERS.get(path, 0) if method == "POST" else 0
-
-
-class Priority(IntEnum):
-    """Who goes first."""
-
-    UNWIND = 0  # Orders that reduce what is held, their look-ups, cancels, the venue's time.
-    PROOF = 1  # What an order of unknown fate has done.
-    ENTRY = 2
-    ACCOUNT = 3  # Balances and set-up.
-    BACKGROUND = 4  # Rules, fees, funding, klines, flows.
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +57,6 @@ SHARES: Mapping[Priority, Share] = MappingProxyType(
         Priority.BACKGROUND: Share(weight_left=0.40, orders_left=0.33, after_ban_ms=3_000),
     }
 )
-ENTRY_WEIGHT, ENTRY_ORDERS = 30, 5
-"""What one entry may cost at once: both legs in a batch, and the first look-ups when something goes wrong."""
 
 
 class HeldBack(Exception):
@@ -110,37 +69,37 @@ class HeldBack(Exception):
 
 @dataclass(slots=True)
 class _Count:
-    """What the venue has counted in the present window, as it last said."""
+    """What the exchange has counted in the present window, as it last said."""
 
     length_ms: int
     limit: int
     window: int = -1
     used: int = 0
-    in_flight: int = 0  # Sent, and not yet in a count that was told.
+    in_flight: int = 0  # Sent, and not yet in a count that was reported.
 
-    def told(self, used: int, venue_ms: int) -> None:
-        window = venue_ms // self.length_ms
-        is_late = window == self.window + 1 and venue_ms % self.length_ms < min(LATE_COUNT_MS, self.length_ms // 5)
+    def report(self, used: int, exchange_ms: int) -> None:
+        window = exchange_ms // self.length_ms
+        is_late = window == self.window + 1 and exchange_ms % self.length_ms < min(LATE_COUNT_MS, self.length_ms // 5)
         if is_late and used > self.used:
             return  # The old window's last count; the next reply tells the new one's.
         self.window, self.used = window, used
 
-    def at(self, venue_ms: int) -> int:
-        return self.in_flight + (self.used if venue_ms // self.length_ms == self.window else 0)
+    def at(self, exchange_ms: int) -> int:
+        return self.in_flight + (self.used if exchange_ms // self.length_ms == self.window else 0)
 
-    def wait_ms(self, amount: int, left: float, venue_ms: int) -> int:
+    def wait_ms(self, amount: int, left: float, exchange_ms: int) -> int:
         """Until the window rolls, when taking `amount` now would leave less than the share `left` of the limit."""
-        if amount == 0 or self.at(venue_ms) + amount <= self.limit * (1 - left):
+        if amount == 0 or self.at(exchange_ms) + amount <= self.limit * (1 - left):
             return 0
-        return self.length_ms - venue_ms % self.length_ms + ROLL_MARGIN_MS
+        return self.length_ms - exchange_ms % self.length_ms + ROLL_MARGIN_MS
 
 
 class Budget:
-    """How much of the venue's windows is used, and until when it will not listen."""
+    """How much of the exchange's windows is used, and until when it takes no requests."""
 
     def __init__(self, clock: Clock, weight_limit: int = WEIGHT_LIMIT_PER_MINUTE) -> None:
         self._clock = clock
-        self.venue_clock = VenueClock(clock)
+        self.exchange_clock = MeasuredClock(clock)
         self._weight = _Count(MINUTE_MS, weight_limit)
         self._orders_10s = _Count(TEN_SECONDS_MS, ORDER_LIMIT_PER_10_SECONDS)
         self._orders_1m = _Count(MINUTE_MS, ORDER_LIMIT_PER_MINUTE)
@@ -148,7 +107,7 @@ class Budget:
         self._no_orders_until_ns = 0
         self.bans = 0
 
-    # What the venue says.
+    # What the exchange says.
 
     def limits_are(self, rows: Any) -> None:
         """Take over the limits that exchangeInfo names; what cannot be read changes nothing."""
@@ -166,7 +125,7 @@ class Budget:
     def observe(self, http_status: int, headers: Mapping[str, str], body: str) -> None:
         """Read one reply. A 429, a 418 or a −1003 stops every request until its time is over."""
         lowered = {name.lower(): value for name, value in headers.items()}
-        venue_ms = self.venue_clock.now_ms()
+        exchange_ms = self.exchange_clock.now_ms()
         for header, count in (
             ("x-mbx-used-weight-1m", self._weight),
             ("x-mbx-order-count-10s", self._orders_10s),
@@ -174,19 +133,19 @@ class Budget:
         ):
             used = lowered.get(header, "")
             if used.isascii() and used.isdigit():
-                count.told(int(used), venue_ms)
+                count.report(int(used), exchange_ms)
         if http_status in {418, 429} or (http_status == 400 and _TOO_MANY_REQUESTS.search(body[:300])):
             self.bans += 1
-            self._ban(http_status, lowered.get("retry-after", ""), body[:1000], venue_ms)
+            self._ban(http_status, lowered.get("retry-after", ""), body[:1000], exchange_ms)
 
-    def _ban(self, http_status: int, retry_after: str, body: str, venue_ms: int) -> None:
+    def _ban(self, http_status: int, retry_after: str, body: str, exchange_ms: int) -> None:
         waits = []
         if retry_after.isascii() and retry_after.isdigit():
             waits.append(int(retry_after) * 1000)
         named = _BANNED_UNTIL.search(body)
         if named is not None:
-            waits.append(int(named[1]) - venue_ms)
-        default = BAN_MS_DEFAULT if http_status == 418 else MINUTE_MS - venue_ms % MINUTE_MS
+            waits.append(int(named[1]) - exchange_ms)
+        default = BAN_MS_DEFAULT if http_status == 418 else MINUTE_MS - exchange_ms % MINUTE_MS
         wait_ms = max(waits, default=default) + BAN_MARGIN_MS
         self._banned_until_ns = max(self._banned_until_ns, self._clock.monotonic_ns() + wait_ms * MS_NS)
 
@@ -196,36 +155,41 @@ class Budget:
         length_ms = TEN_SECONDS_MS
         if found is not None:
             length_ms = int(found[1] or 1) * (1_000 if found[2] == "SECOND" else MINUTE_MS)
-        wait_ms = length_ms - self.venue_clock.now_ms() % length_ms + ROLL_MARGIN_MS
+        wait_ms = length_ms - self.exchange_clock.now_ms() % length_ms + ROLL_MARGIN_MS
         self._no_orders_until_ns = max(self._no_orders_until_ns, self._clock.monotonic_ns() + wait_ms * MS_NS)
 
     # What we may do.
 
     @property
     def used_weight(self) -> int:
-        """Of the running minute of the venue, as it last said, and what is on its way."""
-        return self._weight.at(self.venue_clock.now_ms())
+        """Of the running minute of the exchange, as it last said, and what is on its way."""
+        return self._weight.at(self.exchange_clock.now_ms())
 
     def blocked_ms(self) -> int:
-        """How long a ban lasts: nobody may ask anything. 0 when the venue listens."""
+        """How long a ban lasts: no request may leave. 0 without a ban."""
         return _left_ms(self._banned_until_ns - self._clock.monotonic_ns())
 
     def wait_ms(self, priority: Priority, weight: int, orders: int = 0) -> int:
         """How long a request that costs so much has to wait; 0: it may leave now."""
         share = SHARES[priority]
-        now_ns, venue_ms = self._clock.monotonic_ns(), self.venue_clock.now_ms()
-        waits = [self._weight.wait_ms(weight, share.weight_left, venue_ms)]
+        now_ns, exchange_ms = self._clock.monotonic_ns(), self.exchange_clock.now_ms()
+        waits = [self._weight.wait_ms(weight, share.weight_left, exchange_ms)]
         if self._banned_until_ns:
             waits.append(_left_ms(self._banned_until_ns + share.after_ban_ms * MS_NS - now_ns))
         if orders:
             waits.append(_left_ms(self._no_orders_until_ns - now_ns))
-            waits.append(self._orders_10s.wait_ms(orders, share.orders_left, venue_ms))
-            waits.append(self._orders_1m.wait_ms(orders, share.orders_left, venue_ms))
+            waits.append(self._orders_10s.wait_ms(orders, share.orders_left, exchange_ms))
+            waits.append(self._orders_1m.wait_ms(orders, share.orders_left, exchange_ms))
         return max(waits)
 
     def entry_wait_ms(self) -> int:
         """0 while an entry, and what may have to follow it, leaves the reserve for unwinding untouched."""
         return self.wait_ms(Priority.ENTRY, ENTRY_WEIGHT, ENTRY_ORDERS)
+
+    def has_room(self, reading: Reading) -> bool:
+        """True while this reading leaves to the more urgent requests what is theirs."""
+        priority, weight = READINGS[reading]
+        return self.wait_ms(priority, weight) == 0
 
     @contextlib.contextmanager
     def spending(self, priority: Priority, weight: int, orders: int = 0) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 A few hooks are overridden. Where ccxt guesses an exception class from a code and a host name, we keep status, code and text as they
 came, because the class alone cannot tell "refused" from "may have happened". Every request passes the budget on its way out, so
-that none leaves during a ban, whoever makes it. Requests are stamped with the venue's time, not with the machine's. And they travel
+that none leaves during a ban, whoever makes it. Requests are stamped with the exchange's time, not with the machine's. And they travel
 by a session of ours, which follows nobody elsewhere and reads no more than an answer can be long.
 """
 
@@ -11,16 +11,18 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from runner.config import Settings
-from runner.exchange.binance.budget import Budget, Priority, orders_of, weight_of
+from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.ccxt_alone import binanceusdm
 from runner.exchange.binance.transport import open_session
+from runner.exchange.binance.weights import orders_of, weight_of
+from runner.exchange.priority import Priority
 
 PRIORITY: ContextVar[Priority] = ContextVar("PRIORITY", default=Priority.BACKGROUND)
-"""Of the request that is being made: ccxt's calls have no place for it. Set by `requests.ask`."""
+"""Of the request that is being made: ccxt's calls have no place for it. Set by `requests.send`."""
 
 
 class ExchangeReply(Exception):
-    """The venue answered with an error body or status."""
+    """The exchange answered with an error body or status."""
 
     def __init__(self, http_status: int, code: int | None, message: str) -> None:
         super().__init__(f"HTTP {http_status}, code {code}: {message}")
@@ -38,6 +40,8 @@ class Client(Protocol):
     async def fapiPublicGetKlines(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPublicGetPremiumIndex(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPublicGetFundingInfo(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPublicGetFundingRate(self, params: Any = ...) -> Any: ...  # noqa: N802
+    async def fapiPublicGetTicker24hr(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPrivatePostOrder(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPrivatePostBatchOrders(self, params: Any = ...) -> Any: ...  # noqa: N802
     async def fapiPrivateGetOrder(self, params: Any = ...) -> Any: ...  # noqa: N802
@@ -59,7 +63,7 @@ class Client(Protocol):
 
 
 def code_of(raw: Any) -> int | None:
-    """The venue's numeric code, or None for anything that is not one."""
+    """The exchange's numeric code, or None for anything that is not one."""
     text = str(raw).strip()
     return int(text) if text.isascii() and text.removeprefix("-").isdigit() else None
 
@@ -81,7 +85,7 @@ class _Binance(binanceusdm):  # type: ignore[misc]  # ccxt is untyped.
             await session.close()
 
     def nonce(self) -> int:
-        return self.budget.venue_clock.now_ms()
+        return self.budget.exchange_clock.now_ms()
 
     # Its signature is ccxt's.
     async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
@@ -99,12 +103,12 @@ class _Binance(binanceusdm):  # type: ignore[misc]  # ccxt is untyped.
 
     def handle_errors(self, *reply: Any) -> None:
         code, reason, _url, _method, _headers, _body, response, *_request = reply
-        venue_code, message = None, f"{reason}: no JSON body"
+        exchange_code, message = None, f"{reason}: no JSON body"
         if isinstance(response, dict):
-            venue_code = code_of(response.get("code"))
+            exchange_code = code_of(response.get("code"))
             message = str(response.get("msg", reason))
-        if code >= 400 or (venue_code is not None and venue_code < 0):
-            raise ExchangeReply(code, venue_code, message[:300])
+        if code >= 400 or (exchange_code is not None and exchange_code < 0):
+            raise ExchangeReply(code, exchange_code, message[:300])
         if response is None:
             raise ExchangeReply(code, None, "the body is not JSON")
 
@@ -117,7 +121,7 @@ def make_client(settings: Settings, budget: Budget) -> Client:
             "apiKey": key.get_secret_value() if key else None,
             "secret": secret.get_secret_value() if secret else None,
             "session": None,  # Ours, made when the loop runs.
-            "enableRateLimit": False,  # One budget for the whole IP, from the venue's own headers.
+            "enableRateLimit": False,  # One budget for the whole IP, from the exchange's own headers.
             "timeout": round(settings.data.request_timeout_seconds * 1000),
             "options": {
                 "fetchCurrencies": False,

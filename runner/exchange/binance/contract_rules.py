@@ -1,4 +1,4 @@
-"""What the venue says about its contracts: filters, leverage brackets, fees, funding. Loaded at start, refreshed in the background."""
+"""What the exchange says about its contracts: filters, leverage brackets, fees, funding. Loaded at start, then in the background."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -9,10 +9,12 @@ import msgspec
 from domain.edge import FUNDING_INTERVAL_HOURS_DEFAULT, FundingTerms
 from domain.errors import ConfigError
 from domain.instruments import Instrument, LeverageStep
-from domain.symbols import Symbol, exchange_id
+from domain.symbols import Symbol
 from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import Client
-from runner.exchange.binance.requests import ask, reading
+from runner.exchange.binance.requests import send
+from runner.exchange.binance.shapes import list_of, object_of, reading
+from runner.exchange.binance.symbols import exchange_id
 from runner.exchange.binance.wire import Unreadable, decimal_of
 from runner.exchange.errors import OutcomeUnknown
 
@@ -29,7 +31,7 @@ class Fees:
 
 
 class ContractRules:
-    """Satisfies `runner.ports.Rules` for the symbols it was asked to load."""
+    """Satisfies `runner.exchange.port.ContractSource` for the symbols it was asked to load."""
 
     def __init__(
         self,
@@ -53,9 +55,9 @@ class ContractRules:
         self.unreadable: frozenset[Symbol] = frozenset()
         """Listed, but their present rules could not be read: the older ones may be wrong."""
 
-    def symbol_of(self, venue_id: str) -> Symbol | None:
+    def symbol_of(self, listed_id: str) -> Symbol | None:
         """The unified name of a listed contract."""
-        return self._symbols_by_id.get(venue_id)
+        return self._symbols_by_id.get(listed_id)
 
     def knows(self, symbol: Symbol) -> bool:
         """False for what was never listed."""
@@ -76,15 +78,15 @@ class ContractRules:
     async def load(self, symbols: Collection[Symbol], *, held: Collection[Symbol] = ()) -> None:
         """Filters, statuses and leverage brackets of every contract (weight 2).
 
-        `held`: contracts that we hold. They may be listed no more, and what the venue says of them is still read.
+        `held`: contracts that we hold. They may be listed no more, and what the exchange says of them is still read.
         Raises: ConfigError for a symbol that is not listed; ExchangeError, and then the older ones still stand.
         """
-        info = await ask("exchangeInfo", self._client.fapiPublicGetExchangeInfo, timeout_seconds=self._timeout)
-        rows = await ask("leverageBracket", self._client.fapiPrivateGetLeverageBracket, timeout_seconds=self._timeout)
+        info = await send("exchangeInfo", self._client.fapiPublicGetExchangeInfo, timeout_seconds=self._timeout)
+        rows = await send("leverageBracket", self._client.fapiPrivateGetLeverageBracket, timeout_seconds=self._timeout)
         with reading("leverageBracket"):
-            self._brackets = {str(row["symbol"]): _steps(row) for row in rows}
+            self._brackets = {str(row["symbol"]): _steps(row) for row in list_of("leverageBracket", rows)}
         with reading("exchangeInfo"):
-            self._read(info)
+            self._read(object_of("exchangeInfo", info))
         for symbol in held:
             self._symbols_by_id.setdefault(exchange_id(symbol), symbol)
         missing = [symbol for symbol in symbols if symbol not in self._instruments]
@@ -96,14 +98,14 @@ class ContractRules:
         listed: dict[str, Symbol] = {}
         instruments: dict[Symbol, Instrument] = {}
         unreadable = set()
-        for row in info["symbols"]:
+        for row in list_of("exchangeInfo", info["symbols"]):
             if not str(row.get("contractType", "")).endswith("PERPETUAL"):
                 continue
-            venue_id = str(row["symbol"])
+            listed_id = str(row["symbol"])
             symbol = Symbol(f"{row['baseAsset']}/{row['quoteAsset']}:{row['marginAsset']}")
-            listed[venue_id] = symbol
+            listed[listed_id] = symbol
             try:
-                instruments[symbol] = instrument_of(row, symbol, self._brackets.get(venue_id, ()))
+                instruments[symbol] = instrument_of(row, symbol, self._brackets.get(listed_id, ()))
             except Unreadable:
                 # What was read of it before still holds for closing; if nothing was, it is not listed.
                 unreadable.add(symbol)
@@ -121,7 +123,7 @@ class ContractRules:
     async def load_fees(self, symbol: Symbol) -> None:
         """The account's own fees for one symbol (weight 20). Raises: ExchangeError."""
         parameters = {"symbol": exchange_id(symbol)}
-        row = await ask(
+        row = await send(
             "commissionRate",
             lambda: self._client.fapiPrivateGetCommissionRate(parameters),
             timeout_seconds=self._timeout,
@@ -131,12 +133,12 @@ class ContractRules:
 
     async def load_funding(self) -> None:
         """Predicted rates and intervals of every contract (weight 10). Raises: ExchangeError."""
-        adjusted = await ask("fundingInfo", self._client.fapiPublicGetFundingInfo, timeout_seconds=self._timeout)
+        adjusted = await send("fundingInfo", self._client.fapiPublicGetFundingInfo, timeout_seconds=self._timeout)
         with reading("fundingInfo"):
-            hours = {str(row["symbol"]): float(row["fundingIntervalHours"]) for row in adjusted}
-        rows = await ask("premiumIndex", self._client.fapiPublicGetPremiumIndex, timeout_seconds=self._timeout)
+            hours = {str(row["symbol"]): float(row["fundingIntervalHours"]) for row in list_of("fundingInfo", adjusted)}
+        rows = await send("premiumIndex", self._client.fapiPublicGetPremiumIndex, timeout_seconds=self._timeout)
         with reading("premiumIndex"):
-            for row in rows:
+            for row in list_of("premiumIndex", rows):
                 symbol = self._symbols_by_id.get(str(row["symbol"]))
                 if symbol is not None and row.get("lastFundingRate"):
                     interval = hours.get(str(row["symbol"]), FUNDING_INTERVAL_HOURS_DEFAULT)

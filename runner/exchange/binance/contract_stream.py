@@ -1,4 +1,4 @@
-"""`!contractInfo`: the venue's word that a contract has changed. A hint and no more: whoever hears it reads the rules anew."""
+"""`!contractInfo`: the exchange's news that a contract has changed. A hint and no more: whoever hears it reads the rules anew."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ import msgspec
 import websockets
 
 from domain.ladder import step_of
-from runner.exchange.binance.requests import UNREADABLE
+from runner.exchange.binance.shapes import UNREADABLE
 from runner.exchange.binance.transport import open_socket
 from runner.exchange.binance.wire import SymbolOf
 from runner.ports import Clock
@@ -57,7 +57,7 @@ class ContractStream:
                     self._on_hint()
 
     def _concerns_us(self, message: str | bytes) -> bool:
-        """Other venues' contracts come along in the same stream; what cannot be read may be about ours."""
+        """Other markets' contracts come along in the same stream; what cannot be read may be about ours."""
         try:
             event = msgspec.json.decode(message)
             payload = event.get("data", event)

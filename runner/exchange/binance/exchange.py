@@ -1,4 +1,4 @@
-"""The private half of Binance as `runner.ports.Exchange`: orders, look-ups, positions, and the account's settings."""
+"""The private half of Binance as `runner.exchange.port.Exchange`: orders, look-ups, positions, and the account's settings."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -6,9 +6,9 @@ from typing import Any
 
 from domain.orders import Fill, OrderIntent, OrderReport, Purpose, purpose_of
 from domain.refusals import RefusalKind
-from domain.symbols import ClientOrderId, Symbol, exchange_id
+from domain.symbols import ClientOrderId, Symbol
 from runner.exchange.binance.account_setup import AccountSetup
-from runner.exchange.binance.budget import Budget, Priority
+from runner.exchange.binance.budget import Budget
 from runner.exchange.binance.client import Client, code_of
 from runner.exchange.binance.codes import (
     BATCH_ELEMENT_STATUS,
@@ -20,21 +20,25 @@ from runner.exchange.binance.codes import (
     kind_of,
 )
 from runner.exchange.binance.contract_rules import ContractRules
-from runner.exchange.binance.requests import ask, reading
-from runner.exchange.binance.wire import decimal_of, fill_of_user_trade, order_parameters, order_report
+from runner.exchange.binance.reads import Reads
+from runner.exchange.binance.requests import send
+from runner.exchange.binance.shapes import reading
+from runner.exchange.binance.symbols import FORCED_PREFIXES, exchange_id
+from runner.exchange.binance.weights import BATCH_ORDERS, BATCH_WEIGHT, Cost
+from runner.exchange.binance.wire import order_parameters, order_report
 from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
-from runner.exchange.port import Answer, Balance, Position, SetupProblem
+from runner.exchange.port import Answer, Balance, FundingPayment, Position, Reading, SetupProblem
+from runner.exchange.priority import Priority
 
-BATCH_WEIGHT, BATCH_ORDERS = 5, 5
 TIME_SAMPLES_MAX, TIME_ROUND_TRIP_MS_GOOD = 3, 250
 
 
 class _OfAnother(OutcomeUnknown):
-    """The reply names an order that was not asked about."""
+    """The reply names an order that was not requested."""
 
 
 class BinanceExchange:
-    """Satisfies `runner.ports.Exchange`; every call is bounded by its own time-out."""
+    """Satisfies `runner.exchange.port.Exchange`; every call is bounded by its own time-out."""
 
     def __init__(
         self,
@@ -54,13 +58,15 @@ class BinanceExchange:
         self._timeout = request_timeout_seconds
         self._reply_timeout = reply_timeout_seconds
         self._batch = batch
-        self._setup = AccountSetup(client, self._ask)
+        self._setup = AccountSetup(client, self._send)
+        self._reads = Reads(client, self._read, rules.symbol_of)
+        self._plain_reads = Reads(client, self._send_read, rules.symbol_of)
         self.clock_is_off = asyncio.Event()
-        """Set when the venue says our clock is wrong; whoever watches the clock reads it anew and clears this."""
+        """Set when the exchange says our clock is wrong; whoever watches the clock reads it anew and clears this."""
         self._on_rules_doubted = on_rules_doubted
 
     def clock_offset_ms(self) -> int:
-        return -self._budget.venue_clock.skew_ms()
+        return -self._budget.exchange_clock.skew_ms()
 
     def blocked_ms(self) -> int:
         return self._budget.blocked_ms()
@@ -70,10 +76,10 @@ class BinanceExchange:
             return self._budget.entry_wait_ms()
         return self._budget.wait_ms(Priority.UNWIND, 0, 1)
 
-    async def _ask(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority) -> Any:
+    async def _send(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority) -> Any:
         """Every request but those that place orders."""
         try:
-            return await ask(what, request, timeout_seconds=self._timeout, priority=priority)
+            return await send(what, request, timeout_seconds=self._timeout, priority=priority)
         except Refused as refused:
             self._notice(refused)
             raise
@@ -95,7 +101,7 @@ class BinanceExchange:
     async def _place_one(self, intent: OrderIntent, priority: Priority) -> Answer:
         parameters = order_parameters(intent)
         try:
-            reply = await ask(
+            reply = await send(
                 "order",
                 lambda: self._client.fapiPrivatePostOrder(parameters),
                 timeout_seconds=self._reply_timeout,
@@ -109,7 +115,7 @@ class BinanceExchange:
     async def _place_batch(self, intents: Sequence[OrderIntent], priority: Priority) -> Sequence[Answer]:
         parameters = {"batchOrders": [order_parameters(intent) for intent in intents]}
         try:
-            replies = await ask(
+            replies = await send(
                 "batchOrders",
                 lambda: self._client.fapiPrivatePostBatchOrders(parameters),
                 timeout_seconds=self._reply_timeout,
@@ -128,7 +134,7 @@ class BinanceExchange:
         return answers
 
     def _answer_of(self, intent: OrderIntent, reply: Any) -> Answer:
-        """Which leg a reply is about is told by its place in the list, and checked by its client id."""
+        """Which leg a reply is about is reported by its place in the list, and checked by its client id."""
         if isinstance(reply, dict) and "code" in reply and "orderId" not in reply:
             code = code_of(reply["code"])
             kind = kind_of(BATCH_ELEMENT_STATUS, code)
@@ -169,7 +175,7 @@ class BinanceExchange:
 
     async def _query(self, parameters: Mapping[str, str], priority: Priority) -> OrderReport | None:
         try:
-            reply = await self._ask("order query", lambda: self._client.fapiPrivateGetOrder(parameters), priority)
+            reply = await self._send("order query", lambda: self._client.fapiPrivateGetOrder(parameters), priority)
         except OutcomeUnknown as outcome:
             if outcome.code == ORDER_NOT_FOUND:
                 return None
@@ -181,7 +187,7 @@ class BinanceExchange:
     async def cancel(self, symbol: Symbol, client_order_id: ClientOrderId) -> OrderReport | None:
         parameters = {"symbol": exchange_id(symbol), "origClientOrderId": client_order_id}
         try:
-            reply = await self._ask(
+            reply = await self._send(
                 "order cancel", lambda: self._client.fapiPrivateDeleteOrder(parameters), Priority.UNWIND
             )
         except OutcomeUnknown as outcome:
@@ -193,12 +199,12 @@ class BinanceExchange:
         return self._report(reply, "order cancel")
 
     async def arm_dead_man(self, symbol: Symbol, countdown_ms: int) -> None:
-        venue_id = exchange_id(symbol)
-        parameters = {"symbol": venue_id, "countdownTime": countdown_ms}
+        listed_id = exchange_id(symbol)
+        parameters = {"symbol": listed_id, "countdownTime": countdown_ms}
         request = lambda: self._client.fapiPrivatePostCountdownCancelAll(parameters)  # noqa: E731
-        reply = await self._ask("countdownCancelAll", request, Priority.PROOF)
+        reply = await self._send("countdownCancelAll", request, Priority.PROOF)
         with reading("countdownCancelAll"):
-            if (str(reply["symbol"]), int(reply["countdownTime"])) != (venue_id, countdown_ms):
+            if (str(reply["symbol"]), int(reply["countdownTime"])) != (listed_id, countdown_ms):
                 raise OutcomeUnknown("countdownCancelAll: the reply is about something else")
 
     def _report(self, reply: Any, what: str) -> OrderReport:
@@ -207,92 +213,65 @@ class BinanceExchange:
 
     # Reads: a refusal here is only a failed look-up.
 
-    async def _read(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority = Priority.PROOF) -> Any:
+    async def _send_read(
+        self,
+        what: str,
+        request: Callable[[], Awaitable[Any]],
+        priority: Priority,
+        cost: Cost,  # noqa: ARG002  (Nothing here waits for the budget; it turns away what has no room.)
+    ) -> Any:
+        return await self._send(what, request, priority)
+
+    async def _read(self, what: str, request: Callable[[], Awaitable[Any]], priority: Priority, cost: Cost) -> Any:
         try:
-            return await self._ask(what, request, priority)
+            return await self._send_read(what, request, priority, cost)
         except Refused as refused:
             raise OutcomeUnknown(f"{what}: {refused}", refused.code, refused.kind) from None
 
     async def fills(self, symbol: Symbol, *, since_ms: int, exchange_order_id: str | None = None) -> Sequence[Fill]:
-        parameters: dict[str, Any] = {"symbol": exchange_id(symbol), "limit": 1000}
-        if exchange_order_id is not None:
-            parameters["orderId"] = exchange_order_id
-        else:
-            parameters["startTime"] = since_ms
-        rows = await self._read("userTrades", lambda: self._client.fapiPrivateGetUserTrades(parameters))
-        with reading("userTrades"):
-            return [fill_of_user_trade(row, ClientOrderId(""), self._rules.symbol_of) for row in rows]
+        return await self._reads.fills(symbol, since_ms=since_ms, exchange_order_id=exchange_order_id)
 
     async def open_orders(self) -> Sequence[OrderReport]:
-        rows = await self._read("openOrders", self._client.fapiPrivateGetOpenOrders)
-        with reading("openOrders"):
-            # A contract that is no perpetual of ours, traded by a person, must not keep us from reading the rest.
-            listed = [row for row in rows if self._rules.symbol_of(str(row["symbol"])) is not None]
-            return [self._report(row, "openOrders") for row in listed]
+        return await self._reads.open_orders()
 
     async def positions(self) -> Mapping[Symbol, Position]:
-        rows = await self._read("positionRisk", self._client.fapiPrivateV3GetPositionRisk)
-        with reading("positionRisk"):
-            held = [self._position(row) for row in rows]
-        return {position.symbol: position for position in held if position.quantity != 0}
-
-    def _position(self, row: Mapping[str, Any]) -> Position:
-        symbol = self._rules.symbol_of(str(row["symbol"])) or Symbol(str(row["symbol"]))
-        return Position(
-            symbol=symbol,
-            quantity=decimal_of(row["positionAmt"]),
-            entry_price=decimal_of(row["entryPrice"]),
-            mark_price=decimal_of(row.get("markPrice", "0")),
-        )
+        return {position.symbol: position for position in await self._reads.positions()}
 
     async def balance(self) -> Balance:
-        row = await self._read("account", self._client.fapiPrivateV3GetAccount, Priority.ACCOUNT)
-        with reading("account"):
-            return Balance(
-                wallet_usd=decimal_of(row["totalWalletBalance"]),
-                unrealized_usd=decimal_of(row["totalUnrealizedProfit"]),
-                available_usd=decimal_of(row["availableBalance"]),
-            )
+        return await self._reads.balance()
 
-    async def funding_payments(self, *, since_ms: int) -> Sequence[Mapping[str, Any]]:
-        """Rows of income of type FUNDING_FEE since then, ascending (weight 30). Raises: OutcomeUnknown, Unreachable."""
-        parameters = {"incomeType": "FUNDING_FEE", "startTime": since_ms, "limit": 1000}
-        request = lambda: self._client.fapiPrivateGetIncome(parameters)  # noqa: E731
-        rows = await self._read("income", request, Priority.BACKGROUND)
-        with reading("income"):
-            return [row for row in rows if isinstance(row, dict)]
+    def is_forced(self, client_order_id: str) -> bool:
+        return client_order_id.startswith(FORCED_PREFIXES)
+
+    def has_room(self, reading: Reading) -> bool:
+        return self._budget.has_room(reading)
+
+    async def funding_payments(self, *, since_ms: int) -> Sequence[FundingPayment]:
+        return await self._reads.funding_payments(since_ms)
 
     async def klines(
         self, symbol: Symbol, *, interval: str, limit: int, end_ms: int | None = None
     ) -> Sequence[tuple[int, float]]:
         """(open time, close), ascending; the last row may be the bar that is still open. Raises: ExchangeError."""
-        parameters: dict[str, Any] = {"symbol": exchange_id(symbol), "interval": interval, "limit": limit}
-        if end_ms is not None:
-            parameters["endTime"] = end_ms
-        request = lambda: self._client.fapiPublicGetKlines(parameters)  # noqa: E731
-        rows = await self._read("klines", request, Priority.BACKGROUND)
-        with reading("klines"):
-            return [(int(row[0]), float(row[4])) for row in rows]
+        return [(bar.open_ms, bar.close) for bar in await self._reads.klines(symbol, interval, limit, end_ms)]
 
     async def synchronise_clock(self) -> None:
-        """Read the venue's clock, again when the answer was slow: half a round trip is how wrong the reading may be.
+        """Read the exchange's clock, again when the answer was slow: half a round trip is how wrong the reading may be.
 
         Raises: OutcomeUnknown, Unreachable, Refused.
         """
-        ticks = self._budget.venue_clock.ticks_ns
+        ticks = self._budget.exchange_clock.ticks_ns
         best: tuple[int, int, int] | None = None
         for _ in range(TIME_SAMPLES_MAX):
             asked_ns = ticks()
-            reply = await self._ask("time", self._client.fapiPublicGetTime, Priority.UNWIND)
+            exchange_ms = await self._plain_reads.time_ms(Priority.UNWIND)
             answered_ns = ticks()
-            with reading("time"):
-                venue_ms = int(reply["serverTime"])
             if best is None or answered_ns - asked_ns < best[2] - best[1]:
-                best = (venue_ms, asked_ns, answered_ns)
+                best = (exchange_ms, asked_ns, answered_ns)
             if answered_ns - asked_ns <= TIME_ROUND_TRIP_MS_GOOD * 1_000_000:
                 break
         assert best is not None
-        self._budget.venue_clock.measured(*best)
+        self._budget.exchange_clock.measured(*best)
         self.clock_is_off.clear()
 
     async def prepare(

@@ -1,4 +1,4 @@
-"""The venue's time, carried on by our monotonic clock: signatures, its minutes and the ends of its bans obey it.
+"""The exchange's time, carried on by our monotonic clock: signatures, its minutes and the ends of its bans obey it.
 
 Between two measurements nothing that happens to the machine's wall clock moves it. What the wall clock does is still watched,
 because the ledger is written by it.
@@ -9,18 +9,18 @@ from runner.ports import Clock
 MS_NS = 1_000_000
 
 
-class VenueClock:
-    """The venue's Unix milliseconds; until the first measurement, the machine's."""
+class MeasuredClock:
+    """The exchange's Unix milliseconds; until the first measurement, the machine's."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._venue_ms = 0
+        self._exchange_ms = 0
         self._wall_ms = 0
         self._at_ns: int | None = None
 
-    def measured(self, venue_ms: int, asked_ns: int, answered_ns: int) -> None:
-        """The venue said `venue_ms` at some moment between the two (monotonic ns); the middle is the best guess."""
-        self._venue_ms = venue_ms
+    def measured(self, exchange_ms: int, asked_ns: int, answered_ns: int) -> None:
+        """The exchange said `exchange_ms` at some moment between the two (monotonic ns); the middle is the best guess."""
+        self._exchange_ms = exchange_ms
         self._at_ns = (asked_ns + answered_ns) // 2
         self._wall_ms = self._clock.now_ms() - (self._clock.monotonic_ns() - self._at_ns) // MS_NS
 
@@ -29,18 +29,18 @@ class VenueClock:
         return self._clock.monotonic_ns()
 
     def now_ms(self) -> int:
-        """What the venue's clock shows now."""
+        """What the exchange's clock shows now."""
         if self._at_ns is None:
             return self._clock.now_ms()
-        return self._venue_ms + (self._clock.monotonic_ns() - self._at_ns) // MS_NS
+        return self._exchange_ms + (self._clock.monotonic_ns() - self._at_ns) // MS_NS
 
     def skew_ms(self) -> int:
-        """How far this machine's wall clock is ahead of the venue's; negative when it is behind."""
+        """How far this machine's wall clock is ahead of the exchange's; negative when it is behind."""
         return self._clock.now_ms() - self.now_ms()
 
     def jumped_ms(self) -> int:
         """How far the wall clock has moved against the monotonic one since the last measurement."""
-        return 0 if self._at_ns is None else self.skew_ms() - (self._wall_ms - self._venue_ms)
+        return 0 if self._at_ns is None else self.skew_ms() - (self._wall_ms - self._exchange_ms)
 
     def age_seconds(self) -> float | None:
         """Since the last measurement; None before the first."""

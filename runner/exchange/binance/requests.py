@@ -1,38 +1,23 @@
-"""One request to the venue, bounded in time, its every outcome translated into ours."""
+"""One request to the exchange, bounded in time, its every outcome translated into ours."""
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 
-from runner.exchange.binance.budget import HeldBack, Priority
+from runner.exchange.binance.budget import HeldBack
 from runner.exchange.binance.ccxt_alone import BaseError
 from runner.exchange.binance.client import PRIORITY, ExchangeReply
 from runner.exchange.binance.codes import is_refusal, kind_of
+from runner.exchange.binance.shapes import UNREADABLE
 from runner.exchange.binance.transport import NoAnswer, distrust
 from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
-
-UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
-"""What taking a strange reply apart raises, here and inside ccxt; `wire.Unreadable` is a ValueError."""
-
-_HURRY: ContextVar[Priority] = ContextVar("_HURRY", default=Priority.BACKGROUND)
+from runner.exchange.priority import Priority, raised
 
 
-@contextlib.contextmanager
-def hurried(priority: Priority) -> Iterator[None]:
-    """Everything asked inside is at least so urgent: at a start, what usually is background stands before the first exit."""
-    given = _HURRY.set(priority)
-    try:
-        yield
-    finally:
-        _HURRY.reset(given)
-
-
-async def ask(
+async def send(
     what: str,
     request: Callable[[], Awaitable[Any]],
     *,
@@ -43,7 +28,7 @@ async def ask(
 
     `what` names the endpoint in errors; never the URL, which carries a signature.
     """
-    given = PRIORITY.set(min(priority, _HURRY.get()))
+    token = PRIORITY.set(raised(priority))
     try:
         async with asyncio.timeout(timeout_seconds):
             return await request()
@@ -68,13 +53,4 @@ async def ask(
     except (aiohttp.ClientError, OSError, *UNREADABLE) as error:
         raise OutcomeUnknown(f"{what}: {type(error).__name__}") from None
     finally:
-        PRIORITY.reset(given)
-
-
-@contextlib.contextmanager
-def reading(what: str) -> Iterator[None]:
-    """A reply of another shape than documented is no answer: it becomes OutcomeUnknown."""
-    try:
-        yield
-    except UNREADABLE as error:
-        raise OutcomeUnknown(f"{what}: unreadable ({type(error).__name__})") from None
+        PRIORITY.reset(token)

@@ -1,7 +1,7 @@
 """How bytes reach the exchange and come back, when whoever answers may be broken, or somebody else.
 
 A request carries a key and a signature: it goes to the host it was made for and nowhere else, so a redirect is no answer. What comes
-back is bounded in size, unpacked, too; the time for all of it is bounded by `requests.ask`, or by `open_socket` for a handshake.
+back is bounded in size, unpacked, too; the time for all of it is bounded by `requests.send`, or by `open_socket` for a handshake.
 """
 
 import socket

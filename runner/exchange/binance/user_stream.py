@@ -15,17 +15,18 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from domain.ladder import step_of
-from domain.orders import Fill, OrderReport
 from domain.refusals import RefusalKind
 from domain.symbols import Symbol
 from runner import events
 from runner.events import EventCallback
-from runner.exchange.binance.budget import Priority
 from runner.exchange.binance.client import Client
-from runner.exchange.binance.requests import UNREADABLE, ask
+from runner.exchange.binance.requests import send
+from runner.exchange.binance.shapes import UNREADABLE
 from runner.exchange.binance.transport import distrust, open_socket
 from runner.exchange.binance.wire import SymbolOf, fill_of_event, report_of_event
 from runner.exchange.errors import ExchangeError, OutcomeUnknown
+from runner.exchange.port import UserNews
+from runner.exchange.priority import Priority
 from runner.ports import Clock
 from runner.tasks import cancel_all, ended
 
@@ -34,15 +35,6 @@ KEEP_ALIVE_SECONDS = 120.0
 BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 PING_SECONDS = 10.0
 ROLL_OVER_SECONDS = 23.5 * 3600
-
-
-@dataclass(frozen=True, slots=True)
-class UserNews:
-    """One ORDER_TRADE_UPDATE: the order as it now stands and the execution that changed it, if one did."""
-
-    report: OrderReport
-    fill: Fill | None
-    is_reduce_only: bool
 
 
 class _Expired(Exception):
@@ -117,7 +109,7 @@ class UserStream:
             await self._clock.sleep(delay * (0.75 + random.random() / 2))  # noqa: S311  (Jitter, not a secret.)
 
     def mistrust(self) -> None:
-        """The socket is open and tells nothing: drop it without a closing talk; `run` makes a new one."""
+        """The socket is open and tells nothing: drop it without a closing handshake; `run` makes a new one."""
         if self._connection is not None:
             self._on_event(events.USER_STREAM_SILENT, {})
             self._connection.transport.abort()
@@ -147,7 +139,7 @@ class UserStream:
             await _end(session)
 
     async def _roll_over(self, old: _Session) -> _Session:
-        """The next socket is open before the old one closes; what both tell is told twice, which nobody minds.
+        """The next socket is open before the old one closes; what both tell is reported twice, which nobody minds.
 
         When the next one cannot be opened the old one is given up too: `run` knows how to come back from that.
         """
@@ -169,7 +161,7 @@ class UserStream:
         return _Session(connection, key, asyncio.create_task(self._listen(connection), name="user-events"))
 
     async def _new_key(self) -> str:
-        reply = await ask(
+        reply = await send(
             "listenKey", self._client.fapiPrivatePostListenKey, timeout_seconds=self._timeout, priority=Priority.PROOF
         )
         key = reply.get("listenKey") if isinstance(reply, dict) else None
@@ -185,7 +177,7 @@ class UserStream:
         while True:
             await self._clock.sleep(self._keep_alive_seconds)
             try:
-                reply = await ask(
+                reply = await send(
                     "listenKey",
                     self._client.fapiPrivatePutListenKey,
                     timeout_seconds=self._timeout,

@@ -5,7 +5,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from domain.orders import Fill, OrderChange, OrderIntent, OrderReport, Side
-from domain.symbols import ClientOrderId, Symbol, exchange_id
+from domain.symbols import ClientOrderId, Symbol
+from runner.exchange.binance.symbols import exchange_id
 
 SymbolOf = Callable[[str], Symbol | None]
 

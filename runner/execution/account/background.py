@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 from runner import events
-from runner.exchange.binance.wire import Unreadable
 from runner.exchange.errors import ExchangeError
 from runner.execution.context import Context
 
@@ -12,7 +11,7 @@ async def attempt(context: Context, work: Callable[[], Awaitable[object]]) -> bo
     """False when it failed, which is logged once a try; the next turn of the caller's loop tries again."""
     try:
         await work()
-    except (ExchangeError, Unreadable, KeyError, TypeError, ValueError) as error:
+    except ExchangeError as error:
         context.log.emit(events.BACKGROUND_READ_FAILED, why=f"{type(error).__name__}: {error}"[:200])
         return False
     return True

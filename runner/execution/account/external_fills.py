@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from domain.attribution import FORCED_PREFIXES, ExternalExecution, Share
+from domain.attribution import ExternalExecution, Share
 from domain.entries import FillSeen
 from domain.orders import Fill, Purpose, is_ours
 from domain.symbols import ClientOrderId, Symbol
@@ -64,7 +64,7 @@ class AccountExecutions:
             if order is not None:
                 booked = await self._book_late(order, fill) or booked
             elif not is_ours(owner):  # With our prefix: an order that the journal does not know, told elsewhere.
-                execution = ExternalExecution(fill, owner.startswith(FORCED_PREFIXES), tuple(shares))
+                execution = ExternalExecution(fill, self._exchange.is_forced(owner), tuple(shares))
                 external += [execution] if execution.left else []
         return None if booked else external
 

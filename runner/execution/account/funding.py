@@ -7,10 +7,7 @@ from domain.entries import FundingPaid
 from domain.orders import LegName
 from domain.symbols import Symbol
 from domain.trades import ZERO, TradeState
-from runner.exchange.binance.budget import Budget, Priority
-from runner.exchange.binance.contract_rules import ContractRules
-from runner.exchange.binance.exchange import BinanceExchange
-from runner.exchange.binance.wire import decimal_of
+from runner.exchange.port import Account, Reading
 from runner.execution.account.background import attempt
 from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
@@ -18,7 +15,6 @@ from runner.execution.orders.store import TradeStore
 FUNDING_SECONDS = 300.0
 FUNDING_AFTER_EVENT_SECONDS = 3.0
 """One settlement arrives as many events."""
-WEIGHT_INCOME = 30
 
 
 class FundingBooker:
@@ -28,16 +24,12 @@ class FundingBooker:
         self,
         context: Context,
         *,
-        exchange: BinanceExchange,
-        rules: ContractRules,
-        budget: Budget,
+        exchange: Account,
         store: TradeStore,
         since_ms: int,
     ) -> None:
         self._context, self._book, self._clock = context, context.book, context.clock
         self._exchange = exchange
-        self._rules = rules
-        self._budget = budget
         self._store = store
         self._since_ms = since_ms
         self._due = asyncio.Event()
@@ -49,7 +41,7 @@ class FundingBooker:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            if self._budget.wait_ms(Priority.BACKGROUND, WEIGHT_INCOME) == 0:
+            if self._exchange.has_room(Reading.FUNDING):
                 await attempt(self._context, self.book)
             try:
                 async with asyncio.timeout(FUNDING_SECONDS):
@@ -61,23 +53,18 @@ class FundingBooker:
 
     async def book(self) -> None:
         """Give every settlement since the last look to the trades that held the symbol, pro rata. Raises: ExchangeError."""
-        rows = await self._exchange.funding_payments(since_ms=self._since_ms)
-        for row in rows:
-            symbol = self._rules.symbol_of(str(row["symbol"]))
-            if symbol is None:
-                continue
-            at_ms = int(row["time"])
-            for trade, amount in self._shares(symbol, at_ms, decimal_of(row["income"])):
+        for payment in await self._exchange.funding_payments(since_ms=self._since_ms):
+            for trade, amount in self._shares(payment.symbol, payment.at_ms, payment.amount_usd):
                 paid = FundingPaid(
-                    at_ms=at_ms,
+                    at_ms=payment.at_ms,
                     trade_id=None if trade is None else trade.trade_id,
-                    symbol=symbol,
+                    symbol=payment.symbol,
                     amount_usd=amount,
-                    transaction_id=str(row["tranId"]),
+                    transaction_id=payment.transaction_id,
                 )
                 if not self._book.knows_funding(paid.unique_key):
                     await self._store.establish(paid)
-            self._since_ms = max(self._since_ms, at_ms)
+            self._since_ms = max(self._since_ms, payment.at_ms)
 
     def _shares(self, symbol: Symbol, at_ms: int, amount: Decimal) -> list[tuple[TradeState | None, Decimal]]:
         """By signed holding, so that two pairs on opposite sides of one symbol pay and receive each their own."""

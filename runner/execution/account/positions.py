@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 from itertools import takewhile
 
-from domain.attribution import FORCED_PREFIXES, ExternalExecution, Share, Story, held_at, readings
+from domain.attribution import ExternalExecution, Share, Story, held_at, readings
 from domain.orders import Fill, LegName
 from domain.pairs import TradeStatus
 from domain.symbols import Symbol
@@ -25,7 +25,7 @@ from runner.execution.context import Context
 
 PERSISTS_SECONDS = 5.0
 REPORTED_LOOKS_SECONDS = (0.0, 0.2, 0.5, 1.0)
-"""The user stream tells of executions before all queries know them."""
+"""The user stream reports executions before all queries know them."""
 BEHIND_MS = 2_000
 """The account's position may be older news than the list of its executions, by so much."""
 SAME_MOMENT_MS = 2_000
@@ -215,12 +215,12 @@ class AccountPositions:
         if known is not None and observed is not None:
             net, at_ms = observed[0] - self._forgotten(symbol), observed[1]
             # To the moment; then as if that comparison had been behind; then as if what we held at that moment had not been known.
-            for foreign, back_ms, on_ms in ((known, 0, 0), (known, REPLICA_LAG_MS, SAME_MOMENT_MS), (None, 0, 0)):
+            for others_held, back_ms, on_ms in ((known, 0, 0), (known, REPLICA_LAG_MS, SAME_MOMENT_MS), (None, 0, 0)):
                 for story in stories:
-                    if story.passes(net, foreign, at_ms - back_ms, at_ms + on_ms):
+                    if story.passes(net, others_held, at_ms - back_ms, at_ms + on_ms):
                         return story, True
         for story in stories if whole_history else ():
-            if any(moment.foreign == 0 for moment in story.moments):
+            if any(moment.others_held == 0 for moment in story.moments):
                 return story, True
         return stories[0], False
 
@@ -242,9 +242,9 @@ class AccountPositions:
         if is_behind and not story.shares:
             return Verdict.UNREADABLE  # The positions are older news than the executions: nothing is compared.
         last = story.moments[-1]
-        if last.foreign != (self._known(symbol) or ZERO):
-            self._log.emit(events.EXTERNAL_POSITION, symbol=symbol, quantity=str(last.foreign))
-        self._agree(symbol, last.foreign, last.net + self._forgotten(symbol))
+        if last.others_held != (self._known(symbol) or ZERO):
+            self._log.emit(events.EXTERNAL_POSITION, symbol=symbol, quantity=str(last.others_held))
+        self._agree(symbol, last.others_held, last.net + self._forgotten(symbol))
         await self._book_shares(story.shares)
         return Verdict.CHANGED if story.shares else Verdict.AGREED
 
@@ -290,8 +290,8 @@ class AccountPositions:
     def _in_flight(self, symbol: Symbol) -> bool:
         return any(order.intent.symbol == symbol for trade in self._book.live_trades() for order in trade.unsettled())
 
-    def _agree(self, symbol: Symbol, foreign: Decimal, net: Decimal) -> None:
-        self._external[symbol] = foreign
+    def _agree(self, symbol: Symbol, others_held: Decimal, net: Decimal) -> None:
+        self._external[symbol] = others_held
         self._doubts.pop(symbol, None)
         self._agreed[symbol] = (net, self._exchange_ms())
 
@@ -328,7 +328,7 @@ class AccountPositions:
             finding = await self.check([fill.symbol], suspicious=True)
             if finding.verdict is Verdict.AGREED or self._book.knows_fill(fill):
                 return  # At once: whoever lost the leg waits for this lock to close the other one.
-        if fill.client_order_id.startswith(FORCED_PREFIXES) and not self._book.knows_fill(fill):
+        if self._exchange.is_forced(fill.client_order_id) and not self._book.knows_fill(fill):
             self._log.emit(
                 events.FORCED_FILL_UNEXPLAINED, symbol=fill.symbol, side=str(fill.side), quantity=str(fill.quantity)
             )

@@ -4,9 +4,7 @@ from collections.abc import Callable, Collection
 
 from domain.entries import EquitySampled
 from domain.symbols import Symbol
-from runner.exchange.binance.budget import Budget, Priority
-from runner.exchange.binance.contract_rules import ContractRules
-from runner.exchange.port import Exchange
+from runner.exchange.port import Account, ContractSource, Reading
 from runner.execution.account.background import attempt
 from runner.execution.context import Context
 from runner.execution.entry.gate import BalanceReading, EntryGate
@@ -14,18 +12,14 @@ from runner.execution.orders.store import TradeStore
 
 EQUITY_SECONDS = 10.0
 FEES_SECONDS = 60.0
-WEIGHT_ACCOUNT, WEIGHT_FEE = 5, 20
 
 
 class EquitySampler:
     """Reads the balance for the guards and the ledger."""
 
-    def __init__(
-        self, context: Context, *, exchange: Exchange, budget: Budget, store: TradeStore, gate: EntryGate
-    ) -> None:
+    def __init__(self, context: Context, *, exchange: Account, store: TradeStore, gate: EntryGate) -> None:
         self._context, self._clock = context, context.clock
         self._exchange = exchange
-        self._budget = budget
         self._store = store
         self._gate = gate
 
@@ -33,7 +27,7 @@ class EquitySampler:
         """Until cancelled."""
         while True:
             await self._clock.sleep(EQUITY_SECONDS)
-            if self._budget.wait_ms(Priority.ACCOUNT, WEIGHT_ACCOUNT) == 0:
+            if self._exchange.has_room(Reading.BALANCE):
                 await attempt(self._context, self.sample)
 
     async def sample(self) -> None:
@@ -52,18 +46,18 @@ class FeeReader:
     """Each symbol's own fees, once, slowly: the configured ones stand in until then."""
 
     def __init__(
-        self, context: Context, *, rules: ContractRules, budget: Budget, symbols: Callable[[], Collection[Symbol]]
+        self, context: Context, *, exchange: Account, rules: ContractSource, symbols: Callable[[], Collection[Symbol]]
     ) -> None:
         self._context, self._clock = context, context.clock
         self._rules = rules
-        self._budget = budget
+        self._exchange = exchange
         self._symbols = symbols
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             for symbol in list(self._symbols()):
-                if not self._rules.has_fees(symbol) and self._budget.wait_ms(Priority.BACKGROUND, WEIGHT_FEE) == 0:
+                if not self._rules.has_fees(symbol) and self._exchange.has_room(Reading.FEES):
                     await attempt(self._context, lambda symbol=symbol: self._rules.load_fees(symbol))  # type: ignore[misc]
                     await self._clock.sleep(1.0)
             await self._clock.sleep(FEES_SECONDS)

@@ -6,16 +6,13 @@ from domain.errors import ConfigError
 from domain.reasons import SetUpCode
 from domain.symbols import Symbol
 from runner import events
-from runner.exchange.binance.budget import Budget, Priority
-from runner.exchange.binance.exchange import BinanceExchange
 from runner.exchange.errors import ExchangeError
-from runner.exchange.port import SetupProblem
+from runner.exchange.port import Account, Reading, SetupProblem
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 
 SETUP_RETRY_SECONDS = 30.0
 SETUP_VERIFY_SECONDS = 1_800.0
-WEIGHT_SETUP = 30
 
 
 class AccountSetUp:
@@ -25,8 +22,7 @@ class AccountSetUp:
         self,
         context: Context,
         *,
-        exchange: BinanceExchange,
-        budget: Budget,
+        exchange: Account,
         gate: EntryGate,
         symbols: Callable[[], Collection[Symbol]],
         leverage: int,
@@ -35,7 +31,6 @@ class AccountSetUp:
     ) -> None:
         self._clock, self._log = context.clock, context.log
         self._exchange = exchange
-        self._budget = budget
         self._gate = gate
         self._symbols = symbols
         self._leverage = leverage
@@ -89,7 +84,7 @@ class AccountSetUp:
             now_ns = self._clock.monotonic_ns()
             verify = self._may_change and now_ns - verified_ns > SETUP_VERIFY_SECONDS * 1e9
             due = traded if verify else {each for each in traded if self._gate.set_up_problem(each) is not None}
-            if due and self._budget.wait_ms(Priority.ACCOUNT, WEIGHT_SETUP) == 0:
+            if due and self._exchange.has_room(Reading.SETTINGS):
                 verified_ns = now_ns if verify else verified_ns
                 await self._confirm_again(due)
 

@@ -32,7 +32,7 @@ class Freezer:
         now_ms = self._clock.now_ms()
         await self._store.establish(PairFrozen(at_ms=now_ms, pair_id=pair_id, until_ms=now_ms + for_ms, reason=reason))
 
-    async def thaw(self) -> list[PairId]:
+    async def unfreeze(self) -> list[PairId]:
         """Every frozen pair may enter again, and its rollbacks are forgotten."""
         now_ms = self._clock.now_ms()
         frozen = [pair_id for pair_id, until_ms in self._book.frozen_until_ms.items() if until_ms > now_ms]

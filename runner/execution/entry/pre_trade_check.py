@@ -25,7 +25,7 @@ from domain.quotes import Quote
 from domain.reasons import Reason
 from domain.resting import joined_price, less_liquid_leg
 from domain.sizing import Sized, TooLarge, TooSmall, size_pair
-from domain.spread import SpreadStatistics
+from domain.spread import SpreadMoments
 from domain.symbols import Symbol
 from domain.trade_book import EVERY_PAIR
 from domain.trades import ZERO
@@ -231,7 +231,7 @@ class PreTradeCheck:
         return edge_of(
             side=_side_of(signal),
             hedge_ratio=pair.hedge_ratio,
-            statistics=SpreadStatistics(signal.spread_mean, signal.spread_std),
+            statistics=SpreadMoments(signal.spread_mean, signal.spread_std),
             exit_z=pair.exit_z,
             quote_a=quotes[LegName.A],
             quote_b=quotes[LegName.B],

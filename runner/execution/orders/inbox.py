@@ -6,7 +6,7 @@ from collections.abc import Callable
 from domain.errors import InvariantBroken, JournalBroken
 from domain.orders import Fill, OrderReport, is_ours
 from runner import events
-from runner.exchange.binance.user_stream import UserNews
+from runner.exchange.port import UserNews
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 from runner.execution.orders.store import TradeStore

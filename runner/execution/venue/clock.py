@@ -4,9 +4,8 @@ import asyncio
 
 from domain.reasons import ClockCode, Reason, ReasonCode
 from runner import events
-from runner.exchange.binance.exchange import BinanceExchange
-from runner.exchange.binance.exchange_clock import VenueClock
 from runner.exchange.errors import ExchangeError
+from runner.exchange.port import ExchangeClock, TimeSource
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 
@@ -19,19 +18,19 @@ AFTER_FAILURE_SECONDS = 1.0
 
 
 class ClockMonitor:
-    """Keeps `VenueClock` true, and entries waiting while it cannot be."""
+    """Keeps the exchange's clock true, and entries waiting while it cannot be."""
 
     def __init__(
         self,
         context: Context,
         *,
-        exchange: BinanceExchange,
-        venue_clock: VenueClock,
+        exchange: TimeSource,
+        exchange_clock: ExchangeClock,
         gate: EntryGate,
         skew_ms_max: int,
     ) -> None:
         self._exchange = exchange
-        self._venue_clock = venue_clock
+        self._exchange_clock = exchange_clock
         self._clock, self._log = context.clock, context.log
         self._gate = gate
         self._skew_ms_max = skew_ms_max
@@ -49,10 +48,10 @@ class ClockMonitor:
 
     async def look(self) -> None:
         """One look: measure when there is reason to, then say whether the clock is fit to trade by."""
-        jumped_ms = self._venue_clock.jumped_ms()
-        age_seconds = self._venue_clock.age_seconds()
+        jumped_ms = self._exchange_clock.jumped_ms()
+        age_seconds = self._exchange_clock.age_seconds()
         if self._exchange.clock_is_off.is_set():
-            self._log.emit(events.TIMESTAMP_REFUSED, skew_ms=self._venue_clock.skew_ms())
+            self._log.emit(events.TIMESTAMP_REFUSED, skew_ms=self._exchange_clock.skew_ms())
             await self._measure()
         elif abs(jumped_ms) > JUMP_MS_MAX:
             self._log.emit(events.CLOCK_JUMPED, jumped_ms=jumped_ms)
@@ -82,10 +81,10 @@ class ClockMonitor:
         """Why entries must wait, or None."""
         if self._exchange.clock_is_off.is_set():
             return ClockCode.REFUSED.because()
-        age_seconds = self._venue_clock.age_seconds()
+        age_seconds = self._exchange_clock.age_seconds()
         if age_seconds is None or age_seconds > AGE_SECONDS_MAX:
             return ClockCode.UNKNOWN.because()
-        skew_ms = self._venue_clock.skew_ms()
+        skew_ms = self._exchange_clock.skew_ms()
         if abs(skew_ms) > self._skew_ms_max:
             side = "ahead of" if skew_ms > 0 else "behind"
             return ClockCode.SKEWED.because(skew_ms=abs(skew_ms), side=side)

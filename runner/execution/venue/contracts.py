@@ -11,11 +11,9 @@ from domain.ladder import step_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import PairId, Symbol
 from runner import events
-from runner.exchange.binance.budget import Priority
-from runner.exchange.binance.contract_rules import ContractRules
-from runner.exchange.binance.exchange_clock import VenueClock
-from runner.exchange.binance.requests import hurried
 from runner.exchange.errors import ExchangeError
+from runner.exchange.port import ContractSource, ExchangeClock
+from runner.exchange.priority import Priority, with_priority
 from runner.execution.context import Context
 from runner.execution.entry.gate import EntryGate
 
@@ -32,9 +30,9 @@ class ContractMonitor:
         self,
         context: Context,
         *,
-        rules: ContractRules,
+        rules: ContractSource,
         gate: EntryGate,
-        venue_clock: VenueClock,
+        exchange_clock: ExchangeClock,
         symbols: Callable[[], Collection[Symbol]],
         close: Callable[[PairId, ExitReason], None],
         delivery_lead_ms: int,
@@ -42,7 +40,7 @@ class ContractMonitor:
         self._rules = rules
         self._book, self._clock, self._log = context.book, context.clock, context.log
         self._gate = gate
-        self._venue_clock = venue_clock
+        self._exchange_clock = exchange_clock
         self._symbols = symbols
         self._close = close
         self._delivery_lead_ms = delivery_lead_ms
@@ -88,7 +86,7 @@ class ContractMonitor:
         """Read filters, statuses, brackets and predicted funding. Raises: ExchangeError; what is known still stands then."""
         asked_for = dict(self._doubted)
         before = {symbol: self._rules.instrument(symbol) for symbol in self._known()}
-        with hurried(Priority.PROOF if asked_for else Priority.BACKGROUND):
+        with with_priority(Priority.PROOF if asked_for else Priority.BACKGROUND):
             await self._rules.load(())
         self.refreshes += 1
         changed = sorted(symbol for symbol, known in before.items() if self._rules.instrument(symbol) != known)
@@ -120,7 +118,7 @@ class ContractMonitor:
         for symbol in sorted(self._close_only - now_close_only):
             self._log.emit(events.CONTRACT_REOPENED, symbol=symbol)
         self._close_only = now_close_only
-        exchange_ms = self._venue_clock.now_ms()
+        exchange_ms = self._exchange_clock.now_ms()
         for trade in list(self._book.live_trades()):
             if trade.status is not TradeStatus.OPEN:
                 continue

@@ -1,4 +1,4 @@
-"""One logical connection that outlives its sockets: reconnects, rolls over before the venue's 24 h, watches for silence."""
+"""One logical connection that outlives its sockets: reconnects, rolls over before the exchange's 24 h, watches for silence."""
 
 import asyncio
 import random
@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from websockets.exceptions import ConnectionClosed
 
-from domain.quotes import Quote
 from domain.symbols import Symbol
 from runner import events
 from runner.events import EventCallback
@@ -14,14 +13,11 @@ from runner.exchange.binance.market_stream.protocol import ControlReply, FeedPro
 from runner.exchange.binance.market_stream.session import CONNECT_ERRORS, Session
 from runner.exchange.binance.market_stream.settings import FeedSettings
 from runner.exchange.binance.transport import distrust
+from runner.exchange.connection import InterruptedCallback, QuoteCallback
 from runner.ports import Clock
 
 ROLLOVER_RETRY_SECONDS = 60.0
 ROLLOVER_OVERLAP_SECONDS_MAX = 10.0
-
-QuoteCallback = Callable[[Symbol, Quote], None]
-InterruptedCallback = Callable[[frozenset[Symbol]], None]
-"""(level, event, facts)"""
 
 
 class FeedConnection:
@@ -123,8 +119,8 @@ class FeedConnection:
         return session
 
     async def _catch_up(self, session: Session) -> None:
-        """Subscribe to whatever is watched and was not asked for yet; more may be added while we ask."""
-        while missing := [symbol for symbol in self._symbols if symbol not in session.asked]:
+        """Subscribe to whatever is watched and was not requested yet; more may be added while we ask."""
+        while missing := [symbol for symbol in self._symbols if symbol not in session.requested]:
             await session.subscribe(missing)
 
     async def _keep(self) -> None:

@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 
 from domain.quotes import Quote
-from domain.symbols import Symbol, exchange_id
+from domain.symbols import Symbol
+from runner.exchange.binance.symbols import exchange_id
 
 EVENT_MS_MAX = 4_102_444_800_000  # The year 2100: later is garbage, not a time.
 COIN_MARGINED = 2  # `st` of COIN-M rows, which share some streams since 2026-06-30.
@@ -62,7 +63,7 @@ class _Envelope(msgspec.Struct):
 
 
 class ControlReply(msgspec.Struct, frozen=True):
-    """The venue's answer to SUBSCRIBE or UNSUBSCRIBE; `error` is None when it agreed."""
+    """The exchange's answer to SUBSCRIBE or UNSUBSCRIBE; `error` is None when it agreed."""
 
     request_id: int | str | None
     error: str | None

@@ -1,39 +1,18 @@
 """BinanceWebSocketProvider: the newest bookTicker quote of every watched symbol, over as few connections as it takes."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from domain.symbols import Symbol
 from runner.events import EventCallback
-from runner.exchange.binance.market_stream.connection import (
-    FeedConnection,
-    InterruptedCallback,
-    QuoteCallback,
-)
+from runner.exchange.binance.market_stream.connection import FeedConnection
 from runner.exchange.binance.market_stream.settings import FeedSettings
-from runner.exchange.binance.market_stream.staleness import StaleCallback, StalenessWatch
+from runner.exchange.binance.market_stream.staleness import StalenessWatch
+from runner.exchange.connection import FailedCallback, InterruptedCallback, QuoteCallback, StaleCallback
+from runner.exchange.port import FeedCounters
 from runner.ports import Clock
 from runner.tasks import cancel_all
-
-FailedCallback = Callable[[BaseException], None]
-"""A connection's task died of a bug of ours (a callback that raised); its symbols get no more quotes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedStatistics:
-    """Counters since start."""
-
-    connections: int
-    connections_open: int
-    symbols: int
-    symbols_stale: int
-    messages: int
-    reconnects: int
-    rollovers: int
-    refused: Mapping[str, int]
-    ignored: Mapping[str, int]
 
 
 class BinanceWebSocketProvider:
@@ -100,7 +79,7 @@ class BinanceWebSocketProvider:
         self._connections.clear()
 
     @property
-    def statistics(self) -> FeedStatistics:
+    def statistics(self) -> FeedCounters:
         connections = tuple(self._connections)
         refused: dict[str, int] = {}
         ignored: dict[str, int] = {}
@@ -108,7 +87,7 @@ class BinanceWebSocketProvider:
             for total, counts in ((refused, connection.protocol.refused), (ignored, connection.protocol.ignored)):
                 for kind, count in counts.items():
                     total[kind] = total.get(kind, 0) + count
-        return FeedStatistics(
+        return FeedCounters(
             connections=len(connections),
             connections_open=sum(connection.is_open for connection in connections),
             symbols=len(self.symbols),

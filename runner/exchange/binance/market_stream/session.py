@@ -1,4 +1,4 @@
-"""One open websocket: reads until it ends, subscribes at a pace the venue accepts, knows how long it has been silent."""
+"""One open websocket: reads until it ends, subscribes at a pace the exchange accepts, knows how long it has been silent."""
 
 import asyncio
 import contextlib
@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
-from domain.symbols import Symbol, stream_name
+from domain.symbols import Symbol
 from runner.exchange.binance.market_stream.settings import FeedSettings
+from runner.exchange.binance.symbols import stream_name
 from runner.exchange.binance.transport import open_socket
 from runner.ports import Clock
 
@@ -29,7 +30,7 @@ class Session:
         self._on_message = on_message
         self._requests = 0
         self._turn = asyncio.Lock()
-        self.asked: set[Symbol] = set()
+        self.requested: set[Symbol] = set()
         self._answers: dict[int, tuple[Symbol, ...]] = {}
         self.opened_ns = self.heard_ns = clock.monotonic_ns()
         self.quoted = False  # A quote has come through this socket.
@@ -51,13 +52,13 @@ class Session:
     async def subscribe(self, symbols: Iterable[Symbol]) -> None:
         """Ask for bookTicker of each. Raises: ConnectionClosed."""
         wanted = tuple(symbols)
-        self.asked.update(wanted)
+        self.requested.update(wanted)
         await self._request("SUBSCRIBE", wanted)
 
     async def unsubscribe(self, symbols: Iterable[Symbol]) -> None:
         """Raises: ConnectionClosed."""
         unwanted = tuple(symbols)
-        self.asked.difference_update(unwanted)
+        self.requested.difference_update(unwanted)
         await self._request("UNSUBSCRIBE", unwanted)
 
     def answered(self, request_id: int | str | None) -> tuple[Symbol, ...]:

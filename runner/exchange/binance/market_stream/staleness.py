@@ -1,12 +1,10 @@
 """Which symbols have gone quiet, by local receipt: said once when it begins and once when it is over."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from domain.symbols import Symbol
-
-StaleCallback = Callable[[Symbol, bool, float | None], None]
-"""(symbol, stale, age in seconds; None when it has never been quoted)"""
+from runner.exchange.connection import StaleCallback
 
 
 class Received(Protocol):

@@ -1,4 +1,4 @@
-"""Recorded markets: klines and quotes read from Parquet or CSV, as a past and a tape of what comes next."""
+"""Recorded markets: klines and quotes read from Parquet or CSV, as a past and a timeline of what comes next."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Event(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tape:
+class Timeline:
     """A recording cut in two at `start_ms`: bars before it, events from it on, nothing at or after `end_ms`."""
 
     listings: dict[str, Listing]
@@ -66,13 +66,13 @@ class Tape:
     left_out: tuple[str, ...]  # Symbols without a bar before the start.
 
 
-def open_tape(data: Path, *, start_ms: int | None = None) -> Tape:
+def open_tape(data: Path, *, start_ms: int | None = None) -> Timeline:
     """Read a recording. `path?start=2025-05-19T00:00Z` says where its past ends; `start_ms` wins over it.
 
     Without either, the first two weeks are the past, or the first sixty bars of a short recording.
 
     Klines are played from close to close in straight lines; `path?path=extremes` plays through both extremes of each bar.
-    A kline does not tell when in its minute the extremes were, so extremes of two contracts that were half a minute apart
+    A kline does not report when in its minute the extremes were, so extremes of two contracts that were half a minute apart
     in truth meet in such a replay: spreads overshoot and come back at the close, a profit that never was. Closes are
     simultaneous.
 
@@ -185,7 +185,7 @@ def _part(bars: BarColumns, first: int, beyond: int) -> BarColumns:
     )
 
 
-def _kline_tape(path: Path, columns: Columns, start_ms: int | None, *, closes_only: bool) -> Tape:
+def _kline_tape(path: Path, columns: Columns, start_ms: int | None, *, closes_only: bool) -> Timeline:
     symbols = columns["symbol"].astype(str)
     if not len(symbols):
         raise ValueError(f"{path}: holds no bar")
@@ -213,7 +213,7 @@ def _kline_tape(path: Path, columns: Columns, start_ms: int | None, *, closes_on
         raise ValueError(f"{path}: nothing to play, start is not inside the recording's common window")
     cut = {symbol: (start_ms - row.start_ms) // MINUTE_MS for symbol, row in bars.items()}
     future = {symbol: _part(row, cut[symbol], len(row.close)) for symbol, row in bars.items()}
-    return Tape(
+    return Timeline(
         listings=listings,
         past={symbol: _part(row, 0, cut[symbol]) for symbol, row in bars.items()},
         start_ms=start_ms,
@@ -249,7 +249,7 @@ def _steps(before: int, close: int) -> tuple[int, ...]:
     return tuple(before + round((close - before) * (step + 1) / steps) for step in range(steps))
 
 
-def _quote_tape(path: Path, columns: Columns, start_ms: int | None) -> Tape:
+def _quote_tape(path: Path, columns: Columns, start_ms: int | None) -> Timeline:
     symbols = columns["symbol"].astype(str)
     at_ms = columns["at_ms"].astype(np.int64)
     if not len(symbols):
@@ -272,7 +272,7 @@ def _quote_tape(path: Path, columns: Columns, start_ms: int | None) -> Tape:
             continue
         listings[name] = listing
         past[name] = _bars_of(columns, before, listing, start_ms)
-    return Tape(
+    return Timeline(
         listings=listings,
         past=past,
         start_ms=start_ms,

@@ -9,7 +9,7 @@ _HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DayStatistics:
+class DayTicker:
     """24 hours of one contract, in hourly steps."""
 
     open: Decimal
@@ -35,13 +35,13 @@ class DayStatistics:
         return self.change / self.open * 100
 
 
-def day_statistics(market: Market, symbol: str) -> DayStatistics:
+def day_ticker(market: Market, symbol: str) -> DayTicker:
     """Statistics of the last 24 hours. Raises: KeyError for an unknown symbol."""
     bars = market.klines(symbol, _HOUR_MS, start_ms=None, end_ms=None, limit=24)
     volume = sum((bar.volume for bar in bars), Decimal(0))
     quote_volume = sum((bar.quote_volume for bar in bars), Decimal(0))
     last = bars[-1].close
-    return DayStatistics(
+    return DayTicker(
         open=bars[0].open,
         high=max(bar.high for bar in bars),
         low=min(bar.low for bar in bars),

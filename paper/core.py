@@ -18,7 +18,7 @@ from paper.portfolio import Portfolio
 AMENDMENTS_MAX = 10_000
 
 
-class Venue:
+class ExchangeCore:
     """Places, matches, cancels and amends orders; settles funding; closes lost accounts."""
 
     def __init__(self, books: Books) -> None:

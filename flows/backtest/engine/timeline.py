@@ -11,7 +11,7 @@ from runner.signals.bars import CARRIED_BARS_MAX, GRACE_MS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tape:
+class Timeline:
     """At `at_ms[i]` the pair is judged at mids `price_…[i]`, by the statistics of the bars before place `bar[i]`.
 
     What is to be filled at moment i is filled at `fill_ms[i]`, at `fill_…[i]` and half its spread. `closes_…`: of the whole grid of
@@ -47,16 +47,16 @@ class Tape:
         return int(self.at_ms.searchsorted(time_ms, side="right"))
 
     def fill_place(self, place: int, *, latency_bars: int, latency_ms: int) -> int:
-        """Where a decision of moment `place` is filled; `count` when the tape ends before."""
+        """Where a decision of moment `place` is filled; `count` when the timeline ends before."""
         due_ms, soonest = int(self.at_ms[place]) + latency_ms, place + latency_bars
         if soonest < self.count and int(self.fill_ms[soonest]) >= due_ms:
             return soonest  # As nearly always.
         return min(max(soonest, int(self.fill_ms.searchsorted(due_ms, side="left"))), self.count)
 
 
-def tape_of_bars(
+def timeline_of_bars(
     bars: Bars, symbol_a: Symbol, symbol_b: Symbol, *, half_spread: float, window: Bars | None = None
-) -> Tape:
+) -> Timeline:
     """Judged at closes, filled at opens, or at closes where no opens are known; a bar that one leg lacks is passed over.
 
     `window`: the same market in longer bars (`Bars.of_size`), for the statistics; None: they are of `bars`, too.
@@ -74,7 +74,7 @@ def tape_of_bars(
     opened = (bars.first_bar + places) * bars.step_ms
     price_a, price_b = closes_a[places], closes_b[places]
     fill_a, fill_b = opens_a[places], opens_b[places]
-    return Tape(
+    return Timeline(
         at_ms=opened + bars.step_ms,
         fill_ms=opened + (bars.step_ms if bars.opens is None else 0),
         laid_ms=(opened + bars.step_ms) // window.step_ms * window.step_ms,
@@ -95,7 +95,7 @@ def tape_of_bars(
     )
 
 
-def tape_of_quotes(quotes: Quotes, bars: Bars, symbol_a: Symbol, symbol_b: Symbol) -> Tape:
+def timeline_of_quotes(quotes: Quotes, bars: Bars, symbol_a: Symbol, symbol_b: Symbol) -> Timeline:
     """Judged and filled at every quote of either leg, by the bars that both legs have closed by then, as live closes them."""
     a, b = quotes.symbols.index(symbol_a), quotes.symbols.index(symbol_b)
     of_pair = np.flatnonzero((quotes.place == a) | (quotes.place == b))
@@ -107,7 +107,7 @@ def tape_of_quotes(quotes: Quotes, bars: Bars, symbol_a: Symbol, symbol_b: Symbo
     at_ms = quotes.at_ms[of_pair]
     price_a, price_b = ((quotes.bid[last] + quotes.ask[last]) * 0.5 for last in (last_a, last_b))
     half_a, half_b = ((quotes.ask[last] - quotes.bid[last]) * 0.5 for last in (last_a, last_b))
-    return Tape(
+    return Timeline(
         at_ms=at_ms,
         fill_ms=at_ms,
         laid_ms=quotes.at_ms[laid][of_pair],
