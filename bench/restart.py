@@ -197,7 +197,7 @@ async def measure(folder: Path) -> dict[str, float]:
     market = BenchMarket(PAIRS, beat_seconds=0.25)
     options = ExchangeOptions(
         limits=LimitOptions(weight_per_minute_max=0, orders_per_10s_max=0, orders_per_minute_max=0),
-        exchange_side=CoreOptions(balance_usdt=Decimal(100_000)),
+        core=CoreOptions(balance_usdt=Decimal(100_000)),
     )
     async with (
         PaperExchange(market, options) as exchange_side,

@@ -61,7 +61,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One difference. `is_ours_to_mend` says whether it spoils the match."""
+    """One difference. `is_mismatch` says whether it spoils the match."""
 
     symbol: Symbol
     pair_id: PairId | None
@@ -119,7 +119,7 @@ def compare(first: Look, second: Look, *, tolerance: float) -> Comparison:
         for trade in second.after.trades
     )
     detail = f"{len(symbols)} symbols, {len(lines)} open trades, {len(second.orders)} resting orders"
-    detail += f": {len(mismatches)} to mend, {len(items) - len(mismatches)} explained" if items else ": all agree"
+    detail += f": {len(mismatches)} differ, {len(items) - len(mismatches)} explained" if items else ": all agree"
     return Comparison(verdict=verdict, items=tuple(items), symbols_checked=len(symbols), detail=detail, pairs=lines)
 
 

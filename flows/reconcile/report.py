@@ -9,7 +9,7 @@ def table_of(result: Reconciliation) -> list[dict[str, Any]]:
     """Differences first, then what each pair holds; one line that says so when there is nothing to show."""
     rows: list[dict[str, Any]] = [
         {
-            "verdict": "to mend" if item.is_mismatch else "explained",
+            "verdict": "mismatch" if item.is_mismatch else "explained",
             "symbol": item.symbol,
             "pair": item.pair_id or "",
             "ledger": f"{item.ledger_quantity:f}",

@@ -47,7 +47,7 @@ RECORDER_REPLACED = warning(
 )
 PAUSED = warning("paused", "you, or whoever holds the token, paused it: no entries", "`tandem resume` ends it", "why")
 RESUMED_BY_OPERATOR = warning(
-    "resumed_by_operator", "you, or whoever holds the token, ended a pause, freezes and halts", "do nothing", "thawed"
+    "resumed_by_operator", "you, or whoever holds the token, ended a pause, freezes and halts", "do nothing", "unfrozen"
 )
 FLATTEN_BY_OPERATOR = warning(
     "flatten_by_operator", "you, or whoever holds the token, had these trades closed", "do nothing", "pairs"

@@ -113,7 +113,7 @@ def disagreement(runner: Runner, exchange: Exchange, books: Onlooker) -> str:
     folded = journal_positions(runner.journal)
     if believed != {exchange_id(symbol): quantity for symbol, quantity in folded.items()}:
         return f"two folds of one journal: {believed}, {folded}"
-    # Doubled orders never mend themselves: these are not waited for.
+    # Doubled orders never correct themselves: these are not waited for.
     received = exchange.received()
     twice = [name for name, times in Counter(received).items() if times > 1]
     assert not twice, f"sent twice: {twice}"

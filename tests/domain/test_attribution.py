@@ -121,7 +121,7 @@ HANDS = (
 )
 
 
-@pytest.mark.parametrize(("before", "stranger", "ours", "after"), HANDS)
+@pytest.mark.parametrize(("before", "external", "ours", "after"), HANDS)
 def test_whose_it_was(before: str, external: ExternalExecution, ours: str, after: str) -> None:
     found = tell(CAT, two_shorts().book.trades.values(), [external], D(before))
     assert sum((share.fill.quantity for share in found.shares), D(0)) == D(ours)
@@ -191,7 +191,7 @@ def test_a_position_may_be_older_news_than_the_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("net", "foreign", "from_ms", "to_ms", "passes"),
+    ("net", "others_held", "from_ms", "to_ms", "passes"),
     [
         ("-50", "0", 1_500, 1_500, True),
         ("-50", None, 1_500, 1_500, True),

@@ -101,7 +101,7 @@ def test_every_guard_is_told_above() -> None:
 
 
 def test_with_everything_wrong_the_first_objection_counts() -> None:
-    """What the operator must mend first is said first; a dry run is said last of all."""
+    """What the operator must correct first is named first; a dry run is said last of all."""
     worst = FINE
     said = []
     for change, code, _ in ALONE:

@@ -33,7 +33,7 @@ class Mutant:
         if not self.old:
             return f"{text}\n\n{self.new}\n"
         if text.count(self.old) != 1:
-            raise ValueError(f"{self.name}: {self.file} holds its text {text.count(self.old)} times; mend the table")
+            raise ValueError(f"{self.name}: {self.file} holds its text {text.count(self.old)} times; correct the table")
         return text.replace(self.old, self.new)
 
 
