@@ -14,7 +14,6 @@ from typing import Any
 
 import ccxt
 import msgspec
-from paper.core import ExchangeCore
 from sim_faults import ERRORS, EXECUTED, Faults, Road
 from sim_loop import Dead, SimExchangeClock, Timeline
 from sim_market import SimMarket
@@ -22,6 +21,7 @@ from sim_market import SimMarket
 from domain.orders import is_ours
 from paper import payloads
 from paper.books import Books
+from paper.core import ExchangeCore
 from paper.desk import Call, Desk
 from paper.errors import ApiError, refused
 from paper.faults import FaultBoard
@@ -35,7 +35,7 @@ from runner.exchange.binance.client import ExchangeReply
 
 KEY = "simulated"
 OPTIONS = ExchangeOptions(
-    adapter=CoreOptions(api_key=KEY, balance_usdt=Decimal(1_000_000)),
+    core=CoreOptions(api_key=KEY, balance_usdt=Decimal(1_000_000)),
     limits=LimitOptions(weight_per_minute_max=0, orders_per_10s_max=0, orders_per_minute_max=0),
 )
 AMOUNTS_KEPT = 200
@@ -45,13 +45,13 @@ class Exchange:
     """The true account."""
 
     def __init__(
-        self, timeline: Timeline, market: SimMarket, faults: Faults, balance_usd: Decimal = OPTIONS.adapter.balance_usdt
+        self, timeline: Timeline, market: SimMarket, faults: Faults, balance_usd: Decimal = OPTIONS.core.balance_usdt
     ) -> None:
         self.timeline = timeline
         self.market = market
         self.faults = faults
         self.clock = SimExchangeClock(timeline)
-        adapter = ExchangeCore(Books(market, OPTIONS.adapter))
+        adapter = ExchangeCore(Books(market, OPTIONS.core))
         limits = Limits(OPTIONS.limits, self.clock)
         self.desk = Desk(adapter, self.clock, FaultBoard(self.clock, limits), limits, OPTIONS)
         self.orders = OrderEndpoints(self.desk)
@@ -96,7 +96,7 @@ class Exchange:
 
     def tick(self) -> None:
         """The market moves over what rests; countdowns run out."""
-        adapter, now_ms = self.desk.adapter, self.clock.now_ms()
+        adapter, now_ms = self.desk.core, self.clock.now_ms()
         for symbol in sorted({order.symbol for order in self.portfolio.open.values()}):
             adapter.on_book(self.market.book(symbol), now_ms)
         if self.portfolio.account.countdowns or self.portfolio.open:

@@ -52,7 +52,7 @@ def _pulse(world: World) -> None:
         return
     world.timeline.after(PULSE_SECONDS, _pulse, world)
     exchange = world.exchange
-    adapter, now_ms = exchange.desk.adapter, exchange.clock.now_ms()
+    adapter, now_ms = exchange.desk.core, exchange.clock.now_ms()
     for symbol in sorted({order.symbol for order in exchange.portfolio.open.values()}):
         adapter.on_book(world.market.book(symbol), now_ms)
     adapter.on_timer(now_ms)

@@ -116,7 +116,7 @@ class SeededScript:
         if self._seed.random() < 0.4:
             symbol = self._symbol(world)
             quantity = self._quantity(symbol, 200.0) * self._seed.choice((1, -1))
-            adapter = world.exchange.desk.adapter
+            adapter = world.exchange.desk.core
             adapter.manual_trade(world.exchange.portfolio, symbol, quantity, None, world.exchange.clock.now_ms())
             world.exchange.commit()
             world.by_hand[symbol] = quantity
@@ -126,7 +126,7 @@ class SeededScript:
             symbol = self._symbol(world)
             listing = listings()[symbol]
             price = (world.market.mark(symbol).mark_price * Decimal("0.96")).quantize(listing.tick)
-            world.exchange.desk.adapter.place(
+            world.exchange.desk.core.place(
                 world.exchange.portfolio,
                 OrderRequest(
                     symbol=symbol, side="BUY", type="LIMIT", time_in_force="GTC", quantity=self._quantity(symbol, 300.0),
@@ -147,7 +147,7 @@ class SeededScript:
         share = Decimal(self._seed.choice((1, 1, 5, 10))) / 10
         world.tell(f"ADL of {share} of {symbol}")
         world.faults.count("adl")
-        adapter = world.exchange.desk.adapter
+        adapter = world.exchange.desk.core
         adapter.auto_deleverage(world.exchange.portfolio, symbol, share, world.exchange.clock.now_ms())
         world.exchange.commit()
 
@@ -170,7 +170,7 @@ class SeededScript:
         if amount and symbol not in world.by_hand:  # Else nobody could say whose it was.
             world.tell(f"a person closes {amount} {symbol}")
             world.faults.count("leg closed by a person")
-            adapter = world.exchange.desk.adapter
+            adapter = world.exchange.desk.core
             adapter.manual_trade(world.exchange.portfolio, symbol, -amount, None, world.exchange.clock.now_ms())
             world.exchange.commit()
 

@@ -32,7 +32,7 @@ def leave(pair: PairConfig = PAIR) -> Deed:
 def deleverage(symbol: str) -> Deed:
     def deed(world: World) -> None:
         exchange = world.exchange
-        exchange.desk.adapter.auto_deleverage(exchange.portfolio, symbol, Decimal(1), exchange.clock.now_ms())
+        exchange.desk.core.auto_deleverage(exchange.portfolio, symbol, Decimal(1), exchange.clock.now_ms())
         exchange.commit()
 
     return deed
@@ -55,7 +55,7 @@ def person_closes(symbol: str) -> Deed:
         exchange = world.exchange
         amount = exchange.positions().get(symbol)
         if amount:
-            exchange.desk.adapter.manual_trade(exchange.portfolio, symbol, -amount, None, exchange.clock.now_ms())
+            exchange.desk.core.manual_trade(exchange.portfolio, symbol, -amount, None, exchange.clock.now_ms())
             exchange.commit()
 
     return deed

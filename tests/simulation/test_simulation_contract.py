@@ -25,7 +25,7 @@ from runner.exchange.errors import OutcomeUnknown, Refused, Unreachable
 
 XRP, BTC = Symbol("XRP/USDT:USDT"), Symbol("BTC/USDT:USDT")
 BALANCE = Decimal(20_000)
-OPTIONS = ExchangeOptions(adapter=CoreOptions(balance_usdt=BALANCE))
+OPTIONS = ExchangeOptions(core=CoreOptions(balance_usdt=BALANCE))
 
 
 def intent(name: str, symbol: Symbol, side: Side, quantity: str, **changes: Any) -> OrderIntent:
