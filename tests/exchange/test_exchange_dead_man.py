@@ -20,9 +20,9 @@ async def test_it_cancels_the_symbol_it_was_armed_for_and_no_other() -> None:
         await rig.adapter.arm_dead_man(XRP, 60_000)
         portfolio = exchange.desk.books.portfolios["paper-key"]
         due_ms = portfolio.account.countdowns["XRPUSDT"]
-        exchange.adapter.on_timer(due_ms - 1)
+        exchange.core.on_timer(due_ms - 1)
         assert len(await rig.adapter.open_orders()) == 2
-        exchange.adapter.on_timer(due_ms)
+        exchange.core.on_timer(due_ms)
         assert [report.client_order_id for report in await rig.adapter.open_orders()] == ["tdm-e"]
 
 

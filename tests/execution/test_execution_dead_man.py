@@ -202,7 +202,7 @@ async def test_killed_and_gone_for_long(tmp_path: Path) -> None:
         await eventually(lambda: portfolio.open, 30)
         victim.kill(pid)
         await victim.ended(first, 10)
-        exchange.adapter.on_timer(portfolio.account.countdowns[CAT])
+        exchange.core.on_timer(portfolio.account.countdowns[CAT])
         assert not portfolio.open
         await victim.run_to_rest("settle")
         (trade,) = check(exchange, journal).trades.values()
