@@ -21,6 +21,6 @@ def deployments(home: Path) -> tuple[str, ...]:
         raise ConfigError(f"{path}: no list of deployments ({type(problem).__name__}); see the clone's own") from None
 
 
-def first_runs(home: Path) -> tuple[str, ...]:
-    """What runs once at the start of `tandem up`, so that the UI shows what each does: all but the live runner."""
+def others(home: Path) -> tuple[str, ...]:
+    """All but the live runner, in the same order: deployed after it, and run once so that the UI shows what each does."""
     return tuple(name for name in deployments(home) if name != LIVE)

@@ -12,7 +12,7 @@ from typing import Self
 import click
 
 from flows.stack import leftovers, live_run, ports
-from flows.stack.deployments import first_runs
+from flows.stack.deployments import others
 from flows.stack.follow import Follower
 from flows.stack.identity import listening_ports, read_record
 from flows.stack.layout import STATUS_FILE
@@ -226,7 +226,7 @@ class Supervisor:
         await self.deployed.wait()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._first_trade(), TRADE_WITHIN_S)
-        for name in first_runs(self.plan.layout.home):
+        for name in others(self.plan.layout.home):
             try:
                 run = await self.api.start(f"{name}/{name}", once=f"first-{name}-{self.plan.mark}")
                 ended = await self._until_over(run)

@@ -15,15 +15,14 @@ import prefect.cli.deploy
 import prefect.cli.work_pool
 import prefect.cli.worker
 import prefect.workers.process  # noqa: F401 - imported ahead of need; that is what this module is for.
-import yaml
 from prefect.cli import app
 
 from flows.live import automations
+from flows.stack.deployments import LIVE, others
 from flows.stack.prefect_api import PrefectApi
 from flows.stack.proof import until_proves
 
 POOL = "tandem"
-LIVE = "live"
 DEPLOY = ("--no-prompt", "deploy")
 WAIT_S = 0.2
 NICE = 10
@@ -59,13 +58,11 @@ def _run(command: tuple[str, ...]) -> None:
 
 def _deploy_live_first() -> None:
     """Deploy what `prefect deploy --all` deploys, with the flow that trading waits for in front of the others."""
-    rows = yaml.safe_load(Path("prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    names = [str(row["name"]) for row in rows]
     _run((*DEPLOY, "--name", LIVE))
     os.nice(NICE)
-    others = [part for name in names if name != LIVE for part in ("--name", name)]
-    if others:
-        _run((*DEPLOY, *others))
+    rest = [part for name in others(Path.cwd()) for part in ("--name", name)]
+    if rest:
+        _run((*DEPLOY, *rest))
 
 
 async def _until_there(path: str, api: PrefectApi) -> None:

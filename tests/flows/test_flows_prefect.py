@@ -190,7 +190,7 @@ def test_every_parameter_reads_well_in_the_form(flow: Flow[..., Any]) -> None:
         model = schema.definitions.get(field.get("$ref", "").rpartition("/")[2], {})
         assert field.get("description") or model.get("description"), name
     for model in schema.definitions.values():
-        for name, field in model["properties"].items():
+        for name, field in model.get("properties", {}).items():  # An enumeration has none.
             assert field.get("description"), name
             assert "default" in field or name == "symbols", name
 

@@ -20,6 +20,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -39,6 +40,7 @@ from flows.stack import identity
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 UP = (sys.executable, "-c", "from flows.stack.cli import up; up()")
 PREFECT = Subprotocol("prefect")
+NOBODY = 65534
 PLANTED = {
     name: f"planted-{secrets.token_hex(12)}"
     for name in ("BINANCE_API_KEY", "BINANCE_API_SECRET", "TANDEM_READ_API_KEY", "TANDEM_READ_API_SECRET")
@@ -86,10 +88,18 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("doors")
-    (folder / "clone").mkdir()
+def folder() -> Iterator[Path]:
+    """Where every user can go: what is closed in it is closed by us."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[Running]:
+    (folder / "clone").mkdir(mode=0o755)
     home = make_clone(folder / "clone")
+    (home / "config.json").chmod(0o644)
     output = folder / "up.log"
     output.touch(mode=0o644)
     output.chmod(0o644)
@@ -156,6 +166,26 @@ def test_what_runs_leaves_files_to_its_user_alone_and_no_core(running: Running) 
         status = Path(f"/proc/{process.pid}/status").read_text()
         assert re.search(r"Umask:\s+0077", status), status
         assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_of_this_machine_reads_nothing(running: Running) -> None:
+    def read(path: Path) -> subprocess.CompletedProcess[bytes]:
+        script = 'if [ -d "$0" ]; then ls "$0"; else cat "$0"; fi'
+        command = ("/bin/sh", "-c", script, str(path))
+        return subprocess.run(
+            command, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", capture_output=True, check=False
+        )
+
+    assert read(running.home / "config.json").returncode == 0, (
+        "this one can be read: the others are refused, not missed"
+    )
+    live, var = ticks_in(running.home)[-1]["pid"], running.home / "var"
+    paths = [var, var / "prefect-auth.key", var / "run" / "keys" / "trade.json", var / "log" / "prefect-server.log"]
+    for path in (*paths, Path(f"/proc/{live}/environ"), Path(f"/proc/{running.process.pid}/environ")):
+        found = read(path)
+        assert found.returncode != 0, path
+        assert found.stdout == b"", path
 
 
 def test_the_secret_of_the_server_is_in_no_log_and_in_no_database(running: Running) -> None:

@@ -22,7 +22,7 @@ from prefect.workers.process import ProcessJobConfiguration
 
 from domain.errors import ConfigError
 from flows.live.automations import SILENCE, silent_live
-from flows.stack.deployments import deployments, first_runs
+from flows.stack.deployments import deployments, others
 
 TEXT = (Path(__file__).parents[2] / "prefect.yaml").read_text()
 DOCUMENT: dict[str, Any] = yaml.safe_load(TEXT)
@@ -43,7 +43,7 @@ def test_a_new_deployment_is_a_stanza(tmp_path: Path) -> None:
     """What `tandem up` deploys and runs once is read from the file: no table of ours has to learn of a new one."""
     (tmp_path / "prefect.yaml").write_text(f"{TEXT}\n  - name: report\n    entrypoint: flows.report.flow.report\n")
     assert deployments(tmp_path) == (*BY_NAME, "report")
-    assert first_runs(tmp_path) == ("health", "reconcile", "recalibrate", "scan", "backtest", "report")
+    assert others(tmp_path) == ("health", "reconcile", "recalibrate", "scan", "backtest", "report")
 
 
 @pytest.mark.parametrize("text", ["", "deployments: 3", "deployments: [{entrypoint: x}]", "deployments: [", None])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,9 @@ import pytest
 from rig import ROOT, wait_for
 
 from flows.stack import identity, ports
+from flows.stack.environment import known_auth_string
+from flows.stack.layout import find_layout
+from flows.stack.prefect_api import PrefectApi
 from storage import ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -60,7 +65,9 @@ def test_it_trades_survives_a_kill_and_leaves_in_order(clone: Path) -> None:
         before = said().count("trade_closed")
         wait_for(lambda: heard("trade_closed", before + 2), within_s=200, why="it trades on")
         wait_for(lambda: heard("first runs: reconcile"), within_s=300, why="the books were compared")
-        assert "first runs: reconcile Completed" in said(), said()
+        (run_id,) = re.findall(r"first runs: reconcile Completed \(\S+/flow-run/(\S+)\)", said()) or [said()]
+        story = ["orders", "positions", "orders again", "positions again", "compare", "act"]
+        wait_for(lambda: _steps(clone, run_id) == story, within_s=60, why="a person sees the steps of the run")
         mark = str((identity.read_record(clone / "var" / "run" / "stack.json") or {})["mark"])
         up.send_signal(signal.SIGINT)
         assert up.wait(120) == 0, said()
@@ -75,6 +82,18 @@ def test_it_trades_survives_a_kill_and_leaves_in_order(clone: Path) -> None:
     assert opened >= closed >= 3
     asked = "select count(*) from signals where outcome = 'executed' and trade_id is null and signal_type in ('BUY', 'SELL')"
     assert ledger.read(clone / "var" / "ledger.duckdb", asked).rows[0][0] == 0, "every executed entry has its trade"
+
+
+def _steps(clone: Path, run_id: str) -> list[str]:
+    """The run's tasks in the order of their beginning, as the server tells its owner."""
+    url = str((identity.read_record(clone / "var" / "run" / "stack.json") or {})["prefect"])
+
+    async def ask() -> list[str]:
+        async with PrefectApi(f"{url}/api", auth=known_auth_string(find_layout(clone), {})) as api:
+            runs = await api._ask("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
+        return [run["name"] for run in sorted(runs, key=lambda run: str(run["start_time"]))]
+
+    return asyncio.run(ask())
 
 
 def _live_pid(clone: Path) -> int:
