@@ -268,7 +268,9 @@ def _complete(now: OpeningNow) -> Option:
     leg = now.legs[name]
     # What is held afterwards must be closable by a market order: that step, not the limit order's, shapes the sum.
     wanted = round_quantity_nearest(leg.held + missing, leg.instrument.quantity_step(OrderType.MARKET))
-    quantity = min(wanted, leg.planned) - leg.held
+    quantity = max(
+        Decimal(0), min(wanted, leg.planned) - leg.held
+    )  # None when rounding, or the plan, leaves nothing to add.
     held = {other: each.held for other, each in now.legs.items()} | {name: leg.held + quantity}
     spread, fees = _traded(now, {name: quantity})
     bound = leg.decision_price * (1 + Decimal(str(now.max_slippage_pct)) * leg.side.sign)

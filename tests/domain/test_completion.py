@@ -291,6 +291,22 @@ def test_no_option_gets_cheaper_when_fees_rise(now: OpeningNow, more: float, nam
         assert option(dearer, action).cost.total >= option(now, action).cost.total - 1e-9
 
 
+def test_a_coarse_step_leaves_nothing_to_add() -> None:
+    """10 are held, 20 are wanted, and a market order closes hundreds alone: adding minus ten would sell what was just bought."""
+    completing = option(opening("10", "40", a={"instrument": instrument(market_step=D(100))}), COMPLETE)
+    assert (completing.quantity, completing.cost.fees, completing.obstacle is None) == (0, 0, False)
+
+
+@settings(deadline=None, max_examples=200)
+@given(openings())
+def test_no_option_is_of_less_than_nothing(now: OpeningNow) -> None:
+    """A leg that rounding, or its plan, leaves nothing to add to: no order, and no fee that is earned."""
+    for action in Action:
+        each = option(now, action)
+        assert each.quantity >= 0
+        assert each.cost.fees >= 0
+
+
 @settings(deadline=None, max_examples=80)
 @given(openings(), st.floats(0, 0.01), st.sampled_from(LegName))
 def test_no_option_gets_cheaper_when_a_spread_widens(now: OpeningNow, more: float, name: LegName) -> None:

@@ -301,7 +301,7 @@ async def test_our_reading_of_the_wire_agrees_with_ccxt() -> None:
         OrderChange.ACCEPTED: "open", OrderChange.PARTIALLY_FILLED: "open", OrderChange.FILLED: "closed",
         OrderChange.CANCELLED: "canceled", OrderChange.EXPIRED: "expired",
     }  # fmt: skip
-    options = ExchangeOptions(rig=CoreOptions(replies_carry_average_price=True))
+    options = ExchangeOptions(core=CoreOptions(replies_carry_average_price=True))
     async with trading(options) as (exchange, rig):
         fault(exchange, "partial", client_order_id="tdm-3", parameters={"fraction": "0.5"})
         intents = [
