@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from paper import events
-from paper.account import Account, Income, Position, Trade
+from paper.account import Account, AccountPosition, Income, Trade
 from paper.errors import ApiError
 from paper.market import Market
 from paper.numbers import ZERO, q8
@@ -213,13 +213,13 @@ class Books:
         self._drop_stale_reduce_only(portfolio, position, now_ms)
         return trade
 
-    def tell_position(self, portfolio: Portfolio, position: Position, reason: str, now_ms: int) -> None:
+    def tell_position(self, portfolio: Portfolio, position: AccountPosition, reason: str, now_ms: int) -> None:
         """ACCOUNT_UPDATE for the wallet and one position."""
         mark_price = self.market.mark(position.symbol).mark_price
         row = (position, mark_price, self.break_even(position))
         self.tell(portfolio, events.account_update(portfolio.account, reason, now_ms, positions=(row,)))
 
-    def break_even(self, position: Position) -> Decimal:
+    def break_even(self, position: AccountPosition) -> Decimal:
         """The entry price with the taker fee on top of it."""
         if not position.amount:
             return ZERO
@@ -243,7 +243,7 @@ class Books:
         if rows is not None:
             rows.pop(order.order_id, None)
 
-    def _drop_stale_reduce_only(self, portfolio: Portfolio, position: Position, now_ms: int) -> None:
+    def _drop_stale_reduce_only(self, portfolio: Portfolio, position: AccountPosition, now_ms: int) -> None:
         """Resting reduce-only orders expire once there is nothing left for them to reduce."""
         if not portfolio.open:
             return

@@ -15,7 +15,7 @@ from domain.pairs import PairConfig
 from domain.statistics.decisions import Action, Decision, Incumbent
 from domain.statistics.engle_granger import Criterion, Method, Progress
 from domain.statistics.panel import PricePanel
-from domain.statistics.recalibration import Recalibration as Verdict
+from domain.statistics.recalibration import Recalibration as Outcome
 from domain.statistics.recalibration import recalibrate as decide
 from domain.statistics.scan import hash_of
 from domain.symbols import PairId, Symbol
@@ -70,7 +70,7 @@ def recalibrate(
     say(f"testing {len(evidence.panel.symbols)} symbols over {evidence.window}")
     decided_on = f"{hash_of(evidence.panel)}-{rules.sha256}"
 
-    def test() -> Verdict:
+    def test() -> Outcome:
         with spread_over(len(evidence.panel.symbols)) as spread:
             return decide(
                 evidence.panel,
@@ -178,7 +178,7 @@ def _confirm(panel: PricePanel, decisions: Sequence[Decision], rules: Calibratio
     return told
 
 
-def rows_after(document: PairsDocument, verdict: Verdict, stamp: Stamp) -> tuple[PairRow, ...]:
+def rows_after(document: PairsDocument, verdict: Outcome, stamp: Stamp) -> tuple[PairRow, ...]:
     """The file's rows when this is written: rows that nobody looked at stay, what is added comes last."""
     if verdict.refusals:
         return document.pairs

@@ -24,7 +24,7 @@ _STEP_SECONDS = 0.02
 _STEP_SECONDS_MAX = 0.25  # A machine that cannot keep up plays slower; it never jumps.
 
 
-class Position(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReplayCursor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far the recording was played."""
 
     at_ms: int
@@ -53,7 +53,7 @@ class ReplayMarket:
             raise ValueError(f"market speed must be 0 or more, not {speed}")
         if snapshot:
             try:
-                start_ms = msgspec.json.decode(snapshot, type=Position).at_ms
+                start_ms = msgspec.json.decode(snapshot, type=ReplayCursor).at_ms
             except msgspec.MsgspecError as error:
                 raise ValueError(f"the replayed market's snapshot cannot be read: {error}") from error
         timeline = open_tape(data, start_ms=start_ms)
@@ -134,7 +134,7 @@ class ReplayMarket:
 
     def snapshot(self) -> bytes:
         """The position in the recording, to the minute."""
-        return msgspec.json.encode(Position(at_ms=self._now_ms // MINUTE_MS * MINUTE_MS))
+        return msgspec.json.encode(ReplayCursor(at_ms=self._now_ms // MINUTE_MS * MINUTE_MS))
 
     async def run(self, on_book: Callable[[Book], None], on_funding: Callable[[FundingSettlement], None]) -> None:
         """Play until cancelled; at the end say so once and stand still."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from domain import resting as resting_legs
 from domain.escalation import REMEDIES, Remedy
 from domain.events import MORE_FACTS, Event, Severity
-from domain.legs import CLOSING, OPENING, OVERDUE, Remainder, Standing
+from domain.legs import CLOSING, OPENING, OVERDUE, LegState, Remainder
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
 from domain.pairs import TRADE_STEPS, TradeStatus
 from domain.refusals import RefusalKind
@@ -49,7 +49,7 @@ def opening() -> str:
         standing: f"{plan} ({OVERDUE[standing]})" if standing in OVERDUE else f"{plan}"
         for standing, plan in OPENING.items()
     }
-    return _legs({(a, b): plan for (a, b), plan in told.items()}, Standing)
+    return _legs({(a, b): plan for (a, b), plan in told.items()}, LegState)
 
 
 def closing() -> str:
@@ -114,7 +114,7 @@ def remedies() -> str:
 def resting() -> str:
     """What to do next with a leg that rests: its order's standing, and what we want of it."""
     lines = [_row(["its order is … ↓ we want it to … →", *Wish]), _row(["---"] * (len(Wish) + 1))]
-    lines += [_row([f"{first}", *(STEPS[first, second] for second in Wish)]) for first in resting_legs.Standing]
+    lines += [_row([f"{first}", *(STEPS[first, second] for second in Wish)]) for first in resting_legs.RestingState]
     return "\n".join(lines)
 
 

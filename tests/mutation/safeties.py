@@ -59,30 +59,30 @@ GHOSTS: tuple[Mutant, ...] = (
     ),
     _m(
         "unknown is a state", "the first 'does not exist' is proof", "domain/order_resolution.py",
-        "    if seen.past_bound_ms <= 0:\n        return Verdict.TOO_EARLY\n", "", "tests/domain/test_order_resolution.py",
+        "    if seen.past_bound_ms <= 0:\n        return Resolution.TOO_EARLY\n", "", "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "one look after the bound is enough", "domain/order_resolution.py",
-        "    if seen.absences < LOOKS_MIN or seen.absent_for_ms < SETTLE_MS:\n        return Verdict.LOOK_AGAIN\n", "",
+        "    if seen.absences < LOOKS_MIN or seen.absent_for_ms < SETTLE_MS:\n        return Resolution.LOOK_AGAIN\n", "",
         "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "a question that was not answered is an absence", "domain/order_resolution.py",
         "    if seen.is_resting is None or seen.unexplained_executions is None or seen.position_change is None:\n"
-        "        return Verdict.LOOK_AGAIN\n",
-        "    if seen.position_change is None:\n        return Verdict.DEAD\n", "tests/domain/test_order_resolution.py",
+        "        return Resolution.LOOK_AGAIN\n",
+        "    if seen.position_change is None:\n        return Resolution.DEAD\n", "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "open orders are not asked", "domain/order_resolution.py",
-        "    if seen.is_resting:\n        return Verdict.RESTING\n", "", "tests/domain/test_order_resolution.py",
+        "    if seen.is_resting:\n        return Resolution.RESTING\n", "", "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "executions are not asked", "domain/order_resolution.py",
-        "    if seen.unexplained_executions:\n        return Verdict.EXECUTION_UNEXPLAINED\n", "", "tests/domain/test_order_resolution.py",
+        "    if seen.unexplained_executions:\n        return Resolution.EXECUTION_UNEXPLAINED\n", "", "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "the position is not asked", "domain/order_resolution.py",
-        "    return _by_position(seen, seen.position_change)\n", "    return Verdict.DEAD\n", "tests/domain/test_order_resolution.py",
+        "    return _by_position(seen, seen.position_change)\n", "    return Resolution.DEAD\n", "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "a code under a 5xx is believed", "runner/exchange/binance/requests.py", "answer.code if answer.http_status < 500 else None", "answer.code", "tests/exchange", GHOST,
@@ -177,7 +177,7 @@ START: tuple[Mutant, ...] = (
     ),
     _m(
         "start", "a question that fails means flat", "runner/execution/account/positions.py",
-        "            return Finding(Verdict.UNREADABLE)\n", "            return Finding(Verdict.AGREED)\n",
+        "            return Finding(Agreement.UNREADABLE)\n", "            return Finding(Agreement.AGREED)\n",
         "tests/execution/test_execution_closing.py -k cannot_be_read",
     ),
     _m(
@@ -268,7 +268,7 @@ WHOSE: tuple[Mutant, ...] = (
     ),
     _m(
         "whose it was", "positions that are older news than the executions agree", "runner/execution/account/positions.py",
-        "            return Verdict.UNREADABLE  # The positions are older news", "            return Verdict.AGREED  # The positions are older news",
+        "            return Agreement.UNREADABLE  # The positions are older news", "            return Agreement.AGREED  # The positions are older news",
         "tests/execution/test_account_positions.py",
     ),
 )  # fmt: skip
@@ -298,7 +298,7 @@ HOLES: tuple[Mutant, ...] = (
     ),
     _hole(
         "3_taken", "executions and position are not weighed", "domain/order_resolution.py",
-        "        return Verdict.LOOK_AGAIN\n    if seen.is_resting is None", "        return Verdict.LOOK_AGAIN\n    return Verdict.DEAD\n    if seen.is_resting is None",
+        "        return Resolution.LOOK_AGAIN\n    if seen.is_resting is None", "        return Resolution.LOOK_AGAIN\n    return Resolution.DEAD\n    if seen.is_resting is None",
     ),
     _hole("4_a_partial", "unequal legs count as hedged"),
     _hole("5_one", "one try to close", CLOSING, *CLOSES_ONCE),

@@ -14,7 +14,7 @@ from domain.events import MORE_FACTS, Event, Severity
 from domain.order_resolution import Evidence
 from runner import events
 from runner.events import CATALOGUE
-from runner.run_totals import Statistics
+from runner.run_totals import RunTotals
 from storage.story import TOLD_BY_OTHER_ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ EMITTING = {"emit", "emit_line", "_on_event"}
 COLUMNS = {"pair_id", "trade_id"}
 """Columns of the table `events`; not facts."""
 SPREAD: dict[str, tuple[str, ...]] = {
-    "stopped": tuple(field.name for field in fields(Statistics)),
+    "stopped": tuple(field.name for field in fields(RunTotals)),
     "order_evidence_conflicting": Evidence.__struct_fields__,
 }
 """Facts that a call takes from a record with `**`, where the record is not built in the same function."""
