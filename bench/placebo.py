@@ -8,6 +8,8 @@ and nothing is written.
 
 import os
 
+from domain.units import HOUR_MS
+
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -66,7 +68,7 @@ def hourly(panel: PricePanel) -> PricePanel:
     assert panel.bar_seconds is not None
     last = (panel.open_ms // 1000 + panel.bar_seconds) % 3600 == 0
     return PricePanel(
-        symbols=panel.symbols, prices=panel.prices[last], open_ms=panel.open_ms[last] + panel.bar_seconds * 1000 - 3_600_000,
+        symbols=panel.symbols, prices=panel.prices[last], open_ms=panel.open_ms[last] + panel.bar_seconds * 1000 - HOUR_MS,
         bar_seconds=3600,
     )  # fmt: skip
 

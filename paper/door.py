@@ -85,7 +85,10 @@ class Door:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file; at no moment is it readable by others. Raises: OSError."""
+    """Replace the file; at no moment is it readable by others. Raises: OSError.
+
+    No fsync: after a power cut the next start writes another token.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)

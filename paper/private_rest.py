@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from domain.units import WEEK_MS
 from paper import payloads
 from paper.desk import Call, Desk
 from paper.errors import refused
@@ -16,7 +17,7 @@ from paper.portfolio import Portfolio
 from paper.private_orders import inside, integer_of, limit_of, period_of
 
 INCOME_ROWS_DEFAULT = 100
-INCOME_PERIOD_MS_DEFAULT = 7 * 86_400_000
+INCOME_PERIOD_MS_DEFAULT = WEEK_MS
 SUCCESS = {"code": 200, "msg": "success"}
 
 

@@ -14,6 +14,7 @@ from paper.market import Book, Listing, Market
 from paper.stream_connection import Connection, frame
 from paper.stream_names import Route, StreamName, parse_stream
 from paper.stream_pushes import Push
+from paper.tasks import cancel_all
 
 _BEAT_SECONDS = 0.05
 _CLOSE_GRACE_SECONDS = 5.0
@@ -119,8 +120,7 @@ class PublicStreams:
     async def close(self) -> None:
         """Stop pushing and close every connection with 1001 (going away)."""
         if self._beat is not None:
-            self._beat.cancel()
-            await asyncio.gather(self._beat, return_exceptions=True)
+            await cancel_all(self._beat)
             self._beat = None
         for connection in tuple(self._connections):
             connection.close(1001, "", time.monotonic())

@@ -204,7 +204,7 @@ class TradingBot:
         statistics: RunTotals | None = None
         failure: TandemError | None = None
         try:
-            async with ControlServer(self.settings, self, self, self._log), asyncio.TaskGroup() as tasks:
+            async with ControlServer(self.settings, self, self, self._log, self._clock), asyncio.TaskGroup() as tasks:
                 starting = self._background(tasks, self.start_monitoring(tasks), "start")
                 await self._until_stopped(starting)
                 statistics = await self.shutdown_gracefully(self._fatal or "asked to stop")

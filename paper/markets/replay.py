@@ -11,8 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from domain.units import MINUTE_MS
 from paper.market import Book, FundingSettlement, Kline, Listing, Mark, with_status
-from paper.markets.bars import MINUTE_MS, BarSeries
+from paper.markets.bars import BarSeries
 from paper.markets.books import BookMaker
 from paper.markets.funding import FundingSchedule
 from paper.markets.marks import make_mark

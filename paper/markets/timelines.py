@@ -13,8 +13,9 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from domain.units import DAY_MS, MINUTE_MS
 from paper.market import Listing
-from paper.markets.bars import DAY_MS, MINUTE_MS, BarColumns
+from paper.markets.bars import BarColumns
 from paper.markets.listings import guessed_listing, known_listing
 
 _KLINES = {"symbol", "ts", "open", "high", "low", "close", "volume"}

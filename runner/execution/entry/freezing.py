@@ -8,12 +8,13 @@ from domain.entries import PairFrozen
 from domain.symbols import PairId
 from domain.trade_book import EVERY_PAIR
 from domain.trades import TradeState
+from domain.units import DAY_MS
 from runner import events
 from runner.config import ExecutionSettings
 from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 
-HALTED_MS = 86_400_000
+HALTED_MS = DAY_MS
 """A pair that failed for no reason we foresaw waits for a person, or for a day."""
 FRUITLESS_FACTOR = 3
 """An entry refused outright costs a request, not money: so many times more of them are borne."""

@@ -10,6 +10,7 @@ from domain.order_resolution import LOOKS_MIN, SETTLE_MS, UNDECIDABLE, Evidence,
 from domain.orders import Fill, OrderIntent, OrderStatus, Side
 from domain.symbols import ClientOrderId
 from domain.trades import ZERO, OrderState
+from domain.units import MINUTE_MS
 from runner import events
 from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
@@ -19,9 +20,9 @@ from runner.execution.context import Context
 ACCEPTANCE_MARGIN_MS = 1_000
 """Beyond recvWindow: the exchange takes timestamps up to this far ahead of its clock, so ours may be off by as much."""
 FATE_UNKNOWN = frozenset({OrderStatus.UNKNOWN, OrderStatus.INTENDED})
-LOOK_BACK_MS = 60_000
+LOOK_BACK_MS = MINUTE_MS
 """Executions are asked for from this long before the intent: its time is by our clock, theirs by the exchange's."""
-ALERT_AFTER_MS = 60_000
+ALERT_AFTER_MS = MINUTE_MS
 ALERT_EVERY_MS = 600_000
 
 
