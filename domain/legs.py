@@ -52,7 +52,7 @@ _P = Plan
 OPENING: Mapping[tuple[LegState, LegState], Plan] = MappingProxyType({
     # leg A       leg B
     (_L.WORKING, _L.WORKING): _P.WAIT,
-    (_L.WORKING, _L.HELD):    _P.WAIT,       # The clock of naked seconds is running.
+    (_L.WORKING, _L.HELD):    _P.WAIT,       # the clock of unhedged seconds is running.
     (_L.WORKING, _L.GONE):    _P.CANCEL_A,
     (_L.HELD,    _L.WORKING): _P.WAIT,
     (_L.HELD,    _L.HELD):    _P.BALANCE,
@@ -61,7 +61,7 @@ OPENING: Mapping[tuple[LegState, LegState], Plan] = MappingProxyType({
     (_L.GONE,    _L.HELD):    _P.BALANCE,
     (_L.GONE,    _L.GONE):    _P.NOTHING,
 })
-# Once the budget of naked notional x seconds is spent, these rows go before the ones above.
+# Once the budget of unhedged notional x seconds is spent, these rows go before the ones above.
 OVERDUE: Mapping[tuple[LegState, LegState], Plan] = MappingProxyType({
     (_L.WORKING, _L.HELD):    _P.UNWIND_B,
     (_L.HELD,    _L.WORKING): _P.UNWIND_A,

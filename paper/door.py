@@ -61,8 +61,8 @@ class Door:
         """The same handler, for who sends the token."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            given = request.headers.get("Authorization", "")
-            if hmac.compare_digest(given.encode(errors="replace"), f"Bearer {self.token}".encode()):
+            sent = request.headers.get("Authorization", "")
+            if hmac.compare_digest(sent.encode(errors="replace"), f"Bearer {self.token}".encode()):
                 return await handler(request)
             where = self._token_file or "this process, which wrote it to no file"
             return self._refused(

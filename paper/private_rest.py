@@ -85,7 +85,7 @@ class AccountEndpoints:
             raise refused(-2028)
         portfolio.account.leverages[listing.symbol] = leverage
         self._books.touch(portfolio, call.now_ms)
-        self._books.tell(portfolio, leverage_update(listing.symbol, leverage, call.now_ms))
+        self._books.publish(portfolio, leverage_update(listing.symbol, leverage, call.now_ms))
         return {
             "leverage": leverage,
             "maxNotionalValue": plain(notional_max(listing, leverage)),
@@ -138,7 +138,7 @@ class AccountEndpoints:
         return {"multiAssetsMargin": call.portfolio.account.multi_assets}
 
     def set_assets_mode(self, call: Call) -> object:
-        """POST multiAssetsMargin. Remembered, reported and told; there is one asset all the same."""
+        """POST multiAssetsMargin. Remembered, reported and published; there is one asset all the same."""
         wanted = flag_of(call.params, "multiAssetsMargin")
         if wanted is None:
             raise refused(-1102, "multiAssetsMargin")
@@ -146,7 +146,7 @@ class AccountEndpoints:
             raise refused(-4171)
         call.portfolio.account.multi_assets = wanted
         self._books.touch(call.portfolio, call.now_ms)
-        self._books.tell(call.portfolio, assets_mode_update(multi_assets=wanted, now_ms=call.now_ms))
+        self._books.publish(call.portfolio, assets_mode_update(multi_assets=wanted, now_ms=call.now_ms))
         return SUCCESS
 
     def brackets(self, call: Call) -> object:

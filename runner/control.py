@@ -218,8 +218,8 @@ class ControlServer:
         return None
 
     def _is_authorised(self, request: web.Request) -> bool:
-        given = request.headers.get("Authorization", "")
-        return hmac.compare_digest(given.encode(errors="replace"), f"Bearer {self._token}".encode())
+        sent = request.headers.get("Authorization", "")
+        return hmac.compare_digest(sent.encode(errors="replace"), f"Bearer {self._token}".encode())
 
     async def _health(self, _: web.Request) -> web.Response:
         is_well, report = self._source.health()
@@ -259,16 +259,16 @@ class ControlServer:
 class _FromServer(logging.Handler):
     """Hands on what aiohttp logs of its server."""
 
-    def __init__(self, said: Callable[..., None]) -> None:
+    def __init__(self, report: Callable[..., None]) -> None:
         super().__init__()
-        self._said = said
+        self._report = report
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
-            self._said(repr(error), is_ours=False)  # On level debug when not even the method can be read.
+            self._report(repr(error), is_ours=False)  # On level debug when not even the method can be read.
         elif record.levelno >= logging.WARNING:
-            self._said(record.getMessage() if error is None else repr(error), is_ours=True)
+            self._report(record.getMessage() if error is None else repr(error), is_ours=True)
 
 
 def _json(body: Mapping[str, Any], status: int) -> web.Response:

@@ -17,7 +17,7 @@ from paper.markets.bars import BarSeries
 from paper.markets.books import BookMaker
 from paper.markets.funding import FundingSchedule
 from paper.markets.marks import make_mark
-from paper.markets.timelines import Event, open_tape
+from paper.markets.timelines import Event, open_timeline
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class ReplayMarket:
                 start_ms = msgspec.json.decode(snapshot, type=ReplayCursor).at_ms
             except msgspec.MsgspecError as error:
                 raise ValueError(f"the replayed market's snapshot cannot be read: {error}") from error
-        timeline = open_tape(data, start_ms=start_ms)
+        timeline = open_timeline(data, start_ms=start_ms)
         if timeline.left_out:
             log.warning("replay: left out, no bar before the start: %s", ", ".join(timeline.left_out))
         self._speed = speed

@@ -129,7 +129,7 @@ class PairSlot:
         self.stand(now_ms=now_ms, last_signal=signal, last_signal_ms=now_ms)
 
     @property
-    def word(self) -> str:
+    def state_label(self) -> str:
         """The standing in a word or two, for people."""
         standing = self.standing
         if self.failed:

@@ -46,7 +46,7 @@ def _legs(table: Mapping[tuple[StrEnum, StrEnum], str], kinds: type[StrEnum]) ->
 
 
 def opening() -> str:
-    """What to do next with a pair that opens; in brackets what goes before it once the naked budget is spent."""
+    """What to do next with a pair that opens; in brackets what goes before it once the unhedged budget is spent."""
     told = {
         standing: f"{plan} ({OVERDUE[standing]})" if standing in OVERDUE else f"{plan}"
         for standing, plan in OPENING.items()

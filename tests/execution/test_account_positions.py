@@ -161,7 +161,7 @@ async def test_what_the_stream_tells_needs_no_list(scene: Scene) -> None:
     assert scene.positions.concerns_us(fill)
     await scene.positions.absorb(fill)
     assert scene.trade.held[A] == 0
-    assert scene.clock.ms < NOW_MS + 20_000 + 100, "at once: its sibling stands alone"
+    assert scene.clock.ms < NOW_MS + 20_000 + 100, "at once: its other leg stands alone"
 
 
 async def test_a_person_closes_their_own_before_ours(scene: Scene) -> None:

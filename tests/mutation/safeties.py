@@ -46,9 +46,9 @@ JOURNAL: tuple[Mutant, ...] = (
         "INSERT INTO", "INSERT OR IGNORE INTO", "tests/storage/test_storage_journal.py",
     ),
     _m(
-        "journal before act", "waiters are told before the commit", "storage/journal.py",
-        "                    self._write(connection, batch, identity)\n                    self._tell_waiters(batch)\n",
-        "                    self._tell_waiters(batch)\n                    self._write(connection, batch, identity)\n",
+        "journal before act", "waiters are woken before the commit", "storage/journal.py",
+        "                    self._write(connection, batch, identity)\n                    self._wake_waiters(batch)\n",
+        "                    self._wake_waiters(batch)\n                    self._write(connection, batch, identity)\n",
         "tests/storage/test_storage_journal.py", "tests/storage/test_storage_kill.py",
     ),
 )  # fmt: skip
@@ -108,55 +108,55 @@ GHOSTS: tuple[Mutant, ...] = (
 
 LEGS: tuple[Mutant, ...] = (
     _m(
-        "no naked leg", "a sibling that may still fill is not cancelled", OPENING,
+        "no unhedged leg", "an other leg that may still fill is not cancelled", OPENING,
         "                    cancelling[leg] = asyncio.create_task(self._cancel(self._orders(trade, leg)))\n",
         "                    cancelling[leg] = asyncio.create_task(asyncio.sleep(0))\n", SEEDS,
         "tests/execution/test_execution_unequal.py",
     ),
     _m(
-        "no naked leg", "the budget of naked notional is never spent", OPENING,
+        "no unhedged leg", "the budget of unhedged notional is never spent", OPENING,
         "            return False\n        return trade.naked_notional_usd_seconds",
         "            return False\n        return False and trade.naked_notional_usd_seconds",
         SEEDS, "tests/execution/test_execution_unequal.py",
     ),
     _m(
-        "no naked leg", "unequal legs count as hedged", OPENING, "            if now.is_balanced:\n", "            if True:\n", UNEQUAL,
+        "no unhedged leg", "unequal legs count as hedged", OPENING, "            if now.is_balanced:\n", "            if True:\n", UNEQUAL,
     ),
     _m(
-        "no naked leg", "a rolled back trade is not verified flat", CLOSING,
+        "no unhedged leg", "a rolled back trade is not verified flat", CLOSING,
         "        if self._needs_proof(trade, status) and not await self._verified(trade, reason):\n            return False\n", "", "tests/execution/test_execution_closing.py", SEEDS,
     ),
     _m(
-        "no naked leg", "a trade may end while it holds something", CLOSING,
+        "no unhedged leg", "a trade may end while it holds something", CLOSING,
         "        if any(self._remainder(trade, leg, working=False) is not Remainder.FLAT for leg in LegName):\n"
         "            return False\n        if self._needs_proof",
         "        if self._needs_proof",
         "tests/execution/test_execution_closing.py -k what_still_holds",
     ),
     _m(
-        "no naked leg", "the second leg waits for the first to close", CLOSING,
+        "no unhedged leg", "the second leg waits for the first to close", CLOSING,
         "                await asyncio.wait(running.values(), return_when=asyncio.FIRST_COMPLETED)\n",
         "                await asyncio.wait(running.values())\n", "tests/execution", SEEDS,
     ),
     _m(
-        "no naked leg", "every closing order is reduce-only", PIECES,
+        "no unhedged leg", "every closing order is reduce-only", PIECES,
         "        return Piece(quantity=quantity, order_type=order_type, reduce_only=False)\n",
         "        return Piece(quantity=quantity, order_type=order_type, reduce_only=True)\n", "tests/domain/test_closing_pieces.py",
     ),
     _m(
-        "no naked leg", "no closing order is reduce-only", PIECES,
+        "no unhedged leg", "no closing order is reduce-only", PIECES,
         "    elif reducible > 0:\n", "    elif False:\n", "tests/domain/test_closing_pieces.py",
     ),
     _m(
-        "no naked leg", "a rollback that cannot be verified is left alone", LIFECYCLE,
+        "no unhedged leg", "a rollback that cannot be verified is left alone", LIFECYCLE,
         "        if not trade.status.is_over:\n            self._tasks.spawn", "        if False:\n            self._tasks.spawn",
     ),
     _m(
-        "no naked leg", "a leg closed by others leaves its sibling", LIFECYCLE,
-        '        self._tasks.spawn(self.close(trade, ExitReason.OTHER_LEG_LOST, None), f"sibling-{trade.trade_id}")\n', "",
+        "no unhedged leg", "a leg closed by others leaves its other leg", LIFECYCLE,
+        '        self._tasks.spawn(self.close(trade, ExitReason.OTHER_LEG_LOST, None), f"other-leg-{trade.trade_id}")\n', "",
     ),
     _m(
-        "no naked leg", "repeated rollbacks do not freeze the pair", CLOSING,
+        "no unhedged leg", "repeated rollbacks do not freeze the pair", CLOSING,
         "            await self._freezer.after_rollback(trade)\n", "            pass\n", "tests/execution",
     ),
 )  # fmt: skip

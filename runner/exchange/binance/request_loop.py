@@ -25,7 +25,7 @@ from runner.tasks import cancel_all
 # None: no answer. A wrong key, an unknown symbol or a bad parameter stays wrong however often it is sent.
 _PASSING_KINDS = frozenset({None, RefusalKind.THROTTLED, RefusalKind.UNAVAILABLE, RefusalKind.CLOCK})
 _T = TypeVar("_T")
-_SAID_FROM_SECONDS = 5.0
+_REPORTED_FROM_SECONDS = 5.0
 _STOP_SECONDS_MAX = 10.0
 SILENCE_SECONDS_MAX = 60.0
 """Without any answer, and one question's patience exhausted: nothing else is sent. 500 symbols of 40 s each would be hours."""
@@ -183,7 +183,7 @@ class RequestLoop:
         self._silent_seconds = self._seconds() - self._silent_from
 
     async def _sleep(self, what: str, seconds: float) -> None:
-        if seconds >= _SAID_FROM_SECONDS:
+        if seconds >= _REPORTED_FROM_SECONDS:
             self._say(f"{what}: waiting {seconds:.0f} s for the exchange's request budget")
         await self.clock.sleep(seconds)
 

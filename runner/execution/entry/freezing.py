@@ -1,6 +1,6 @@
 """Pairs that may not enter for a while: repeated half-fills are a symptom, and a bug is no reason to try again soon.
 
-Everything is a row of the journal, so a restart freezes nothing anew and thaws nothing. A freeze ends by its time, or by
+Everything is a row of the journal, so a restart freezes nothing anew and ends no freeze. A freeze ends by its time, or by
 `tandem resume`.
 """
 
@@ -21,7 +21,7 @@ FRUITLESS_FACTOR = 3
 
 
 class Freezer:
-    """Freezes and thaws. Every method raises JournalBroken."""
+    """Begins and ends freezes. Every method raises JournalBroken."""
 
     def __init__(self, context: Context, store: TradeStore, settings: ExecutionSettings) -> None:
         self._book, self._clock, self._log = context.book, context.clock, context.log

@@ -133,7 +133,7 @@ class EntrySaga:
         return standing
 
     async def _all_known(self, trade: TradeState) -> None:
-        """Conclude both legs side by side. When one is gone for good, stop the other before it fills; when the budget of naked
+        """Conclude both legs side by side. When one is gone for good, stop the other before it fills; when the budget of unhedged
         notional x seconds is spent, take back what stands alone and go on resolving the other."""
         concluding = [
             asyncio.create_task(self._tracker.conclude(self._orders(trade, leg)))
@@ -142,13 +142,13 @@ class EntrySaga:
         ]
         cancelling: dict[LegName, asyncio.Task[None]] = {}
         relief: asyncio.Task[None] | None = None
-        said = False
+        is_logged = False
         try:
             while waiting := [task for task in concluding if not task.done()]:
                 standing = self._standing(trade)
                 spent = self._budget_is_spent(trade)
-                if spent and not said:
-                    said = True
+                if spent and not is_logged:
+                    is_logged = True
                     self._log_spent(trade)
                 plan = opening_plan(standing[LegName.A], standing[LegName.B], budget_spent=spent)
                 alone = LEGS_TO_RELIEVE.get(plan)
