@@ -339,7 +339,7 @@ async def test_a_trade_whose_driver_failed_is_taken_up_again(tmp_path: Path, mon
             return await settle(trade)
 
         monkeypatch.setattr(rig.engine._entry_saga, "settle", fails_twice)
-        monkeypatch.setattr(rig.engine._lifecycle, "_settle_opening", fails_twice)
+        monkeypatch.setattr(rig.engine._lifecycle._post_only_saga, "settle", fails_twice)
         outcome = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert outcome.denial is DenialCode.INTERNAL
         await eventually(lambda: rig.signals.told[-1] == "opened")

@@ -135,7 +135,7 @@ class Watched:
     def watch(self, seen: watching.FileSignature | None = None) -> watching.PairsWatch:
         parts: Any = SimpleNamespace(
             clock=SystemClock(), generator=self.rig.generator, watch_quotes=self._watch_quotes,
-            binance=SimpleNamespace(rules=SimpleNamespace(load=self._load)),
+            connection=SimpleNamespace(rules=SimpleNamespace(load=self._load)),
             account=SimpleNamespace(set_up=SimpleNamespace(prepare=self._prepare)),
         )  # fmt: skip
         log: Any = SimpleNamespace(emit=self._emit)
