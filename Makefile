@@ -1,4 +1,4 @@
-# Everything a stranger needs. A bare machine with git, make and Python >= 3.11 (with pip and venv) is enough.
+# Everything a newcomer needs. A bare machine with git, make and Python >= 3.11 (with pip and venv) is enough.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

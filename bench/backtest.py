@@ -8,6 +8,8 @@ one by one before any time is looked at. CPU seconds, the best of some rounds.
 
 import os
 
+from domain.units import MINUTE_MS
+
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
@@ -31,7 +33,6 @@ from flows.backtest.engine.market import Bars, Market
 from flows.backtest.engine.terms import Terms, limits_of
 from flows.backtest.engine.walk import Walk
 
-MINUTE = 60_000
 START_MS = 1_746_403_200_000
 PAIRS, DAYS = 10, 90
 BARS_COMPARED = 10_000
@@ -62,7 +63,7 @@ def market_of(pairs: int, bars: int) -> tuple[Market, list[PairConfig]]:
         )  # fmt: skip
     closes = np.column_stack(columns)
     opens = np.vstack((closes[:1], closes[:-1]))
-    made = Bars(symbols=tuple(symbols), first_bar=START_MS // MINUTE, step_ms=MINUTE, closes=closes, opens=opens)
+    made = Bars(symbols=tuple(symbols), first_bar=START_MS // MINUTE_MS, step_ms=MINUTE_MS, closes=closes, opens=opens)
     return Market(bars=made), configs
 
 
@@ -162,7 +163,7 @@ def main() -> int:
     walk = ours(market, pairs, terms)
     theirs = by_backtrader(market, pairs[0], terms)
     mine = [
-        (str(trade.side), (trade.opened_ms - START_MS) // MINUTE, (trade.closed_ms - START_MS) // MINUTE)
+        (str(trade.side), (trade.opened_ms - START_MS) // MINUTE_MS, (trade.closed_ms - START_MS) // MINUTE_MS)
         for trade in walk.trades
     ]
     # An exit in the last bar is filled by nobody; they count it when it is ordered.

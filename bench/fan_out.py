@@ -59,16 +59,16 @@ def result_of(panel: PricePanel, fan_out: FanOut | None) -> ScanResult:
 
 
 @task(name="empty", cache_policy=NO_CACHE, persist_result=False)
-def empty(given: int) -> int:
+def empty(number: int) -> int:
     """What Prefect asks for itself."""
-    return given
+    return number
 
 
 def orchestrated() -> float:
     """Processor seconds of a runner, of its tasks, and of nothing in them."""
     processor = spent()
     with FanOut(runner="threads", workers=2).open_runner() as runner:
-        for future in [runner.submit(empty, {"given": number}) for number in range(BATCHES)]:
+        for future in [runner.submit(empty, {"number": number}) for number in range(BATCHES)]:
             future.result()
     return spent() - processor
 
@@ -106,8 +106,8 @@ def main(symbols: int, bars: int) -> int:
     Console(width=110).print(table)
     share = empty_seconds / plain[2]
     fine = share <= ORCHESTRATION_MAX
-    told = f"orchestration of {BATCHES} batches {empty_seconds:.2f} s, {share:.1%} of one piece"
-    print(f"{told}; target <= {ORCHESTRATION_MAX:.0%}: {'ok' if fine else 'MISSED'}")
+    result = f"orchestration of {BATCHES} batches {empty_seconds:.2f} s, {share:.1%} of one piece"
+    print(f"{result}; target <= {ORCHESTRATION_MAX:.0%}: {'ok' if fine else 'MISSED'}")
     return 0 if fine else 1
 
 

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from domain.units import HOUR_MS
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rich.console import Console
@@ -30,7 +32,6 @@ from paper.server import PaperExchange
 from runner.config import load_settings
 
 SYMBOLS, BARS, ROUND_TRIP_SECONDS = 240, 1440, 0.05
-HOUR_MS = 3_600_000
 
 
 class LongMarket(SyntheticMarket):

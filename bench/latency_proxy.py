@@ -36,7 +36,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, del
 
 
 @asynccontextmanager
-async def far_away(port: int, *, one_way_seconds: float) -> AsyncIterator[int]:
+async def through_latency(port: int, *, one_way_seconds: float) -> AsyncIterator[int]:
     """The port at which `port` of this machine is to be found at that distance."""
 
     ends: set[asyncio.StreamWriter] = set()

@@ -120,13 +120,13 @@ def measure(contender: str) -> np.ndarray:
             player.wait(BEAT_SECONDS * (JUMPS + WARM_UP))
         exchange_side.stdin.write("tell\n")
         exchange_side.stdin.flush()
-        told = json.loads(exchange_side.stdout.readline())
+        result = json.loads(exchange_side.stdout.readline())
     finally:
         player.terminate()
         player.wait(30)
         exchange_side.kill()
         exchange_side.wait()
-    return latencies_ms(told["jumps_ns"][WARM_UP:], received_ns(told["log"]))
+    return latencies_ms(result["jumps_ns"][WARM_UP:], received_ns(result["log"]))
 
 
 def received_ns(log: list[dict[str, Any]]) -> list[int]:

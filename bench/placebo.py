@@ -8,6 +8,8 @@ and nothing is written.
 
 import os
 
+from domain.units import HOUR_MS
+
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -66,7 +68,7 @@ def hourly(panel: PricePanel) -> PricePanel:
     assert panel.bar_seconds is not None
     last = (panel.open_ms // 1000 + panel.bar_seconds) % 3600 == 0
     return PricePanel(
-        symbols=panel.symbols, prices=panel.prices[last], open_ms=panel.open_ms[last] + panel.bar_seconds * 1000 - 3_600_000,
+        symbols=panel.symbols, prices=panel.prices[last], open_ms=panel.open_ms[last] + panel.bar_seconds * 1000 - HOUR_MS,
         bar_seconds=3600,
     )  # fmt: skip
 
@@ -189,7 +191,7 @@ def survivors(panels: dict[str, PricePanel]) -> list[list[str]]:
         ways = {name: panel}
         if panel.bar_seconds != 3600:
             ways[f"the same, 1 h from {panel.bar_seconds // 60 if panel.bar_seconds else 0} m"] = hourly(panel)
-        for (told_name, prices), space in itertools.product(ways.items(), (Space.LOGS, Space.LEVELS)):
+        for (panel_name, prices), space in itertools.product(ways.items(), (Space.LOGS, Space.LEVELS)):
             options = replace(OPTIONS, method=replace(OPTIONS.method, space=space))
             result = scan(prices, options)
             ranked = result.ranked()
@@ -197,11 +199,11 @@ def survivors(panels: dict[str, PricePanel]) -> list[list[str]]:
             sample = ranked[np.random.default_rng(0).permutation(len(ranked))[: 50 if prices.bars < 10_000 else 10]]
             off = _distance(prices.between(0, result.formation_bars), result, sample)
             reasons = [f"{s.rejection.reason}" for s in result.survivors if s.rejection is not None]
-            told = ", ".join(f"{reasons.count(word)} {word}" for word in sorted(set(reasons))) or "none"
+            listed = ", ".join(f"{reasons.count(word)} {word}" for word in sorted(set(reasons))) or "none"
             rows.append(
                 [
-                    told_name, str(space), f"{result.formation_bars} + {result.holdout_bars}", str(result.family),
-                    str(len(result.survivors)), told, str(len(result.kept)), f"{off:.0e} of {len(sample)}",
+                    panel_name, str(space), f"{result.formation_bars} + {result.holdout_bars}", str(result.family),
+                    str(len(result.survivors)), listed, str(len(result.kept)), f"{off:.0e} of {len(sample)}",
                 ]
             )  # fmt: skip
             print(rows[-1], flush=True)

@@ -21,9 +21,9 @@ from typing import Any
 
 import psutil
 
-from bench.latency_proxy import far_away
+from bench.latency_proxy import through_latency
 from bench.market import JUMP, BenchMarket
-from bench.seeded_journal import write_past_life
+from bench.seeded_journal import write_seeded_journal
 from domain.order_resolution import SETTLE_MS
 from domain.trade_book import KINDS_FOLDED, TradeBook
 from domain.units import DAY_MS
@@ -201,7 +201,7 @@ async def measure(folder: Path) -> dict[str, float]:
     )
     async with (
         PaperExchange(market, options) as exchange_side,
-        far_away(exchange_side.port, one_way_seconds=ONE_WAY_SECONDS) as port,
+        through_latency(exchange_side.port, one_way_seconds=ONE_WAY_SECONDS) as port,
     ):
         configure(folder, port)
         await first_life(folder, exchange_side, market)
@@ -227,7 +227,7 @@ def main() -> int:
         folder = Path(name)
         (folder / "var").mkdir()
         journal = folder / "var" / "journal.sqlite"
-        rows = write_past_life(journal, telemetry_rows=TELEMETRY_ROWS, trades=PAST_TRADES)
+        rows = write_seeded_journal(journal, telemetry_rows=TELEMETRY_ROWS, trades=PAST_TRADES)
         size = journal.stat().st_size / 2**20
         print(f"kill -9, {OPEN} open, {IN_FLIGHT} in flight; a journal of {rows:,} rows, {size:.0f} MiB,", end=" ")
         print(f"{PAST_TRADES:,} trades over; {ONE_WAY_SECONDS * 2000:g} ms added to every round trip")
@@ -248,8 +248,8 @@ def main() -> int:
     for mark, what in names.items():
         print(f"{what:44}{marks[mark]:8.2f} s")
     fine = marks["entry"] <= SECONDS_MAX
-    told = f"trading again after {marks['entry']:.2f} s, {PROOF_SECONDS:g} s of it the proof of death"
-    print(f"{told}; target <= 3 + {PROOF_SECONDS:g} s: {'ok' if fine else 'MISSED'}")
+    result = f"trading again after {marks['entry']:.2f} s, {PROOF_SECONDS:g} s of it the proof of death"
+    print(f"{result}; target <= 3 + {PROOF_SECONDS:g} s: {'ok' if fine else 'MISSED'}")
     return 0 if fine else 1
 
 

@@ -28,7 +28,7 @@ TRADE_EVERY_MS = 600_000
 QUANTITY, PRICE = Decimal(71_000), Decimal("0.0070")
 
 
-def write_past_life(journal: Path, *, telemetry_rows: int, trades: int) -> int:
+def write_seeded_journal(journal: Path, *, telemetry_rows: int, trades: int) -> int:
     """Create the journal; the number of its rows."""
     with closing(entries_file.open_for_writing(journal)) as connection:
         connection.execute("BEGIN IMMEDIATE")

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from bench.latency_proxy import far_away
+from bench.latency_proxy import through_latency
 from bench.market import JUMP, A, B, TwoPriceMarket
 from domain.pairs import TradeStatus
 from domain.trade_book import KINDS_FOLDED, TradeBook
@@ -72,7 +72,7 @@ async def round_trips_ms(port: int, until: asyncio.Event) -> list[float]:
 
 
 def rolled_back(journal: Path) -> list[float]:
-    """Naked milliseconds of every entry that was taken back."""
+    """Unhedged milliseconds of every entry that was taken back."""
     book = TradeBook(0.02)
     for _, entry in entries_file.replay(journal, kinds=KINDS_FOLDED):
         book.apply(entry)
@@ -81,7 +81,7 @@ def rolled_back(journal: Path) -> list[float]:
 
 
 async def measure(folder: Path) -> tuple[list[float], list[float]]:
-    """Naked milliseconds and round trips."""
+    """Unhedged milliseconds and round trips."""
     market = TwoPriceMarket(BEAT_SECONDS, (JUMP, -JUMP))
     limits = LimitOptions(weight_per_minute_max=0, orders_per_10s_max=0, orders_per_minute_max=0)
     done = asyncio.Event()
@@ -89,7 +89,7 @@ async def measure(folder: Path) -> tuple[list[float], list[float]]:
         refused = Match(symbol=B, client_order_id="-be")
         parameters = Parameters(code=MARGIN_INSUFFICIENT)
         exchange_side.board.add(FaultSpec(kind=Kind.REJECTED, match=refused, count=None, parameters=parameters))
-        async with far_away(exchange_side.port, one_way_seconds=ONE_WAY_SECONDS) as port:
+        async with through_latency(exchange_side.port, one_way_seconds=ONE_WAY_SECONDS) as port:
             configure(folder, port)
             asking = asyncio.create_task(round_trips_ms(port, done))
             child = await start(folder)
@@ -136,7 +136,7 @@ def main() -> int:
     trip = statistics.median(trips_ms)
     p50, p90, p99 = (float(np.percentile(naked_ms, q)) for q in (50, 90, 99))
     print(
-        f"sibling refused -> leg unwound, {ONE_WAY_SECONDS * 2000:g} ms added to every round trip, {os.cpu_count()} cores"
+        f"other leg refused -> leg unwound, {ONE_WAY_SECONDS * 2000:g} ms added to every round trip, {os.cpu_count()} cores"
     )
     print(f"{'':26}{'n':>6}{'median':>10}{'p90':>10}{'p99':>10}{'worst':>10}")
     print(f"{'round trip (ping), ms':26}{len(trips_ms):6}{trip:10.2f}{np.percentile(trips_ms, 90):10.2f}", end="")

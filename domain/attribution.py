@@ -77,7 +77,7 @@ class _Event(NamedTuple):
     external: ExternalExecution | None
 
 
-def tell(
+def explain(
     symbol: Symbol, trades: Iterable[TradeState], externals: Iterable[ExternalExecution], others_held: Decimal
 ) -> Story:
     """The story that begins with `foreign` in the account beside our trades.
@@ -96,11 +96,11 @@ def tell(
         if event.holder is not None:
             held[event.holder] += event.change
         elif event.external is not None:
-            given = _share_out(event.external, legs, held, others_held)
-            shares += given
-            for share in given:
+            taken = _share_out(event.external, legs, held, others_held)
+            shares += taken
+            for share in taken:
                 held[share.trade.trade_id, share.leg] += share.fill.quantity * share.fill.side.sign
-            others_held += event.change - sum((share.fill.quantity * share.fill.side.sign for share in given), ZERO)
+            others_held += event.change - sum((share.fill.quantity * share.fill.side.sign for share in taken), ZERO)
         moments.append(Moment(event.at_ms, net, others_held))
     return Story(shares, moments)
 
@@ -114,12 +114,12 @@ def readings(
     """
     events = _events(_legs_in(symbol, trades), externals)
     total = sum((event.change for event in events), ZERO)
-    yield tell(symbol, trades, externals, net - total)
+    yield explain(symbol, trades, externals, net - total)
     for event in reversed(events):
         if event.at_ms < since_ms:
             return
         total -= event.change
-        yield tell(symbol, trades, externals, net - total)
+        yield explain(symbol, trades, externals, net - total)
 
 
 def held_at(trade: TradeState, leg: LegName, at_ms: int) -> Decimal:

@@ -178,7 +178,7 @@ def choose(now: OpeningNow) -> Choice:
 
 
 def relief_of(now: OpeningNow) -> Option:
-    """The trim that ends nakedness while an order of the short leg is still open: what its fate adds is dealt with later.
+    """The trim that hedges while an order of the short leg is still open: what its fate adds is dealt with later.
 
     With an obstacle (the short leg holds nothing, say) there is no such trim, and the long leg has to be closed.
     """

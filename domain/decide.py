@@ -34,7 +34,7 @@ class HeldTrade(msgspec.Struct, frozen=True, gc=False):
     time_stop_ms: int | None
 
 
-class Standing(msgspec.Struct, frozen=True, gc=False):
+class PairState(msgspec.Struct, frozen=True, gc=False):
     """Where a pair is between decisions."""
 
     held: HeldTrade | None = None
@@ -45,7 +45,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     busy: bool = False  # A trade of this pair is opening or closing.
 
 
-def band_of(standing: Standing, rules: EntryRules, current: SpreadMoments | None) -> Band:
+def band_of(standing: PairState, rules: EntryRules, current: SpreadMoments | None) -> Band:
     """The spreads inside which `decide` has nothing to say, so that a tick costs two compares."""
     if standing.busy:
         return EVERYTHING
@@ -66,7 +66,7 @@ def band_of(standing: Standing, rules: EntryRules, current: SpreadMoments | None
 
 
 def decide(
-    spread: float, standing: Standing, rules: EntryRules, current: SpreadMoments | None, now_ms: int
+    spread: float, standing: PairState, rules: EntryRules, current: SpreadMoments | None, now_ms: int
 ) -> SignalType | None:
     """The signal this spread calls for, or None. `now_ms` is market time.
 
@@ -102,14 +102,14 @@ def _exit_of(held: HeldTrade, spread: float, now_ms: int) -> SignalType | None:
     return None
 
 
-def _unless_repeated(signal: SignalType | None, standing: Standing, now_ms: int) -> SignalType | None:
+def _unless_repeated(signal: SignalType | None, standing: PairState, now_ms: int) -> SignalType | None:
     # Both ways: what a restart read from the journal may lie ahead of a replay that began anew.
     if signal is standing.last_signal and abs(now_ms - standing.last_signal_ms) < REPEAT_MS_MIN:
         return None
     return signal
 
 
-def rearmed(standing: Standing, spread: float, current: SpreadMoments | None) -> bool:
+def rearmed(standing: PairState, spread: float, current: SpreadMoments | None) -> bool:
     """True when a pair that was stopped out has seen z cross its mean."""
     if standing.stopped_at_sign == 0 or current is None:
         return False

@@ -129,7 +129,7 @@ class Escalation(msgspec.Struct, frozen=True, kw_only=True):
         return step_of(PAUSES_SECONDS, self.failures)
 
     def calls(self, failures_max: int) -> bool:
-        """True when a person must be told."""
+        """True when a person must be alerted."""
         hopeless = self.remedy in CALLS_AT_ONCE
         return hopeless or self.failures >= failures_max or self.waits >= WAITS_BEFORE_CALL
 

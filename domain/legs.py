@@ -13,7 +13,7 @@ import msgspec
 from domain.orders import TERMINAL, LegName, OrderStatus
 
 
-class Standing(StrEnum):
+class LegState(StrEnum):
     """One leg of a pair trade, as far as its current order goes."""
 
     WORKING = "working"  # In flight, resting or unknown.
@@ -45,14 +45,14 @@ class ClosePlan(StrEnum):
     CLOSE_BOTH = "close_both"
 
 
-_L = Standing
+_L = LegState
 _P = Plan
 
 # fmt: off
-OPENING: Mapping[tuple[Standing, Standing], Plan] = MappingProxyType({
+OPENING: Mapping[tuple[LegState, LegState], Plan] = MappingProxyType({
     # leg A       leg B
     (_L.WORKING, _L.WORKING): _P.WAIT,
-    (_L.WORKING, _L.HELD):    _P.WAIT,       # The clock of naked seconds is running.
+    (_L.WORKING, _L.HELD):    _P.WAIT,       # the clock of unhedged seconds is running.
     (_L.WORKING, _L.GONE):    _P.CANCEL_A,
     (_L.HELD,    _L.WORKING): _P.WAIT,
     (_L.HELD,    _L.HELD):    _P.BALANCE,
@@ -61,15 +61,15 @@ OPENING: Mapping[tuple[Standing, Standing], Plan] = MappingProxyType({
     (_L.GONE,    _L.HELD):    _P.BALANCE,
     (_L.GONE,    _L.GONE):    _P.NOTHING,
 })
-# Once the budget of naked notional x seconds is spent, these rows go before the ones above.
-OVERDUE: Mapping[tuple[Standing, Standing], Plan] = MappingProxyType({
+# Once the budget of unhedged notional x seconds is spent, these rows go before the ones above.
+OVERDUE: Mapping[tuple[LegState, LegState], Plan] = MappingProxyType({
     (_L.WORKING, _L.HELD):    _P.UNWIND_B,
     (_L.HELD,    _L.WORKING): _P.UNWIND_A,
 })
 # fmt: on
 
 
-def opening_plan(leg_a: Standing, leg_b: Standing, *, budget_spent: bool) -> Plan:
+def opening_plan(leg_a: LegState, leg_b: LegState, *, budget_spent: bool) -> Plan:
     """What to do next with an opening pair."""
     plan = OPENING[leg_a, leg_b]
     return OVERDUE.get((leg_a, leg_b), plan) if budget_spent else plan
@@ -112,11 +112,11 @@ LEGS_TO_CLOSE: Mapping[ClosePlan, tuple[LegName, ...]] = MappingProxyType(
 )
 
 
-def standing_of(status: OrderStatus, filled: Decimal) -> Standing:
+def standing_of(status: OrderStatus, filled: Decimal) -> LegState:
     """An opening leg's standing from its order. An ended order's fills count, whatever its last status says."""
     if status not in TERMINAL:
-        return Standing.WORKING
-    return Standing.HELD if filled > 0 else Standing.GONE
+        return LegState.WORKING
+    return LegState.HELD if filled > 0 else LegState.GONE
 
 
 class HedgeGap(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ STRANGE_POSITION_MS = MINUTE_MS
 """How long a position that this order cannot explain keeps it from being called dead."""
 
 
-class Verdict(StrEnum):
+class Resolution(StrEnum):
     """Every other verdict than DEAD means: look again."""
 
     DEAD = "dead"
@@ -39,7 +39,7 @@ MOVED_POSITION_MS = 300_000
 by then; a person's trade that nobody saw is the likelier cause, and exits of other pairs wait for these symbols."""
 
 
-UNDECIDABLE = frozenset({Verdict.EXECUTION_UNEXPLAINED, Verdict.POSITION_MOVED})
+UNDECIDABLE = frozenset({Resolution.EXECUTION_UNEXPLAINED, Resolution.POSITION_MOVED})
 """What no second look makes clearer: a person is called."""
 
 
@@ -57,29 +57,29 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     position_change: Decimal | None  # The exchange's position less our book's, less what is known to be others'.
 
 
-def judge(seen: Evidence) -> Verdict:
+def judge(seen: Evidence) -> Resolution:
     """Pure; the first doubt in order is the verdict."""
     if seen.past_bound_ms <= 0:
-        return Verdict.TOO_EARLY
+        return Resolution.TOO_EARLY
     if seen.absences < LOOKS_MIN or seen.absent_for_ms < SETTLE_MS:
-        return Verdict.LOOK_AGAIN
+        return Resolution.LOOK_AGAIN
     if seen.is_resting is None or seen.unexplained_executions is None or seen.position_change is None:
-        return Verdict.LOOK_AGAIN
+        return Resolution.LOOK_AGAIN
     if seen.is_resting:
-        return Verdict.RESTING
+        return Resolution.RESTING
     if seen.unexplained_executions:
-        return Verdict.EXECUTION_UNEXPLAINED
+        return Resolution.EXECUTION_UNEXPLAINED
     if seen.working_orders:
-        return Verdict.IN_FLIGHT
+        return Resolution.IN_FLIGHT
     return _by_position(seen, seen.position_change)
 
 
-def _by_position(seen: Evidence, change: Decimal) -> Verdict:
+def _by_position(seen: Evidence, change: Decimal) -> Resolution:
     has_time_passed = seen.absent_for_ms >= STRANGE_POSITION_MS
     if change == 0:
         # A purchase and a sale that were both executed would leave no trace here either.
         could_cancel_out = seen.unknown_buys > 0 and seen.unknown_sells > 0
-        return Verdict.DEAD if not could_cancel_out or has_time_passed else Verdict.POSITION_STRANGE
+        return Resolution.DEAD if not could_cancel_out or has_time_passed else Resolution.POSITION_STRANGE
     if -seen.unknown_sells <= change <= seen.unknown_buys:
-        return Verdict.DEAD if seen.absent_for_ms >= MOVED_POSITION_MS else Verdict.POSITION_MOVED
-    return Verdict.DEAD if has_time_passed else Verdict.POSITION_STRANGE
+        return Resolution.DEAD if seen.absent_for_ms >= MOVED_POSITION_MS else Resolution.POSITION_MOVED
+    return Resolution.DEAD if has_time_passed else Resolution.POSITION_STRANGE

@@ -236,7 +236,7 @@ def client_order_id_of(trade_id: TradeId, leg: LegName, purpose: Purpose, attemp
 
 
 def purpose_of(client_order_id: str) -> Purpose | None:
-    """What an order of ours was for, told by its id; None for an id of somebody else."""
+    """What an order of ours was for, by its id; None for an id of somebody else."""
     found = _OWN_ID.fullmatch(client_order_id)
     return None if found is None else _PURPOSE_OF_LETTER[found[1]]
 

@@ -17,7 +17,7 @@ from domain.quotes import Quote
 ZERO = Decimal(0)
 
 
-class Standing(StrEnum):
+class RestingState(StrEnum):
     """The order that rests, or should."""
 
     NONE = "none"  # None is alive: not placed yet, refused, withdrawn, or filled.
@@ -62,11 +62,11 @@ class Ending(StrEnum):
     HEDGE_UNPRICED = "hedge_unpriced"
 
 
-_S = Standing
+_S = RestingState
 _W = Wish
 
 # fmt: off
-STEPS: Mapping[tuple[Standing, Wish], Step] = MappingProxyType({
+STEPS: Mapping[tuple[RestingState, Wish], Step] = MappingProxyType({
     (_S.NONE,    _W.REST):  Step.PLACE,
     (_S.NONE,    _W.MOVE):  Step.PLACE,
     (_S.NONE,    _W.END):   Step.FINISH,

@@ -79,7 +79,7 @@ class TradeState:
     ended_ms: int | None = None
     executions: list[tuple[int, LegName, Decimal, str]] = field(default_factory=list)
     """When, of which leg, by how much its holding changed, by which of the exchange's executions: in the order of time, however
-    they were told."""
+    they were reported."""
     fill_ids: list[tuple[Symbol, str]] = field(default_factory=list)
     hedge_tolerance: float = 0.02
     dust: dict[LegName, Decimal] = field(default_factory=lambda: {LegName.A: ZERO, LegName.B: ZERO})
@@ -175,7 +175,7 @@ class TradeState:
         return sum(1 for order in self.orders.values() if order.intent.leg is leg and order.intent.purpose is purpose)
 
     def absorb(self, fill: Fill, leg: LegName, purpose: Purpose) -> None:
-        """Book one execution and run the clock of naked seconds."""
+        """Book one execution and run the clock of unhedged seconds."""
         change = fill.quantity if fill.side is self.plan.side.side_of(leg) else -fill.quantity
         self.held[leg] += change
         if purpose is Purpose.ENTRY:
@@ -183,10 +183,10 @@ class TradeState:
             self.first_fill_ms[leg] = min(fill.at_ms, self.first_fill_ms.get(leg, fill.at_ms))
         self.cash_usd -= fill.side.sign * fill.quantity * fill.price
         self.fees_usd += fill.fee_usd_at_most
-        was_told_late = bool(self.executions) and fill.at_ms < self.executions[-1][0]
+        was_reported_late = bool(self.executions) and fill.at_ms < self.executions[-1][0]
         execution = (fill.at_ms, leg, change, fill.exchange_trade_id)
         insort(self.executions, execution, key=lambda execution: execution[0])
-        if was_told_late:
+        if was_reported_late:
             self._run_clock_again()
         else:
             self._run_clock(fill.at_ms, self.held)
@@ -200,7 +200,7 @@ class TradeState:
         self.naked_since_ms = None if self._is_hedged_by(held) else at_ms
 
     def _run_clock_again(self) -> None:
-        """An execution was told after a later one: only the whole history says how long the trade stood unhedged."""
+        """An execution was reported after a later one: only the whole history says how long the trade stood unhedged."""
         self.naked_ms, self.naked_notional_usd_ms, self.naked_since_ms = 0, ZERO, None
         held: dict[LegName, Decimal] = dict.fromkeys(LegName, ZERO)
         for at_ms, leg, change, _ in self.executions:

@@ -9,7 +9,7 @@ from paper.numbers import ZERO, q8
 LEVERAGE_DEFAULT = 20
 
 
-class Position(msgspec.Struct, kw_only=True):
+class AccountPosition(msgspec.Struct, kw_only=True):
     """A signed amount and what it cost. The entry price is cost/amount, so no rounding ever loses money."""
 
     symbol: str
@@ -58,19 +58,19 @@ class Account(msgspec.Struct, kw_only=True):
     hedge_mode: bool = False
     multi_assets: bool = False
     reduce_only: bool = False
-    positions: dict[str, Position] = msgspec.field(default_factory=dict)
+    positions: dict[str, AccountPosition] = msgspec.field(default_factory=dict)
     leverages: dict[str, int] = msgspec.field(default_factory=dict)
     isolated: set[str] = msgspec.field(default_factory=set)
     countdowns: dict[str, int] = msgspec.field(default_factory=dict)  # Symbol to server time of the cancel.
     listen_key: str | None = None
     listen_key_expires_ms: int = 0
 
-    def position(self, symbol: str, side: str = "BOTH") -> Position:
+    def position(self, symbol: str, side: str = "BOTH") -> AccountPosition:
         """The position, created flat when it was never touched."""
         key = f"{symbol}:{side}"
         position = self.positions.get(key)
         if position is None:
-            position = self.positions[key] = Position(symbol=symbol, side=side)
+            position = self.positions[key] = AccountPosition(symbol=symbol, side=side)
         return position
 
     def amount(self, symbol: str, side: str = "BOTH") -> Decimal:

@@ -1,4 +1,4 @@
-"""The exchange's books: accounts, their fills and money, ids from counters, and what must be stored and told."""
+"""The exchange's books: accounts, their fills and money, ids from counters, and what must be stored and published."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from paper import events
-from paper.account import Account, Income, Position, Trade
+from paper.account import Account, AccountPosition, Income, Trade
 from paper.errors import ApiError
 from paper.market import Market
 from paper.numbers import ZERO, q8
@@ -101,7 +101,7 @@ class Books:
         liquidations, self.liquidations = self.liquidations, []
         return liquidations
 
-    def tell(self, portfolio: Portfolio, event: events.Event) -> None:
+    def publish(self, portfolio: Portfolio, event: events.Event) -> None:
         """Queue a user event."""
         self.outbox.append((portfolio.account.key, event))
 
@@ -150,7 +150,7 @@ class Books:
         portfolio.remember(order)
         self.resting.setdefault(order.symbol, {})[order.order_id] = order
         self.changes.orders[order.order_id] = order
-        self.tell(portfolio, events.order_trade_update(order, "NEW", now_ms))
+        self.publish(portfolio, events.order_trade_update(order, "NEW", now_ms))
 
     def fill(
         self,
@@ -206,20 +206,20 @@ class Books:
         self.touch(portfolio, now_ms)
         if not order.open:
             self.forget_resting(portfolio, order)
-        self.tell(portfolio, events.order_trade_update(order, execution, now_ms, trade))
+        self.publish(portfolio, events.order_trade_update(order, execution, now_ms, trade))
         if self.options.trade_lite and execution == "TRADE":
-            self.tell(portfolio, events.trade_lite(order, trade, now_ms))
-        self.tell_position(portfolio, position, reason, now_ms)
+            self.publish(portfolio, events.trade_lite(order, trade, now_ms))
+        self.publish_position(portfolio, position, reason, now_ms)
         self._drop_stale_reduce_only(portfolio, position, now_ms)
         return trade
 
-    def tell_position(self, portfolio: Portfolio, position: Position, reason: str, now_ms: int) -> None:
+    def publish_position(self, portfolio: Portfolio, position: AccountPosition, reason: str, now_ms: int) -> None:
         """ACCOUNT_UPDATE for the wallet and one position."""
         mark_price = self.market.mark(position.symbol).mark_price
         row = (position, mark_price, self.break_even(position))
-        self.tell(portfolio, events.account_update(portfolio.account, reason, now_ms, positions=(row,)))
+        self.publish(portfolio, events.account_update(portfolio.account, reason, now_ms, positions=(row,)))
 
-    def break_even(self, position: Position) -> Decimal:
+    def break_even(self, position: AccountPosition) -> Decimal:
         """The entry price with the taker fee on top of it."""
         if not position.amount:
             return ZERO
@@ -234,7 +234,7 @@ class Books:
         self.changes.orders[order.order_id] = order
         self.forget_resting(portfolio, order)
         execution = "CANCELED" if status == "CANCELED" else "EXPIRED"
-        self.tell(portfolio, events.order_trade_update(order, execution, now_ms))
+        self.publish(portfolio, events.order_trade_update(order, execution, now_ms))
 
     def forget_resting(self, portfolio: Portfolio, order: Order) -> None:
         """The order can no longer trade."""
@@ -243,7 +243,7 @@ class Books:
         if rows is not None:
             rows.pop(order.order_id, None)
 
-    def _drop_stale_reduce_only(self, portfolio: Portfolio, position: Position, now_ms: int) -> None:
+    def _drop_stale_reduce_only(self, portfolio: Portfolio, position: AccountPosition, now_ms: int) -> None:
         """Resting reduce-only orders expire once there is nothing left for them to reduce."""
         if not portfolio.open:
             return

@@ -235,7 +235,7 @@ class ExchangeCore:
         order.quantity, order.price, order.updated_ms = quantity, price, now_ms
         order.amendments += 1
         self.books.changes.orders[order.order_id] = order
-        self.books.tell(portfolio, order_trade_update(order, "AMENDMENT", now_ms))
+        self.books.publish(portfolio, order_trade_update(order, "AMENDMENT", now_ms))
         self._match_resting(portfolio, order, self.depth(order.symbol), now_ms, maker=False)
         return order
 
@@ -273,7 +273,7 @@ class ExchangeCore:
                 continue
             self.books.book_income(portfolio, "FUNDING_FEE", settlement.symbol, -paid, now_ms, info="FUNDING_FEE")
             event = account_update(portfolio.account, "FUNDING_FEE", now_ms, change=-paid, symbol=settlement.symbol)
-            self.books.tell(portfolio, event)
+            self.books.publish(portfolio, event)
 
     def on_timer(self, now_ms: int) -> None:
         """What happens by the clock: good-till-date, dead-man switches, liquidations."""

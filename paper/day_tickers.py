@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from domain.units import HOUR_MS
 from paper.market import Market
-
-_HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ class DayTicker:
 
 def day_ticker(market: Market, symbol: str) -> DayTicker:
     """Statistics of the last 24 hours. Raises: KeyError for an unknown symbol."""
-    bars = market.klines(symbol, _HOUR_MS, start_ms=None, end_ms=None, limit=24)
+    bars = market.klines(symbol, HOUR_MS, start_ms=None, end_ms=None, limit=24)
     volume = sum((bar.volume for bar in bars), Decimal(0))
     quote_volume = sum((bar.quote_volume for bar in bars), Decimal(0))
     last = bars[-1].close

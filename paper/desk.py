@@ -15,6 +15,7 @@ from paper.limits import Limits
 from paper.options import ExchangeOptions
 from paper.orders import Order
 from paper.portfolio import Portfolio
+from paper.tasks import cancel_all
 
 ORDERS_LOGGED_MAX = 50_000
 
@@ -43,7 +44,7 @@ Store = Callable[[Changes, Counters], None]
 
 
 class Listeners:
-    """Who hears of what was committed: the streams, which are made after the signal generator that they serve."""
+    """Who hears of what was committed: the streams, which are made after the desk that they serve."""
 
     def __init__(self) -> None:
         self._account: list[Callable[[str, Event], None]] = []
@@ -134,7 +135,4 @@ class Desk:
 
     async def close(self) -> None:
         """End whatever outlives its request."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(*self._tasks)

@@ -61,8 +61,8 @@ class Door:
         """The same handler, for who sends the token."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            given = request.headers.get("Authorization", "")
-            if hmac.compare_digest(given.encode(errors="replace"), f"Bearer {self.token}".encode()):
+            sent = request.headers.get("Authorization", "")
+            if hmac.compare_digest(sent.encode(errors="replace"), f"Bearer {self.token}".encode()):
                 return await handler(request)
             where = self._token_file or "this process, which wrote it to no file"
             return self._refused(
@@ -85,7 +85,10 @@ class Door:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file; at no moment is it readable by others. Raises: OSError."""
+    """Replace the file; at no moment is it readable by others. Raises: OSError.
+
+    No fsync: after a power cut the next start writes another token.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)

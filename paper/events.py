@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
-from paper.account import Account, Position, Trade
+from paper.account import Account, AccountPosition, Trade
 from paper.numbers import ZERO, fixed8, plain
 from paper.orders import Order
 
@@ -61,7 +61,7 @@ def account_update(
     reason: str,
     now_ms: int,
     *,
-    positions: Iterable[tuple[Position, Decimal, Decimal]] = (),
+    positions: Iterable[tuple[AccountPosition, Decimal, Decimal]] = (),
     change: Decimal = ZERO,
     symbol: str | None = None,
 ) -> Event:

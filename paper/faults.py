@@ -186,7 +186,7 @@ class StreamFaults:
             callback(text)
 
     def freeze(self, duration_ms: int | None) -> None:
-        """Go silent. None = until thawed."""
+        """Go silent. None = until the fault is removed."""
         self._frozen_until_ms = float("inf") if duration_ms is None else float(self.clock.monotonic_ms() + duration_ms)
 
     def unfreeze(self) -> None:

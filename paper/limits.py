@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from domain.units import DAY_MS, MINUTE_MS
 from paper.clock import ServerClock
 from paper.errors import ApiError, refused
 from paper.options import LimitOptions
 
-MINUTE_MS = 60_000
 TEN_SECONDS_MS = 10_000
 BANNED = "Way too many requests; IP banned until {}."
 WEIGHTS: Mapping[tuple[str, str], int] = {
@@ -136,7 +136,7 @@ class Limits:
 
     def _check_ban(self, address: str, now_ms: int) -> None:
         if now_ms < self._everybody_banned_until_ms:
-            left_ms = min(self._everybody_banned_until_ms - now_ms, 3 * 86_400_000.0)
+            left_ms = min(self._everybody_banned_until_ms - now_ms, 3.0 * DAY_MS)
             until_ms = self._clock.now_ms() + int(left_ms)
             raise Limited(BANNED.format(until_ms), 418, max(1, int(left_ms / 1000)))
         banned = self._banned.get(address)

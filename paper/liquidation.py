@@ -85,5 +85,5 @@ def liquidate(books: Books, portfolio: Portfolio, now_ms: int) -> list[Order]:
     clearance = -wallet if wallet < 0 else -min(wallet, q8(notional * books.options.liquidation_fee_rate))
     if clearance:
         books.book_income(portfolio, "INSURANCE_CLEAR", "", clearance, now_ms, info="INSURANCE_CLEAR")
-    books.tell(portfolio, events.account_update(portfolio.account, "INSURANCE_CLEAR", now_ms, change=clearance))
+    books.publish(portfolio, events.account_update(portfolio.account, "INSURANCE_CLEAR", now_ms, change=clearance))
     return closed

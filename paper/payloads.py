@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from paper.account import Income, Position, Trade
+from paper.account import AccountPosition, Income, Trade
 from paper.books import Books
 from paper.events import ASSET
 from paper.margin import (
@@ -198,7 +198,7 @@ def balance_rows(books: Books, portfolio: Portfolio) -> list[Row]:
 
 def _positions(
     books: Books, portfolio: Portfolio, *, whole_universe: bool, symbol: str | None = None
-) -> list[Position]:
+) -> list[AccountPosition]:
     """Positions to report: those in use, or one per contract and side."""
     sides = ("LONG", "SHORT") if portfolio.account.hedge_mode else ("BOTH",)
     if whole_universe:
@@ -208,11 +208,11 @@ def _positions(
         used = portfolio.symbols_in_use() if symbol is None else portfolio.symbols_in_use() & {symbol}
         keys = [(name, side) for name in sorted(used) for side in sides]
     known = portfolio.account.positions
-    return [known.get(f"{name}:{side}") or Position(symbol=name, side=side) for name, side in keys]
+    return [known.get(f"{name}:{side}") or AccountPosition(symbol=name, side=side) for name, side in keys]
 
 
 def _account_position(
-    books: Books, portfolio: Portfolio, summary: AccountMargin, position: Position, *, version: int
+    books: Books, portfolio: Portfolio, summary: AccountMargin, position: AccountPosition, *, version: int
 ) -> Row:
     listing = books.market.listings[position.symbol]
     mark_price = books.market.mark(position.symbol).mark_price

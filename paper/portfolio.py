@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from paper.account import Account, Income, Position, Trade
+from paper.account import Account, AccountPosition, Income, Trade
 from paper.numbers import ZERO
 from paper.orders import Order
 
@@ -54,7 +54,7 @@ class Portfolio:
         """Whether an open order carries this id."""
         return self.latest.get(client_order_id, 0) in self.open
 
-    def held(self, symbol: str | None = None) -> Iterator[Position]:
+    def held(self, symbol: str | None = None) -> Iterator[AccountPosition]:
         """Positions that are not flat."""
         for position in self.account.positions.values():
             if position.amount and (symbol is None or position.symbol == symbol):

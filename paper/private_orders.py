@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 from aiohttp import web
 
+from domain.units import DAY_MS, WEEK_MS
 from paper import payloads
 from paper.desk import Call, Desk
 from paper.errors import ApiError, refused
@@ -21,8 +22,6 @@ BATCH_MAX = 5
 BATCH_CANCEL_MAX = 10
 ROWS_DEFAULT = 500
 ROWS_MAX = 1000
-DAY_MS = 86_400_000
-WEEK_MS = 7 * DAY_MS
 UNFILLED_KEPT_MS = 3 * DAY_MS
 POST_ONLY_WOULD_TAKE = 11
 NO_ID = "Param 'origclientorderid' or 'orderid' must be sent, but both were empty/null!"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from domain.units import WEEK_MS
 from paper import payloads
 from paper.desk import Call, Desk
 from paper.errors import refused
@@ -16,7 +17,7 @@ from paper.portfolio import Portfolio
 from paper.private_orders import inside, integer_of, limit_of, period_of
 
 INCOME_ROWS_DEFAULT = 100
-INCOME_PERIOD_MS_DEFAULT = 7 * 86_400_000
+INCOME_PERIOD_MS_DEFAULT = WEEK_MS
 SUCCESS = {"code": 200, "msg": "success"}
 
 
@@ -84,7 +85,7 @@ class AccountEndpoints:
             raise refused(-2028)
         portfolio.account.leverages[listing.symbol] = leverage
         self._books.touch(portfolio, call.now_ms)
-        self._books.tell(portfolio, leverage_update(listing.symbol, leverage, call.now_ms))
+        self._books.publish(portfolio, leverage_update(listing.symbol, leverage, call.now_ms))
         return {
             "leverage": leverage,
             "maxNotionalValue": plain(notional_max(listing, leverage)),
@@ -137,7 +138,7 @@ class AccountEndpoints:
         return {"multiAssetsMargin": call.portfolio.account.multi_assets}
 
     def set_assets_mode(self, call: Call) -> object:
-        """POST multiAssetsMargin. Remembered, reported and told; there is one asset all the same."""
+        """POST multiAssetsMargin. Remembered, reported and published; there is one asset all the same."""
         wanted = flag_of(call.params, "multiAssetsMargin")
         if wanted is None:
             raise refused(-1102, "multiAssetsMargin")
@@ -145,7 +146,7 @@ class AccountEndpoints:
             raise refused(-4171)
         call.portfolio.account.multi_assets = wanted
         self._books.touch(call.portfolio, call.now_ms)
-        self._books.tell(call.portfolio, assets_mode_update(multi_assets=wanted, now_ms=call.now_ms))
+        self._books.publish(call.portfolio, assets_mode_update(multi_assets=wanted, now_ms=call.now_ms))
         return SUCCESS
 
     def brackets(self, call: Call) -> object:

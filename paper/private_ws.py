@@ -10,6 +10,7 @@ from aiohttp import WSMsgType, web
 from paper.desk import Desk
 from paper.events import Event, listen_key_expired
 from paper.faults import Kind
+from paper.tasks import cancel_all
 
 MESSAGES_PER_SECOND_MAX = 10
 
@@ -165,9 +166,7 @@ class UserStreams:
             await self._read(connection)
         finally:
             self._connections.discard(connection)
-            writer.cancel()
-            keeper.cancel()
-            await asyncio.gather(writer, keeper, return_exceptions=True)
+            await cancel_all(writer, keeper)
         return socket
 
     async def _write(self, connection: Connection) -> None:

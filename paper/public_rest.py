@@ -7,11 +7,12 @@ from typing import Protocol, runtime_checkable
 import msgspec
 from aiohttp import web
 
+from domain.units import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
 from paper.clock import ServerClock
 from paper.day_tickers import day_ticker
 from paper.errors import ApiError, refused
 from paper.market import Book, FundingSettlement, Kline, Listing, Mark, Market
-from paper.markets.bars import DAY_MS, MINUTE_MS, MONTH_MS, WEEK_MS
+from paper.markets.bars import MONTH_MS
 from paper.numbers import fixed8
 from paper.public_rules import exchange_info
 
@@ -19,7 +20,6 @@ Json = object
 Query = Mapping[str, str]
 Answer = Callable[[Query], Json | Awaitable[Json]]
 
-HOUR_MS = 60 * MINUTE_MS
 INTERVALS_MS: Mapping[str, int] = {
     **{f"{count}m": count * MINUTE_MS for count in (1, 3, 5, 15, 30)},
     **{f"{count}h": count * HOUR_MS for count in (1, 2, 4, 6, 8, 12)},

@@ -14,6 +14,7 @@ from paper.market import Book, Listing, Market
 from paper.stream_connection import Connection, frame
 from paper.stream_names import Route, StreamName, parse_stream
 from paper.stream_pushes import Push
+from paper.tasks import cancel_all
 
 _BEAT_SECONDS = 0.05
 _CLOSE_GRACE_SECONDS = 5.0
@@ -105,7 +106,7 @@ class PublicStreams:
         """Tell bookTicker's listeners about a new book."""
         audience = self._tickers.get(book.symbol)
         if audience and not self._faults.frozen:
-            self._tell(f"{book.symbol.lower()}@bookTicker", payloads.book_ticker(book), audience)
+            self._send_to(f"{book.symbol.lower()}@bookTicker", payloads.book_ticker(book), audience)
 
     def publish_liquidation(
         self, *, symbol: str, side: str, quantity: Decimal, price: Decimal, average_price: Decimal
@@ -119,8 +120,7 @@ class PublicStreams:
     async def close(self) -> None:
         """Stop pushing and close every connection with 1001 (going away)."""
         if self._beat is not None:
-            self._beat.cancel()
-            await asyncio.gather(self._beat, return_exceptions=True)
+            await cancel_all(self._beat)
             self._beat = None
         for connection in tuple(self._connections):
             connection.close(1001, "", time.monotonic())
@@ -128,7 +128,7 @@ class PublicStreams:
 
     # Sending.
 
-    def _tell(self, name: str, payload: bytes, audience: Iterable[Connection]) -> None:
+    def _send_to(self, name: str, payload: bytes, audience: Iterable[Connection]) -> None:
         """Encode once for raw and once for combined listeners."""
         raw = combined = b""
         for connection in audience:
@@ -143,7 +143,7 @@ class PublicStreams:
         if self._faults.frozen:
             return
         for name in names:
-            self._tell(name, payload, self._audiences.get(name, ()))
+            self._send_to(name, payload, self._audiences.get(name, ()))
 
     async def _beating(self) -> None:
         """Push what is due, and keep the rules that depend on time."""
@@ -163,7 +163,7 @@ class PublicStreams:
         push.due_seconds = max(push.due_seconds + period_seconds, now_seconds)
         audience = self._audiences[push.stream.name]
         for payload in push.payloads():
-            self._tell(push.stream.name, payload, audience)
+            self._send_to(push.stream.name, payload, audience)
 
     def _announce_statuses(self) -> None:
         for symbol, listing in self._market.listings.items():

@@ -27,6 +27,7 @@ from paper.private_ws import UserStreams
 from paper.public_rest import routes as public_routes
 from paper.public_ws import PublicStreams
 from paper.state import StateError, StateFile
+from paper.tasks import cancel_all
 
 SNAPSHOT_SECONDS = 1.0
 SHUTDOWN_SECONDS_MAX = 1.0
@@ -166,9 +167,7 @@ class PaperExchange:
 
     async def stop(self) -> None:
         """Close every socket, store the market's snapshot, end every task. Safe to call twice."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel_all(*self._tasks)
         self._tasks = []
         if self.failed is not None and self.failed.done() and not self.failed.cancelled():
             self.failed.exception()  # Seen by now, or of no more interest.

@@ -32,7 +32,7 @@ from runner.logs import Log, keep_secret
 from runner.pairs.file import load_pairs, read_document, sha256_of
 from runner.pairs.registry import PairsRegistry
 from runner.pairs.watch import PairsWatch, signature_of
-from runner.run_totals import Statistics
+from runner.run_totals import RunTotals
 from runner.signals.warmup import keep_sampling
 from runner.status import health_of, status_of
 from runner.tasks import cancel_all
@@ -180,7 +180,7 @@ class TradingBot:
             return configured
         return pair_to_close(trade, self.settings.signal.bar_seconds)
 
-    async def shutdown_gracefully(self, reason: str) -> Statistics:
+    async def shutdown_gracefully(self, reason: str) -> RunTotals:
         """No new entries, trades in flight to hedged or flat, the journal drained."""
         parts = self._parts
         parts.execution.gate.paused_because = "shutting down"
@@ -192,7 +192,7 @@ class TradingBot:
         self._log.emit(events.STOPPED, **asdict(statistics))
         return statistics
 
-    async def run(self, stop: asyncio.Event) -> Statistics:
+    async def run(self, stop: asyncio.Event) -> RunTotals:
         """Trade until `stop` is set. Raises: ConfigError, AccountBusy, ExchangeError (never answered), JournalBroken."""
         self._stop = stop
         self.load_configuration()
@@ -201,10 +201,10 @@ class TradingBot:
         except BaseException:
             await self._close()
             raise
-        statistics: Statistics | None = None
+        statistics: RunTotals | None = None
         failure: TandemError | None = None
         try:
-            async with ControlServer(self.settings, self, self, self._log), asyncio.TaskGroup() as tasks:
+            async with ControlServer(self.settings, self, self, self._log, self._clock), asyncio.TaskGroup() as tasks:
                 starting = self._background(tasks, self.start_monitoring(tasks), "start")
                 await self._until_stopped(starting)
                 statistics = await self.shutdown_gracefully(self._fatal or "asked to stop")
@@ -231,7 +231,7 @@ class TradingBot:
         self._beside.append(task)
         return task
 
-    async def _close(self, statistics: Statistics | None = None) -> None:
+    async def _close(self, statistics: RunTotals | None = None) -> None:
         parts = getattr(self, "_parts", None)
         if parts is not None:
             await parts.execution.engine.disconnect(DISCONNECT_SECONDS if statistics is None else 0.0)
@@ -263,10 +263,10 @@ class TradingBot:
             self._log.emit(events.HALTING, why=reason)
         self._stop.set()
 
-    def _statistics(self, reason: str) -> Statistics:
+    def _statistics(self, reason: str) -> RunTotals:
         counters = self._parts.execution.engine.counters
         sent = counters.executed + counters.rolled_back
-        return Statistics(
+        return RunTotals(
             uptime_seconds=(self._clock.monotonic_ns() - self._started_ns) / 1e9,
             signals_processed=counters.signals,
             trades_executed=counters.executed,

@@ -11,6 +11,7 @@ from domain.entries import PairFrozen, SpreadSampled
 from domain.events import Event
 from domain.symbols import PairId, Symbol
 from domain.trade_book import TradeBook
+from domain.units import HOUR_MS
 from runner import events
 from runner.config import Settings
 from runner.events import EventCallback
@@ -196,7 +197,7 @@ def _contracts(
         exchange_clock=connection.exchange_clock,
         symbols=lambda: generator.symbols,
         close=execution.engine.abandon,
-        delivery_lead_ms=round(settings.execution.delivery_lead_hours * 3_600_000),
+        delivery_lead_ms=round(settings.execution.delivery_lead_hours * HOUR_MS),
     )
 
 

@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from domain.errors import ConfigError
 from domain.web_requests import hostname, is_loopback
-from runner.keys import FIELDS, VARIABLES, Purpose, given
+from runner.keys import FIELDS, VARIABLES, Purpose, keys_from
 from storage.files import read_file
 
 ENV_PREFIX = "TANDEM_"
@@ -322,7 +322,7 @@ def _with_keys(settings: Settings, path: Path, purpose: Purpose) -> Settings:
 
 def _key_and_secret(settings: Settings, path: Path, purpose: Purpose) -> tuple[SecretStr, SecretStr] | None:
     """From the file or from the environment. Raises: ConfigError for both, and for one half."""
-    outside = given(purpose, os.environ)
+    outside = keys_from(purpose, os.environ)
     halves: list[SecretStr] = []
     for key, variable in VARIABLES[purpose].items():
         in_file: SecretStr | None = getattr(settings, key)

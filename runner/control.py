@@ -26,6 +26,7 @@ from runner.config import Settings
 from runner.control_connections import Connections
 from runner.logs import Log, keep_secret, redacted
 from runner.metrics import exposition
+from runner.ports import Clock
 from storage.files import write_whole
 
 BODY_BYTES_MAX = 4096
@@ -81,11 +82,12 @@ def url_of(host: str, port: int) -> str:
 class ControlServer:
     """An async context: listening inside. Raises: ConfigError when the port is taken or the token cannot be written."""
 
-    def __init__(self, settings: Settings, source: StatusSource, commands: Commands, log: Log) -> None:
+    def __init__(self, settings: Settings, source: StatusSource, commands: Commands, log: Log, clock: Clock) -> None:
         self._settings = settings
         self._source = source
         self._commands = commands
         self._log = log
+        self._clock = clock
         self._rows = RowLimit(REFUSALS_LOGGED_EVERY_SECONDS)
         control = settings.control
         self._names = LOOPBACK_NAMES | {name.lower() for name in (control.host, *control.host_names)}
@@ -116,7 +118,7 @@ class ControlServer:
         await self._runner.setup()
         make_protocol = self._runner.server
         assert make_protocol is not None
-        self._connections = Connections(make_protocol, self._refused)
+        self._connections = Connections(make_protocol, self._refused, self._clock)
         try:
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(self._connections, control.host, control.port, backlog=BACKLOG)
@@ -164,14 +166,14 @@ class ControlServer:
         )
 
     def _refused(self, why: str, **facts: Any) -> None:
-        kept_back = self._rows.admit(why, asyncio.get_running_loop().time())
+        kept_back = self._rows.admit(why, self._clock.monotonic_ns() / 1e9)
         if kept_back is not None:
             self._log.emit(events.CONTROL_REFUSED, why=why, **facts, more_like_it=kept_back)
 
     def _server_says(self, why: str, *, is_ours: bool) -> None:
         """What aiohttp reports: requests that are no HTTP, and what a handler of ours did not expect."""
         if is_ours:
-            if self._rows.admit("failed", asyncio.get_running_loop().time()) is not None:
+            if self._rows.admit("failed", self._clock.monotonic_ns() / 1e9) is not None:
                 self._log.emit(events.CONTROL_FAILED, error=why)
         else:
             self._refused("not a valid HTTP request")
@@ -216,8 +218,8 @@ class ControlServer:
         return None
 
     def _is_authorised(self, request: web.Request) -> bool:
-        given = request.headers.get("Authorization", "")
-        return hmac.compare_digest(given.encode(errors="replace"), f"Bearer {self._token}".encode())
+        sent = request.headers.get("Authorization", "")
+        return hmac.compare_digest(sent.encode(errors="replace"), f"Bearer {self._token}".encode())
 
     async def _health(self, _: web.Request) -> web.Response:
         is_well, report = self._source.health()
@@ -257,16 +259,16 @@ class ControlServer:
 class _FromServer(logging.Handler):
     """Hands on what aiohttp logs of its server."""
 
-    def __init__(self, said: Callable[..., None]) -> None:
+    def __init__(self, report: Callable[..., None]) -> None:
         super().__init__()
-        self._said = said
+        self._report = report
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
-            self._said(repr(error), is_ours=False)  # On level debug when not even the method can be read.
+            self._report(repr(error), is_ours=False)  # On level debug when not even the method can be read.
         elif record.levelno >= logging.WARNING:
-            self._said(record.getMessage() if error is None else repr(error), is_ours=True)
+            self._report(record.getMessage() if error is None else repr(error), is_ours=True)
 
 
 def _json(body: Mapping[str, Any], status: int) -> web.Response:

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from runner.ports import Clock
+
 CONNECTIONS_MAX = 64
 REQUEST_SECONDS_MAX = 10.0
 """From the first byte that could have been sent to the last one of the headers; between two requests it counts anew."""
@@ -20,9 +22,10 @@ OnCut = Callable[[str], None]
 class Connections:
     """Makes a protocol for each connection (`make`) and cuts the ones that only wait. `on_cut` hears why, for each."""
 
-    def __init__(self, make: MakeProtocol, on_cut: OnCut) -> None:
+    def __init__(self, make: MakeProtocol, on_cut: OnCut, clock: Clock) -> None:
         self._make = make
         self._on_cut = on_cut
+        self._clock = clock
         self._open: dict[asyncio.BaseTransport, _Connection] = {}
         self._loop = asyncio.get_running_loop()
         self._next_sweep: asyncio.TimerHandle | None = None
@@ -45,7 +48,7 @@ class Connections:
         try:
             yield
         finally:
-            connection.waits_since, connection.has_asked = self._loop.time(), True
+            connection.waits_since, connection.has_asked = self._seconds(), True
 
     def close(self) -> None:
         """Stop watching."""
@@ -55,7 +58,7 @@ class Connections:
 
     def opened(self, connection: "_Connection", transport: asyncio.BaseTransport) -> None:
         """A connection was accepted. Whoever has waited longest makes room, so that a flood keeps nobody out."""
-        connection.waits_since = self._loop.time()
+        connection.waits_since = self._seconds()
         self._open[transport] = connection
         if len(self._open) > CONNECTIONS_MAX:
             waiting = (other for other in self._open.values() if other.waits_since is not None)
@@ -68,8 +71,11 @@ class Connections:
         if transport is not None:
             self._open.pop(transport, None)
 
+    def _seconds(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
+
     def _sweep(self) -> None:
-        late = self._loop.time() - REQUEST_SECONDS_MAX
+        late = self._seconds() - REQUEST_SECONDS_MAX
         for connection in list(self._open.values()):
             if connection.waits_since is not None and connection.waits_since < late:
                 why = "" if connection.has_asked else f"no whole request within {REQUEST_SECONDS_MAX:g} s"
@@ -93,7 +99,7 @@ class _Connection(asyncio.Protocol):
         self._inner = inner
         self._owner = owner
         self.transport: asyncio.WriteTransport | None = None
-        self.waits_since: float | None = None  # In the loop's time; None while a request is answered.
+        self.waits_since: float | None = None  # By the monotonic clock; None while a request is answered.
         self.has_asked = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -69,7 +69,7 @@ def forget(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def given(purpose: Purpose, environ: Mapping[str, str]) -> dict[str, str]:
+def keys_from(purpose: Purpose, environ: Mapping[str, str]) -> dict[str, str]:
     """Variable and value of what the environment, or the folder that it names, holds for this purpose.
 
     Raises: ConfigError for a file that others can read, or that is none of ours.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
+class RunTotals:
     """Counted since the runner started."""
 
     uptime_seconds: float

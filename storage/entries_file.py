@@ -66,7 +66,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     except (sqlite3.Error, OSError) as problem:
         if connection is not None:
             connection.close()
-        raise ConfigError(_explain(path, problem)) from problem
+        raise ConfigError(explain(path, problem)) from problem
     except ConfigError:
         if connection is not None:
             connection.close()
@@ -83,13 +83,13 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS
         )
     except (sqlite3.Error, OSError) as problem:
-        raise ConfigError(_explain(path, problem)) from problem
+        raise ConfigError(explain(path, problem)) from problem
     try:
         _distrust(connection)
         _check_identity(connection, path)
     except sqlite3.Error as problem:
         connection.close()
-        raise ConfigError(_explain(path, problem)) from problem
+        raise ConfigError(explain(path, problem)) from problem
     except ConfigError:
         connection.close()
         raise
@@ -165,7 +165,7 @@ def replay(
                     ) from problem
                 yield seq, entry
     except sqlite3.Error as problem:
-        raise JournalBroken(_explain(path, problem)) from problem
+        raise JournalBroken(explain(path, problem)) from problem
     finally:
         connection.close()
 
@@ -231,7 +231,7 @@ def entries_of_order(path: Path, client_order_id: str, kinds: Collection[str]) -
         ).fetchall()
         return [decode(body) for (body,) in rows]
     except (sqlite3.Error, msgspec.MsgspecError) as problem:
-        raise JournalBroken(_explain(path, problem)) from problem
+        raise JournalBroken(explain(path, problem)) from problem
     finally:
         connection.close()
 
@@ -283,27 +283,25 @@ def _migrate(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _explain(path: Path, problem: Exception) -> str:
-    text = str(problem)
-    if isinstance(problem, sqlite3.DatabaseError) and "not a database" in text:
-        remedy = "it is not a SQLite file; name another one in storage.journal"
-    elif "malformed" in text:
-        remedy = "it is damaged; restore it from a backup, or move it aside to start empty"
-    elif "readonly" in text or isinstance(problem, PermissionError):
-        remedy = "it cannot be written; correct its permissions (and its folder's), or name another file"
-    elif "unable to open" in text or isinstance(problem, OSError):
-        remedy = "it cannot be opened; check that the folder exists and may be written, and that it is a file"
-    elif "full" in text:
-        remedy = "the disk is full; make room"
-    elif "locked" in text:
-        remedy = "another program holds it locked; close that program"
-    elif "no such" in text:
-        remedy = "its table is missing or altered; restore it from a backup, or move it aside to start empty"
-    else:
-        remedy = "restore it from a backup, or move it aside to start empty"
-    return f"{path}: {remedy} ({text})"
+_EMPTY = "restore it from a backup, or move it aside to start empty"
+_REMEDIES = {
+    sqlite3.SQLITE_NOTADB: "it is not a SQLite file; name another one in storage.journal",
+    sqlite3.SQLITE_CORRUPT: f"it is damaged; {_EMPTY}",
+    sqlite3.SQLITE_READONLY: "it cannot be written; correct its permissions (and its folder's), or name another file",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that the folder exists and may be written, and that it is a file",
+    sqlite3.SQLITE_FULL: "the disk is full; make room",
+    sqlite3.SQLITE_BUSY: "another program holds it locked; close that program",
+    sqlite3.SQLITE_LOCKED: "another program holds it locked; close that program",
+    sqlite3.SQLITE_ERROR: f"its table is missing or altered; {_EMPTY}",
+}
 
 
 def explain(path: Path, problem: Exception) -> str:
-    """One line: file, remedy, and what SQLite said."""
-    return _explain(path, problem)
+    """One line: file, remedy, and what SQLite or the system said."""
+    if isinstance(problem, PermissionError):
+        code = sqlite3.SQLITE_READONLY
+    elif isinstance(problem, OSError):
+        code = sqlite3.SQLITE_CANTOPEN
+    else:
+        code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # Without what an extended code adds.
+    return f"{path}: {_REMEDIES.get(code, _EMPTY)} ({problem})"

@@ -198,7 +198,7 @@ class Journal:
                 self._notes_announced = False
                 while batch := self._take_batch():
                     self._write(connection, batch, identity)
-                    self._tell_waiters(batch)
+                    self._wake_waiters(batch)
         finally:
             connection.close()
             lock.release()
@@ -247,7 +247,7 @@ class Journal:
         if self._on_broken is not None and not self._call_in_loop(self._on_broken, self._cause):
             self._on_broken(self._cause)
 
-    def _tell_waiters(self, batch: list[_Unit]) -> None:
+    def _wake_waiters(self, batch: list[_Unit]) -> None:
         waiting = [unit for unit in batch if unit.future is not None]
         if self._cause is not None:
             self._dropped_notes += len(batch) - len(waiting)

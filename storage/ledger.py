@@ -211,5 +211,5 @@ def _in_utc(value: Any) -> Any:
 def _one_line(problem: BaseException) -> str:
     """The message, and where DuckDB points to, without its drawing of the statement."""
     lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("LINE ", "^"))]
-    return one_line(" ".join(said) or repr(problem))
+    lines_kept = [line for line in lines if not line.startswith(("LINE ", "^"))]
+    return one_line(" ".join(lines_kept) or repr(problem))

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from domain.errors import ConfigError
 from domain.klines import FundingRate
 from domain.symbols import Symbol
+from domain.units import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, WEEK_MS
 from storage import locked_duckdb
 from storage.files import open_own, private_folder, replacing
 from storage.locks import LockHeld, take
@@ -30,7 +31,7 @@ _SYMBOL = re.compile(r"[A-Za-z0-9]+/[A-Za-z0-9]+:[A-Za-z0-9]+")
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9]+-[A-Za-z0-9]+-[A-Za-z0-9]+")
 _WAIT_SECONDS = 120.0
 """For another writer of the same symbol, which writes months of bars in seconds."""
-_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_UNIT_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
 _KLINE_COLUMNS = ("open_ms", "open", "high", "low", "close", "volume")
 _FUNDING_COLUMNS = ("at_ms", "rate")
 HOLES_NAME = "holes.json"

@@ -63,7 +63,7 @@ class Recorder:
         self._hot: HotFile | None = None
         self._unpublished = True
         self._batch_rows = BATCH_ROWS
-        self._said: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         try:
             self._try("ledger", self._open_hot)
         except BaseException:
@@ -135,7 +135,7 @@ class Recorder:
             # The other journal goes on; this one is tried again.
             self._say_once(name, f"{path} cannot be read now: {problem}")
             return False
-        self._said.pop(name, None)
+        self._reported.pop(name, None)
         return True
 
     def _drain_batch(self, name: str, path: Path, connection: sqlite3.Connection, end: int) -> bool:
@@ -193,12 +193,12 @@ class Recorder:
                     self._hot.close()
                 self._hot = None
             return False
-        self._said.pop(what, None)
+        self._reported.pop(what, None)
         return done
 
     def _say_once(self, what: str, message: str) -> None:
-        if self._said.get(what) != message:
-            self._said[what] = message
+        if self._reported.get(what) != message:
+            self._reported[what] = message
             _say(f"{message}; nothing is lost, trying again")
 
 

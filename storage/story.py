@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 _ID = re.compile(r"[0-9a-z]+")
 _CLIENT_ORDER_ID = re.compile(r"tdm-([0-9a-z]+)(-[ab][exu]\d+)?")
-TOLD_BY_OTHER_ROWS = ("signal", "denied", "trade_opened", "trade_closed", "trade_rolled_back", "legs_unequal")
+REPORTED_BY_OTHER_ROWS = ("signal", "denied", "trade_opened", "trade_closed", "trade_rolled_back", "legs_unequal")
 _NOT_ABOUT_TRADES = "^(quotes|stream|windows|klines|pairs|prefect|backtest)_"
 """Events of the market-data half and of the flows: not what an execution is explained by."""
 _FILL_FACTS = (
@@ -72,8 +72,8 @@ def story_of(ledger: Path, name: str, *, hedge_tolerance: float) -> Story:
     with reading(ledger) as ask:
         trade_id = _found(ask, name.strip().lower())
         (trade,) = _rows(ask(f"SELECT * FROM pair_trades WHERE trade_id = {literal(trade_id)}"))  # noqa: S608
-        told = _Gathered(ask, trade, hedge_tolerance)
-        return Story(trade=trade, lines=told.in_order())
+        gathered = _Gathered(ask, trade, hedge_tolerance)
+        return Story(trade=trade, lines=gathered.in_order())
 
 
 def _found(ask: Ask, name: str) -> str:
@@ -152,7 +152,7 @@ class _Gathered:
         for row in outcomes:
             facts = _json(row["facts"])
             kind = "denial" if row["outcome"] == "denied" else "outcome"
-            words = [row["outcome"] if kind == "outcome" else "", row["reason"], said(facts)]
+            words = [row["outcome"] if kind == "outcome" else "", row["reason"], shown_facts(facts)]
             level = "" if row["outcome"] == "executed" else "info" if kind == "denial" else "warning"
             yield row["seq"], Line(at=row["at"], kind=kind, text=_joined(words), level=level, facts=facts)
 
@@ -256,7 +256,7 @@ class _Gathered:
                 f"z {row['exit_z']:+.3f}" if row["exit_z"] is not None else "",
                 f"naked {row['naked_seconds']:.3f} s" if row["naked_seconds"] else "",
                 *(f"{leg} at {number(row[f'price_{leg}'])}" for leg in LegName if row[f"price_{leg}"] is not None),
-                said(facts),
+                shown_facts(facts),
             ]
             level = "error" if row["status"] == "attention" else ""
             yield row["seq"], Line(at=row["at"], kind="trade", text=_joined(words), level=level, facts=facts)
@@ -271,10 +271,10 @@ class _Gathered:
         ours = f"trade_id = {literal(self._id)} OR (trade_id IS NULL AND pair_id = {self._pair()} AND {self._during})"
         everybodys = f"trade_id IS NULL AND pair_id IS NULL AND {self._during}"
         others = f"{everybodys} AND NOT regexp_matches(event, {literal(_NOT_ABOUT_TRADES)})"
-        where = f"({ours} OR ({others})) AND event NOT IN ({literals(TOLD_BY_OTHER_ROWS)})"
+        where = f"({ours} OR ({others})) AND event NOT IN ({literals(REPORTED_BY_OTHER_ROWS)})"
         for row in self._of("events", where):
             facts = _json(row["facts"])
-            text = f"{row['event']} {said(facts)}".rstrip()
+            text = f"{row['event']} {shown_facts(facts)}".rstrip()
             yield row["seq"], Line(at=row["at"], kind="log", text=text, level=row["level"], facts=facts)
 
 
@@ -297,17 +297,17 @@ def signed(value: Decimal | float, places: int) -> str:
     return f"{rounded or 0.0:+.{places}f}"
 
 
-def said(facts: Mapping[str, Any]) -> str:
+def shown_facts(facts: Mapping[str, Any]) -> str:
     """`name value, …`, nothing for what is empty."""
-    shown = ((name, _said_value(value)) for name, value in facts.items())
+    shown = ((name, _shown_value(value)) for name, value in facts.items())
     return ", ".join(f"{name} {value}" for name, value in shown if value not in {"", "None", "()"})
 
 
-def _said_value(value: object) -> str:
+def _shown_value(value: object) -> str:
     if isinstance(value, Mapping):
-        return f"({said(value)})"
+        return f"({shown_facts(value)})"
     if isinstance(value, list):
-        return f"({', '.join(map(_said_value, value))})"
+        return f"({', '.join(map(_shown_value, value))})"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -328,7 +328,7 @@ def _option(name: str, option: Mapping[str, Any]) -> str:
     sums = {part.removesuffix("_usd").replace("_", " "): option[part] for part in option if part.endswith("_usd")}
     total = sums.pop("total")
     why_not = f"; not possible: {option['obstacle']}, {option['detail']}" if "obstacle" in option else ""
-    return f"{' '.join(what)}: expected cost {signed(total, 4)} USD ({said(sums)}){why_not}"
+    return f"{' '.join(what)}: expected cost {signed(total, 4)} USD ({shown_facts(sums)}){why_not}"
 
 
 def _contract(symbol: str) -> str:

@@ -76,21 +76,21 @@ def wait(url: str, token_file: Path, until_ms: float, runner: int, log: Path) ->
         time.sleep(0.5)
 
 
-def main(step: str, *given: str) -> str:
+def main(step: str, *arguments: str) -> str:
     """One step; what it prints."""
     if step == "config":
-        return config(float(given[0]), float(given[1]))
+        return config(float(arguments[0]), float(arguments[1]))
     if step == "choose":
-        return choose(given[0])
+        return choose(arguments[0])
     if step == "sql":
-        return SQL[given[0]]
+        return SQL[arguments[0]]
     if step == "end":
-        return end_of(given[0], float(given[1])).isoformat(timespec="minutes").replace("+00:00", "Z")
+        return end_of(arguments[0], float(arguments[1])).isoformat(timespec="minutes").replace("+00:00", "Z")
     if step == "backtest-days":
-        return f"{float(given[0]) + LOOKBACK_BARS / 1440:.6f}"
+        return f"{float(arguments[0]) + LOOKBACK_BARS / 1440:.6f}"
     if step == "wait":
-        until_ms = end_of(given[2], float(given[3])).timestamp() * 1000
-        wait(given[0], Path(given[1]), until_ms, int(given[4]), Path(given[5]))
+        until_ms = end_of(arguments[2], float(arguments[3])).timestamp() * 1000
+        wait(arguments[0], Path(arguments[1]), until_ms, int(arguments[4]), Path(arguments[5]))
         return ""
     raise SystemExit(f"replay_step: unknown step {step}")
 

@@ -17,7 +17,7 @@ class Universe(StrEnum):
 
 
 class Action(StrEnum):
-    """What becomes of a pair. REJECT: a candidate near the gate; it is told of and not written."""
+    """What becomes of a pair. REJECT: a candidate near the gate; it is reported and not written."""
 
     KEEP = "kept"
     UPDATE = "updated"

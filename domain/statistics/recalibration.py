@@ -37,7 +37,7 @@ from domain.statistics.statistic import STATISTICS
 from domain.statistics.status import STATUSES, PairStatus
 
 NEAR = 2.0
-"""A candidate whose q-value is within this multiple of the level is told of, although it was not let in."""
+"""A candidate whose q-value is within this multiple of the level is reported, although it was not let in."""
 _MANY = 1_000_000
 
 
@@ -161,7 +161,7 @@ class _Decider:
         if problem is not None:
             return self._of_unfit(one, problem, found)
         assert found is not None
-        findings = [Finding(code=Code.PASSED, facts=_told(one, found))]
+        findings = [Finding(code=Code.PASSED, facts=_facts(one, found))]
         by_hand = one.is_disabled_by_hand
         if by_hand:
             findings.append(Finding(code=Code.DISABLED_BY_HAND))
@@ -349,5 +349,5 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _told(one: Incumbent, found: Fit) -> str:
+def _facts(one: Incumbent, found: Fit) -> str:
     return f"p {found.p_value:.3g}, hedge ratio {found.hedge_ratio / one.hedge_ratio - 1:+.2%}"

@@ -83,7 +83,7 @@ def backtest(
     funding: Path | None,
     report: Path | None,
     as_json: bool,
-    **given: Any,
+    **parameters: Any,
 ) -> int:
     """Replay the live decisions: decided on a close, filled at the next open, fees, spread and funding paid.
 
@@ -102,23 +102,23 @@ def backtest(
         CalibrationRules,
         **{
             **_calibration_rules(calibrate),
-            **_given(window_days=formation_days, universe=universe, timeframe=calibration_timeframe),
+            **_parameters(window_days=formation_days, universe=universe, timeframe=calibration_timeframe),
         },
         spelled=_SPELLED,
     )
-    if not given["walk_forward"]:
+    if not parameters["walk_forward"]:
         _needs_walk_forward(
             {
                 "--formation-days": formation_days,
                 "--universe": universe,
                 "--calibration-timeframe": calibration_timeframe,
                 "--calibrate": calibrate or None,
-                "--recalibrate-every-days": given["recalibrate_every_days"],
+                "--recalibrate-every-days": parameters["recalibrate_every_days"],
             }
         )
     rules = rules_of(
         BacktestRules,
-        **given,
+        **parameters,
         calibration=calibration,
         cost_scales=None if cost_scales is None else _numbers(cost_scales),
         prices=None if prices is None else str(prices),
@@ -141,7 +141,7 @@ def backtest(
     return DONE
 
 
-def _given(**values: Any) -> dict[str, Any]:
+def _parameters(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -152,10 +152,10 @@ def _numbers(text: str) -> list[float]:
         raise ConfigError(f"--cost-scales {text}: need numbers with commas between, as in 0,1,2") from None
 
 
-def _calibration_rules(given: Sequence[str]) -> dict[str, Any]:
+def _calibration_rules(parameters: Sequence[str]) -> dict[str, Any]:
     """`q_max=0.1` as the rule's own type. Raises: ConfigError."""
     found: dict[str, Any] = {}
-    for one in given:
+    for one in parameters:
         name, is_there, value = one.partition("=")
         field = CalibrationRules.model_fields.get(name)
         if not is_there or field is None or field.annotation is None:
@@ -168,7 +168,7 @@ def _calibration_rules(given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _needs_walk_forward(given: dict[str, Any]) -> None:
-    for option, value in given.items():
+def _needs_walk_forward(parameters: dict[str, Any]) -> None:
+    for option, value in parameters.items():
         if value is not None:
             raise ConfigError(f"{option}: only a walk recalibrates; add --walk-forward")

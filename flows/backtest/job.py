@@ -96,8 +96,10 @@ def _walked(
     runs: dict[float, tuple[Walk, list[Stretch]]] = {}
     known: dict[Question, Recalibration] = {}
     for number, scale in enumerate(scales):
-        told = _part_of(progress, number, len(scales))
-        runs[scale] = _run(market, terms.with_fees(scale), pairs, forward, known, is_main=scale == 1, progress=told)
+        on_progress = _part_of(progress, number, len(scales))
+        runs[scale] = _run(
+            market, terms.with_fees(scale), pairs, forward, known, is_main=scale == 1, progress=on_progress
+        )
         say(f"{scale:g} × fees: {len(runs[scale][0].trades)} trades")
     curves = {
         scale: curve_of(
@@ -222,10 +224,10 @@ def _part_of(progress: Progress | None, number: int, count: int) -> Progress | N
     if progress is None:
         return None
 
-    def told(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         progress(number * 100 + 100 * done // max(total, 1), count * 100)
 
-    return told
+    return on_progress
 
 
 def _of_pairs(walk: Walk, first: Sequence[PairId]) -> list[PairSummary]:

@@ -29,7 +29,7 @@ READS_AT_ONCE = 8
 """Symbols asked for at once: enough that round trips overlap; how fast it may go is the budget's business."""
 _NEWEST = 3  # The open bar and the two closed ones before it.
 _HOLE_BELIEVED_MS = HOUR_MS  # A younger hole may be the exchange's own delay.
-_FAILURES_SAID = 20
+_FAILURES_SHOWN = 20
 _FUNDING_APART_MS = 9 * HOUR_MS  # Settlements are at most eight hours apart.
 
 
@@ -76,7 +76,7 @@ def _each(
             total += result()
         except (ExchangeError, ValueError) as problem:
             failures[symbol] = str(problem)
-            if len(failures) <= _FAILURES_SAID:
+            if len(failures) <= _FAILURES_SHOWN:
                 say(f"{symbol}: {problem}")
             return False
         return True

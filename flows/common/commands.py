@@ -79,7 +79,7 @@ def with_config(*, pairs: bool = True) -> Callable[[_Command], _Command]:
     return add
 
 
-def rules_of(model: type[_Rules], *, spelled: Mapping[str, str] | None = None, **given: Any) -> _Rules:
+def rules_of(model: type[_Rules], *, spelled: Mapping[str, str] | None = None, **parameters: Any) -> _Rules:
     """The command's options as the flow's own rules; what was not given keeps its default. Raises: ConfigError.
 
     `spelled`: the option of a rule, where it is not the rule's own name.
@@ -87,7 +87,7 @@ def rules_of(model: type[_Rules], *, spelled: Mapping[str, str] | None = None, *
     from pydantic import ValidationError  # noqa: PLC0415
 
     try:
-        return model(**{key: value for key, value in given.items() if value is not None})
+        return model(**{key: value for key, value in parameters.items() if value is not None})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         rule = str(first["loc"][0]) if first["loc"] else "options"

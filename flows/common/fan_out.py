@@ -78,18 +78,18 @@ class Sealed:
 
 
 @task(name="scan-batch", cache_policy=NO_CACHE, persist_result=False)
-def solve_batch(given: Sealed) -> Sealed:
+def solve_batch(sealed: Sealed) -> Sealed:
     """One batch, on whoever was given it."""
-    assert given.batch is not None
+    assert sealed.batch is not None
     with np.errstate(all="ignore"):
-        return Sealed(pieces=solve(given.batch))
+        return Sealed(pieces=solve(sealed.batch))
 
 
 def _spread_over(runner: TaskRunner[Any], batches: int) -> Spread:
     """The scan's work as so many tasks of a started runner. Failures of a task are raised where the scan runs."""
 
     def spread(whole: Batch) -> Iterator[Piece]:
-        futures = [runner.submit(solve_batch, {"given": Sealed(batch)}) for batch in cut(whole, batches)]
+        futures = [runner.submit(solve_batch, {"sealed": Sealed(batch)}) for batch in cut(whole, batches)]
         for future in futures:
             yield from future.result().pieces
 

@@ -167,7 +167,7 @@ def _panel(connection: duckdb.DuckDBPyConnection, path: Path, number: str) -> Pr
     ).fetchall()
     if torn:
         symbol, at, low, high = torn[0]
-        raise ConfigError(f"{path}: {symbol} has two closes at {_told(at)}, {low:g} and {high:g}; keep one")
+        raise ConfigError(f"{path}: {symbol} has two closes at {_explained(at)}, {low:g} and {high:g}; keep one")
     symbols = [str(row[0]) for row in connection.execute("SELECT DISTINCT symbol FROM bars ORDER BY 1").fetchall()]
     times = connection.execute("SELECT DISTINCT at_ms FROM bars ORDER BY 1").fetchnumpy()["at_ms"].astype(np.int64)
     found = connection.execute(
@@ -183,7 +183,7 @@ def _panel(connection: duckdb.DuckDBPyConnection, path: Path, number: str) -> Pr
     return PricePanel(symbols=tuple(symbols), prices=prices, open_ms=times, bar_seconds=seconds)
 
 
-def _told(at: int) -> str:
+def _explained(at: int) -> str:
     return str(np.datetime64(at, "ms")) if at >= 1e11 else f"bar {at}"
 
 
@@ -222,6 +222,6 @@ def _check_grid(panel: PricePanel, path: Path, step: int) -> None:
     if astray.size:
         symbol = panel.symbols[int(present[astray[0]].argmax())]
         raise ConfigError(
-            f"{path}: {symbol} has a bar at {_told(int(panel.open_ms[astray[0]]))}, between the bars of the others;"
+            f"{path}: {symbol} has a bar at {_explained(int(panel.open_ms[astray[0]]))}, between the bars of the others;"
             " shift it to their times or leave it out"
         )

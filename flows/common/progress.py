@@ -33,7 +33,7 @@ class Bar:
 
     def __init__(self, what: str, say: Callable[[str], None]) -> None:
         self._what, self._say = what, say
-        self._started = self._said = time.monotonic()
+        self._started = self._reported_at = time.monotonic()
         self._is_heard = False
         console = Console(stderr=True)
         self._bar = (
@@ -56,15 +56,15 @@ class Bar:
         if self._bar is not None and self._task is not None:
             self._bar.start()
             self._bar.update(self._task, completed=done, total=total)
-        elif now - self._said >= _LINE_EVERY_SECONDS:
-            self._said = now
+        elif now - self._reported_at >= _LINE_EVERY_SECONDS:
+            self._reported_at = now
             self._say(f"{self._what}: {done} of {total}, {now - self._started:.0f} s")
             self._is_heard = True
-            self._tell(done, total)
+            self._report(done, total)
         elif self._is_heard and done == total:
-            self._tell(done, total)
+            self._report(done, total)
 
-    def _tell(self, done: int, total: int) -> None:
+    def _report(self, done: int, total: int) -> None:
         listener = _LISTENER.get()
         if listener is not None:
             listener(self._what, done, total)

@@ -46,8 +46,8 @@ def gather(settings: Settings, rules: UniverseRules, *, say: Say) -> Universe:
         symbols = _chosen(reads, listed, wanted, rules.symbols_max, say)
         fetched = refresh(reads, root, symbols, rules.timeframe, bars=bars, say=say)
         if fetched.end_ms is None:
-            told = next(iter(fetched.failures.values()), "none listed")
-            raise ExchangeError(f"no candles from the exchange ({told})")
+            reason = next(iter(fetched.failures.values()), "none listed")
+            raise ExchangeError(f"no candles from the exchange ({reason})")
         start_ms = fetched.end_ms - bars * step_ms
         reached = [symbol for symbol in symbols if symbol not in fetched.failures]
         if rules.funding_bps_per_day_max is not None:

@@ -79,9 +79,9 @@ def diff(
     before = known[-2] if first is None else version_of(pairs_path, first)
     after = known[-1] if second is None else version_of(pairs_path, second)
     found = changes(document_of(before).pairs, document_of(after).pairs)
-    told = _as_json if as_json else _as_text
+    shown = _as_json if as_json else _as_text
     rows = [
-        {"pair": change.pair_id, "key": change.key, "before": told(change.before), "after": told(change.after)}
+        {"pair": change.pair_id, "key": change.key, "before": shown(change.before), "after": shown(change.after)}
         for change in found
         if everything or change.key not in _HIDDEN
     ]

@@ -52,7 +52,7 @@ def _in_file(config: Path) -> Finding:
 
 def _for_reading() -> Finding:
     variables = " and ".join(keys.VARIABLES[Purpose.READ].values())
-    if keys.given(Purpose.READ, os.environ):
+    if keys.keys_from(Purpose.READ, os.environ):
         return ok("read-only key", "flows read with a key of their own")
     return warn("read-only key", "flows read with the trading key (or this shell has no other)", f"set {variables}")
 

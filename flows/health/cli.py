@@ -23,7 +23,7 @@ _WORDS = {
 @click.option("--stopped-is-fine", is_flag=True, help="The runner need not run.")
 @AS_JSON
 @speaking
-def health(*, config_path: Path, pairs_path: Path, stopped_is_fine: bool, as_json: bool, **given: Any) -> int:
+def health(*, config_path: Path, pairs_path: Path, stopped_is_fine: bool, as_json: bool, **parameters: Any) -> int:
     """Probe runner, journal, ledger, recorder, exchange, pairs file and disk. Exit code 1 when something failed."""
     from flows.common import facts  # noqa: PLC0415
     from flows.health import job as work  # noqa: PLC0415
@@ -32,7 +32,7 @@ def health(*, config_path: Path, pairs_path: Path, stopped_is_fine: bool, as_jso
     from runner.keys import Purpose  # noqa: PLC0415
 
     settings = load_settings(config_path, Purpose.READ)
-    rules = rules_of(HealthRules, **given)
+    rules = rules_of(HealthRules, **parameters)
     result = work.check(
         settings, pairs_path, rules, run_id=facts.new_run_id(), say=_nothing, is_wanted=not stopped_is_fine
     )

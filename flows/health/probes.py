@@ -91,10 +91,10 @@ def runner(settings: Settings, *, pid: int | None, is_wanted: bool) -> list[Prob
     except (OSError, http.client.HTTPException, ValueError) as problem:
         where = f"{settings.control.host}:{settings.control.port}"
         return [alive, _failed("runner control", f"no answer at {where} ({type(problem).__name__})")]
-    said = _shortly(health)
+    answer = _shortly(health)
     return [
         alive,
-        _ok("runner control", said) if code == 200 else _failed("runner control", f"HTTP {code}: {said}"),
+        _ok("runner control", answer) if code == 200 else _failed("runner control", f"HTTP {code}: {answer}"),
         _quotes(status),
     ]
 

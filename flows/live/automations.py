@@ -13,7 +13,7 @@ from prefect.events.actions import ChangeFlowRunState
 SILENT_LIVE = "live: a run without heartbeat is dead"
 SILENCE = timedelta(minutes=30)
 """Longer than any outage of the server that the runner must survive: on its return the server judges by heartbeats
-that are still under way, and would bury a healthy run."""
+that are still under way, and would end a healthy run."""
 
 
 def silent_live() -> Automation:

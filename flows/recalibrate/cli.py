@@ -36,7 +36,7 @@ def recalibrate(
     keep_unfit_open: bool,
     dry_run: bool,
     as_json: bool,
-    **given: Any,
+    **parameters: Any,
 ) -> int:
     """Test the pairs of the file anew, or all that is listed, and rewrite the pairs file, whole or not at all.
 
@@ -54,7 +54,7 @@ def recalibrate(
     settings = load_settings(config_path, Purpose.READ)
     rules = rules_of(
         CalibrationRules,
-        **given,
+        **parameters,
         symbols=list(symbols) or None,
         sectors=None if sectors_path is None else read_sectors(sectors_path),
         disable_unfit=False if keep_unfit_open else None,

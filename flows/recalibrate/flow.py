@@ -81,7 +81,7 @@ def _publish(result: Recalibration, summary: str, signal: SignalSettings, say: S
 
         create_markdown_artifact(key=SHEET_KEY, markdown=sheet_of(result, signal), description=summary)
     except Exception as problem:  # noqa: BLE001 - whatever it is.
-        told = f"an artifact could not be made: {type(problem).__name__}: {problem}"
-        say(told)
-        return told
+        message = f"an artifact could not be made: {type(problem).__name__}: {problem}"
+        say(message)
+        return message
     return f"artifacts {ARTIFACT_KEY} and {SHEET_KEY}"

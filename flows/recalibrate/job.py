@@ -15,7 +15,7 @@ from domain.pairs import PairConfig
 from domain.statistics.decisions import Action, Decision, Incumbent
 from domain.statistics.engle_granger import Criterion, Method, Progress
 from domain.statistics.panel import PricePanel
-from domain.statistics.recalibration import Recalibration as Verdict
+from domain.statistics.recalibration import Recalibration as Outcome
 from domain.statistics.recalibration import recalibrate as decide
 from domain.statistics.scan import hash_of
 from domain.symbols import PairId, Symbol
@@ -62,7 +62,7 @@ def recalibrate(
     """Test the universe anew and rewrite the file when a row changes. Safe to run twice. `spread_over`: who does the testing.
 
     Raises: ConfigError (a file is bad or changed meanwhile), ExchangeError, InvariantBroken (statsmodels says otherwise),
-    JournalBroken (open trades cannot be read, the ledger cannot be told); the file stays as it was then.
+    JournalBroken (open trades cannot be read, the ledger cannot be written); the file stays as it was then.
     """
     started = time.monotonic()
     before = _incumbents(settings, pairs_path, rules, only)
@@ -70,7 +70,7 @@ def recalibrate(
     say(f"testing {len(evidence.panel.symbols)} symbols over {evidence.window}")
     decided_on = f"{hash_of(evidence.panel)}-{rules.sha256}"
 
-    def test() -> Verdict:
+    def test() -> Outcome:
         with spread_over(len(evidence.panel.symbols)) as spread:
             return decide(
                 evidence.panel,
@@ -172,13 +172,13 @@ def _confirm(panel: PricePanel, decisions: Sequence[Decision], rules: Calibratio
         assert fit.t_stat is not None
         b, a = (panel.prices[:, panel.symbols.index(leg)] for leg in (decision.leg_b, decision.leg_a))
         confirm_numbers(decision.pair_id, (fit.t_stat, fit.hedge_ratio), (b, a), method)
-    told = f"statsmodels confirms {len(written)} pairs"
+    message = f"statsmodels confirms {len(written)} pairs"
     if written:
-        say(told)
-    return told
+        say(message)
+    return message
 
 
-def rows_after(document: PairsDocument, verdict: Verdict, stamp: Stamp) -> tuple[PairRow, ...]:
+def rows_after(document: PairsDocument, verdict: Outcome, stamp: Stamp) -> tuple[PairRow, ...]:
     """The file's rows when this is written: rows that nobody looked at stay, what is added comes last."""
     if verdict.refusals:
         return document.pairs
@@ -221,5 +221,5 @@ def _written(
         facts.record(settings, [run_entry(result, WRITTEN)])
     except TandemError as problem:
         # The file stands; that the ledger still says `writing` of it is no reason to call it undone.
-        say(f"version {version} is written, but the ledger could not be told: {problem}")
+        say(f"version {version} is written, but the ledger could not be written: {problem}")
     return result

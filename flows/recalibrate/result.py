@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from domain.statistics.decisions import Decision
-from domain.statistics.recalibration import Recalibration as Verdict
+from domain.statistics.recalibration import Recalibration as Outcome
 from flows.recalibrate.evidence import Evidence
 from flows.recalibrate.rules import CalibrationRules
 from runner.pairs.file import PairRow
@@ -14,7 +14,7 @@ class Recalibration:
     """What was decided and why, and the version that was written; None when nothing changed or nothing was to be written."""
 
     run_id: str
-    verdict: Verdict
+    verdict: Outcome
     evidence: Evidence
     rules: CalibrationRules
     rows_after: tuple[PairRow, ...]

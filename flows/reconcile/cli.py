@@ -20,7 +20,7 @@ _WORDS = {
 @rule_options(ReconciliationRules, _WORDS)
 @AS_JSON
 @speaking
-def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: Any) -> int:
+def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **parameters: Any) -> int:
     """Compare the exchange's positions and open orders with our books. Reads only. Exit code 1 unless all is explained."""
     from flows.common import facts  # noqa: PLC0415
     from flows.reconcile import job as work  # noqa: PLC0415
@@ -29,7 +29,7 @@ def reconcile(*, config_path: Path, pairs_path: Path, as_json: bool, **given: An
     from runner.keys import Purpose  # noqa: PLC0415
 
     settings = load_settings(config_path, Purpose.READ)
-    rules = rules_of(ReconciliationRules, **given)
+    rules = rules_of(ReconciliationRules, **parameters)
     facts.publish(settings)
     result = work.reconcile(settings, pairs_path, rules, run_id=facts.new_run_id(), say=say)
     facts.publish(settings)

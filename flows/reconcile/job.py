@@ -60,12 +60,12 @@ def reconcile(
 ) -> Reconciliation:
     """Compare and record. What cannot be read gives the verdict `incomplete`. Raises: ConfigError, JournalBroken on writing."""
     comparison = _compared(settings, pairs_path, rules, say, run)
-    say(_said(comparison))
+    say(_described(comparison))
     run(ACT, lambda: facts.record(settings, _entries(run_id, comparison)), lambda _: _done(comparison))
     return Reconciliation(run_id=run_id, comparison=comparison)
 
 
-def _said(comparison: Comparison) -> str:
+def _described(comparison: Comparison) -> str:
     return f"{comparison.verdict}: {comparison.detail}"
 
 
@@ -89,7 +89,7 @@ def _compared(settings: Settings, pairs_path: Path, rules: ReconciliationRules, 
         return incomplete(f"the exchange cannot be read: {problem}")
     except (LedgerUnavailable, JournalBroken, ConfigError) as problem:
         return incomplete(f"our books cannot be read: {problem}")
-    return run(COMPARE, lambda: compare(first, second, tolerance=rules.tolerance), _said)
+    return run(COMPARE, lambda: compare(first, second, tolerance=rules.tolerance), _described)
 
 
 def _configured(settings: Settings, pairs_path: Path, say: Say) -> frozenset[Symbol]:

@@ -81,7 +81,7 @@ def scan(
     sectors_path: Path | None,
     top: int,
     as_json: bool,
-    **given: Any,
+    **parameters: Any,
 ) -> int:
     """Look for cointegrated pairs among all symbols, both directions, corrected for the number of tests.
 
@@ -99,15 +99,15 @@ def scan(
     from runner.keys import Purpose  # noqa: PLC0415
 
     if sectors_path is not None:
-        given["sectors"] = read_sectors(sectors_path)
+        parameters["sectors"] = read_sectors(sectors_path)
     if prices is not None:
         for name in ("symbols_max", "timeframe", "window_days"):
-            if given[name] is not None:
+            if parameters[name] is not None:
                 raise ConfigError(f"--{name.replace('_', '-')}: of a FILE all is taken, bar by bar; leave it out")
         # A file is a study: all of its bars, and the symbols that ended before it does.
-        given["holdout_share"] = given["holdout_share"] or 0.0
-        given["must_be_current"] = False
-    rules = rules_of(ScanRules, symbols=list(symbols), **given)
+        parameters["holdout_share"] = parameters["holdout_share"] or 0.0
+        parameters["must_be_current"] = False
+    rules = rules_of(ScanRules, symbols=list(symbols), **parameters)
     if output is not None:
         own = (config_path, config_path.parent / "pairs_config.json", prices, sectors_path)
         check_output("--output", output, OUTPUT_SUFFIXES, inputs=[path for path in own if path is not None])

@@ -61,7 +61,7 @@ def summary_of(found: Scan) -> str:
         for code, status in enumerate(STATUSES)
         if status is not PairStatus.OK
     }
-    told = ", ".join(f"{number} {status}" for status, number in sorted(unfit.items()) if number) or "none"
+    statuses = ", ".join(f"{number} {status}" for status, number in sorted(unfit.items()) if number) or "none"
     gates = result.options.gates
     formation = f"{result.formation_bars} bars" + (f", {result.holdout_bars} held out" if result.holdout_bars else "")
     passed = len(result.survivors)
@@ -69,5 +69,5 @@ def summary_of(found: Scan) -> str:
     return (
         f"{count * (count - 1)} directions of {count} symbols over {formation} in {found.seconds:.1f} s: {result.family} ranked,"
         f" {passed} pairs with q ≤ {gates.q_max:g} ({str(gates.correction).upper()} over all of them), {len(result.kept)} kept;"
-        f" not ranked: {told}{filtered}"
+        f" not ranked: {statuses}{filtered}"
     )

@@ -147,7 +147,9 @@ class Child:
         process = self._process
         if process is None:
             return "was not running"
-        word = f"ended by itself with {_exit_text(process.returncode)}" if process.returncode is not None else "stopped"
+        ending = (
+            f"ended by itself with {_exit_text(process.returncode)}" if process.returncode is not None else "stopped"
+        )
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
@@ -155,12 +157,12 @@ class Child:
                 async with asyncio.timeout(stop_within_s or self.program.stop_within_s):
                     await process.wait()
             except TimeoutError:
-                word = "had to be killed"
+                ending = "had to be killed"
         # The leader of the session names the group; what it left behind goes with it.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-        return word
+        return ending
 
 
 def _exit_text(code: int | None) -> str:

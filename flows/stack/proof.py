@@ -31,8 +31,8 @@ async def proves(url: str, auth: str) -> bool:
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
             session.get(f"{url}{PATH}{nonce}", allow_redirects=False) as reply,
         ):
-            said = await reply.content.read(len(expected))
-            return reply.status == 200 and hmac.compare_digest(said, expected.encode())
+            answer = await reply.content.read(len(expected))
+            return reply.status == 200 and hmac.compare_digest(answer, expected.encode())
     except (aiohttp.ClientError, TimeoutError, OSError):
         return False
 

@@ -34,11 +34,11 @@ TRADE_WITHIN_S = 45.0
 class Supervisor:
     """Starts one stack, keeps it up, and stops all of it."""
 
-    def __init__(self, plan: Plan, steps: Steps, hurry: asyncio.Event) -> None:
+    def __init__(self, plan: Plan, steps: Steps, stop_now: asyncio.Event) -> None:
         self.plan = plan
         self.steps = steps
         self.children: dict[str, Child] = {}
-        self.hurry = hurry
+        self.stop_now = stop_now
         self.deployed = asyncio.Event()
         self._began_at = _utc_now()
         self.api = PrefectApi(f"{plan.prefect_url}/api", auth=plan.prefect_auth)
@@ -71,7 +71,7 @@ class Supervisor:
             deploy = await self._spawn(plan.deploy())
             worker = await self._spawn(plan.worker(), on_restart=self._after_worker_death)
             await server_up
-            await self._bury()
+            await self._mark_crashed()
             await self._live_deployed(deploy)
         self._begin(self._all_deployed(deploy))
         worker.check()
@@ -121,23 +121,25 @@ class Supervisor:
 
     async def _recorder(self) -> None:
         with self.steps.step("recorder") as facts:
-            said = Follower(self.plan.layout.log("recorder"), show=lambda _: None)
+            output = Follower(self.plan.layout.log("recorder"), show=lambda _: None)
             child = await self._spawn(self.plan.recorder())
-            while not said.lines:  # Its first line says ready, or why not.
+            while not output.lines:  # Its first line says ready, or why not.
                 child.check()
                 await asyncio.sleep(0.1)
-                said.catch_up()
+                output.catch_up()
             child.keep()
             facts.append(str(self.plan.ledger))
 
-    async def _bury(self) -> None:
+    async def _mark_crashed(self) -> None:
         """Nothing of an earlier stack is alive: what the server still calls running is dead, what was due is past."""
         dead = await live_run.mark_crashed_runs(
             self.api, self.plan.layout.runs, state_name="Abandoned", everything=True
         )
         overdue = await self.api.forget_overdue((_utc_now() - timedelta(seconds=1)).isoformat())
         if dead or overdue:
-            self.steps.say(f"buried {len(dead)} runs of an earlier stack, dropped {overdue} that were due meanwhile")
+            self.steps.say(
+                f"marked {len(dead)} runs of an earlier stack as ended, dropped {overdue} that were due meanwhile"
+            )
 
     async def _live_deployed(self, deploy: Child) -> None:
         with self.steps.step("deployment live"):
@@ -273,7 +275,7 @@ class Supervisor:
             if child is not None:
                 with self.steps.step(f"stop {name}") as facts:
                     facts.append(
-                        await child.stop(stop_within_s=5.0 if self.hurry.is_set() and name != "recorder" else None)
+                        await child.stop(stop_within_s=5.0 if self.stop_now.is_set() and name != "recorder" else None)
                     )
         await leftovers.sweep(self.plan.mark, self.steps)
         for task in self._tasks:
@@ -291,7 +293,7 @@ class Supervisor:
         answers = is_up and await proves(self.plan.prefect_url, self.plan.prefect_auth)
         with self.steps.step("stop live") as facts:
             facts.append(await LiveStop(self.plan.layout.runs, self.steps).stop(self.api if answers else None))
-        if answers and not self.hurry.is_set():
+        if answers and not self.stop_now.is_set():
             await self._stop_other_runs()
 
     async def _stop_other_runs(self) -> None:
@@ -302,7 +304,7 @@ class Supervisor:
                 if run.deployment != LIVE:
                     await self.api.cancel(run)
             deadline_s = time.monotonic() + 15.0
-            while runs and time.monotonic() < deadline_s and not self.hurry.is_set():
+            while runs and time.monotonic() < deadline_s and not self.stop_now.is_set():
                 await asyncio.sleep(0.25)
                 runs = await self.api.runs(states=("PENDING", "RUNNING", "CANCELLING"))
 

@@ -75,18 +75,18 @@ def _put_keys_into_files(layout: Layout) -> None:
 
 async def _run(layout: Layout, steps: Steps, for_seconds: float | None) -> int:
     stop = asyncio.Event()
-    hurry = asyncio.Event()
+    stop_now = asyncio.Event()
     loop = asyncio.get_running_loop()
     # Before any child starts: see Child.start.
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: hurry.set() if stop.is_set() else stop.set())
+        loop.add_signal_handler(number, lambda: stop_now.set() if stop.is_set() else stop.set())
     await stop_leftovers(layout, steps)
     layout.sweep_temporary()
     claims = Claims()
     with steps.step("checks") as facts:
         plan, settings, pairs = make_plan(layout, os.environ, claims)
         facts.append(f"{pairs} pairs, {settings.trading_mode} mode{', dry run' if settings.dry_run else ''}")
-    async with Supervisor(plan, steps, hurry) as supervisor:
+    async with Supervisor(plan, steps, stop_now) as supervisor:
         try:
             return await _live(supervisor, settings, stop, for_seconds)
         finally:

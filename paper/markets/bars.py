@@ -7,11 +7,9 @@ from decimal import ROUND_HALF_EVEN, Decimal
 import numpy as np
 import numpy.typing as npt
 
+from domain.units import DAY_MS, MINUTE_MS, WEEK_MS
 from paper.market import Kline, Listing
 
-MINUTE_MS = 60_000
-DAY_MS = 86_400_000
-WEEK_MS = 7 * DAY_MS
 MONTH_MS = 30 * DAY_MS  # Only a name for "1M": months are calendar months.
 _FIRST_MONDAY_MS = 4 * DAY_MS  # 1970-01-05; weeks open on Mondays.
 _GROWTH_BARS = 4_096

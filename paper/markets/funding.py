@@ -4,9 +4,9 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
+from domain.units import HOUR_MS
 from paper.market import FundingSettlement, Listing
 
-_HOUR_MS = 3_600_000
 _RATE_CENTRE = 10_000  # In 1e-8: the usual 0.01 %.
 _RATE_SPREAD = 9_000
 _JITTER_MS = 9
@@ -25,7 +25,7 @@ class FundingSchedule:
             raise ValueError(f"funding interval must be positive, not {interval_seconds} s")
         self._seed = seed
         self._interval_ms = {
-            symbol: max(1_000, int(listing.funding_interval_hours * _HOUR_MS * scale))
+            symbol: max(1_000, int(listing.funding_interval_hours * HOUR_MS * scale))
             for symbol, listing in listings.items()
         }
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from paper.markets.bars import MINUTE_MS, BarColumns
+from domain.units import DAY_MS, MINUTE_MS
+from paper.markets.bars import BarColumns
 
 Floats = npt.NDArray[np.float64]
 
@@ -87,9 +88,8 @@ class Stretch:
     @classmethod
     def ending(cls, now_ms: int, *, anchor_ms: int, days: int) -> "Stretch":
         """At least `days` of bars that start at a UTC midnight."""
-        day_ms = 24 * 60 * MINUTE_MS
         end_ms = now_ms // MINUTE_MS * MINUTE_MS
-        start_ms = (end_ms - days * day_ms) // day_ms * day_ms
+        start_ms = (end_ms - days * DAY_MS) // DAY_MS * DAY_MS
         anchor_open_ms = min(max(anchor_ms // MINUTE_MS * MINUTE_MS, start_ms), end_ms)
         return cls(
             before=(anchor_open_ms - start_ms) // MINUTE_MS,

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+from domain.units import DAY_MS
 from paper.market import LeverageBracket, Listing
 
 _ONBOARD_DAY = 18_164  # Of contracts that nobody knows: 2019-09-25.
-_DAY_MS = 86_400_000
 
 # Tick, step, min notional: reference sheet, table 3.3. Price levels are plausible, not quotes.
 _RULES: tuple[tuple[str, str, str, str, float], ...] = (
@@ -193,7 +193,7 @@ def make_listing(symbol: str, *, tick: Decimal, step: Decimal, notional_min: Dec
         price_precision=max(_digits(tick), 2),
         quantity_precision=_digits(step),
         open_orders_max=200,
-        onboard_ms=onboard_day * _DAY_MS,
+        onboard_ms=onboard_day * DAY_MS,
         funding_interval_hours=_FUNDING_HOURS.get(symbol, FUNDING_HOURS_DEFAULT),
         status="TRADING",
         brackets=_brackets(_LADDERS.get(symbol, _MID)),

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 
+from domain.units import MINUTE_MS
 from paper.market import Book, FundingSettlement, Kline, Listing, Mark, with_status
-from paper.markets.bars import MINUTE_MS, BarSeries
+from paper.markets.bars import BarSeries
 from paper.markets.books import BookMaker
 from paper.markets.funding import FundingSchedule
 from paper.markets.marks import make_mark
-from paper.markets.timelines import Event, open_tape
+from paper.markets.timelines import Event, open_timeline
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ _STEP_SECONDS = 0.02
 _STEP_SECONDS_MAX = 0.25  # A machine that cannot keep up plays slower; it never jumps.
 
 
-class Position(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReplayCursor(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far the recording was played."""
 
     at_ms: int
@@ -53,10 +54,10 @@ class ReplayMarket:
             raise ValueError(f"market speed must be 0 or more, not {speed}")
         if snapshot:
             try:
-                start_ms = msgspec.json.decode(snapshot, type=Position).at_ms
+                start_ms = msgspec.json.decode(snapshot, type=ReplayCursor).at_ms
             except msgspec.MsgspecError as error:
                 raise ValueError(f"the replayed market's snapshot cannot be read: {error}") from error
-        timeline = open_tape(data, start_ms=start_ms)
+        timeline = open_timeline(data, start_ms=start_ms)
         if timeline.left_out:
             log.warning("replay: left out, no bar before the start: %s", ", ".join(timeline.left_out))
         self._speed = speed
@@ -134,7 +135,7 @@ class ReplayMarket:
 
     def snapshot(self) -> bytes:
         """The position in the recording, to the minute."""
-        return msgspec.json.encode(Position(at_ms=self._now_ms // MINUTE_MS * MINUTE_MS))
+        return msgspec.json.encode(ReplayCursor(at_ms=self._now_ms // MINUTE_MS * MINUTE_MS))
 
     async def run(self, on_book: Callable[[Book], None], on_funding: Callable[[FundingSettlement], None]) -> None:
         """Play until cancelled; at the end say so once and stand still."""

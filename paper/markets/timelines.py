@@ -13,8 +13,9 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
+from domain.units import DAY_MS, MINUTE_MS
 from paper.market import Listing
-from paper.markets.bars import DAY_MS, MINUTE_MS, BarColumns
+from paper.markets.bars import BarColumns
 from paper.markets.listings import guessed_listing, known_listing
 
 _KLINES = {"symbol", "ts", "open", "high", "low", "close", "volume"}
@@ -66,7 +67,7 @@ class Timeline:
     left_out: tuple[str, ...]  # Symbols without a bar before the start.
 
 
-def open_tape(data: Path, *, start_ms: int | None = None) -> Timeline:
+def open_timeline(data: Path, *, start_ms: int | None = None) -> Timeline:
     """Read a recording. `path?start=2025-05-19T00:00Z` says where its past ends; `start_ms` wins over it.
 
     Without either, the first two weeks are the past, or the first sixty bars of a short recording.
@@ -104,7 +105,7 @@ def open_tape(data: Path, *, start_ms: int | None = None) -> Timeline:
                     f"from {reader}(?) order by symbol, at_ms",
                     [name],
                 ).fetchnumpy()
-                return _kline_tape(path, columns, start_ms, closes_only=options.get("path") != "extremes")
+                return _kline_timeline(path, columns, start_ms, closes_only=options.get("path") != "extremes")
             if kinds.keys() >= _QUOTES:
                 columns = connection.execute(
                     # Of one millisecond in the order of the file: what was heard first is played first, as a backtest has it.
@@ -112,7 +113,7 @@ def open_tape(data: Path, *, start_ms: int | None = None) -> Timeline:
                     f"from {reader}(?) order by at_ms, n",
                     [name],
                 ).fetchnumpy()
-                return _quote_tape(path, columns, start_ms)
+                return _quote_timeline(path, columns, start_ms)
         except duckdb.Error as error:
             raise ValueError(f"{path}: cannot be read: {error}") from error
     raise ValueError(f"{path}: needs the columns {sorted(_KLINES)} (klines) or {sorted(_QUOTES)} (quotes)")
@@ -185,7 +186,7 @@ def _part(bars: BarColumns, first: int, beyond: int) -> BarColumns:
     )
 
 
-def _kline_tape(path: Path, columns: Columns, start_ms: int | None, *, closes_only: bool) -> Timeline:
+def _kline_timeline(path: Path, columns: Columns, start_ms: int | None, *, closes_only: bool) -> Timeline:
     symbols = columns["symbol"].astype(str)
     if not len(symbols):
         raise ValueError(f"{path}: holds no bar")
@@ -249,7 +250,7 @@ def _steps(before: int, close: int) -> tuple[int, ...]:
     return tuple(before + round((close - before) * (step + 1) / steps) for step in range(steps))
 
 
-def _quote_tape(path: Path, columns: Columns, start_ms: int | None) -> Timeline:
+def _quote_timeline(path: Path, columns: Columns, start_ms: int | None) -> Timeline:
     symbols = columns["symbol"].astype(str)
     at_ms = columns["at_ms"].astype(np.int64)
     if not len(symbols):

@@ -14,9 +14,10 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
+from domain.units import MINUTE_MS
 from paper.market import Book, FundingSettlement, Kline, Listing, Mark, with_status
 from paper.markets import upstream_wire as wire
-from paper.markets.bars import MINUTE_MS, BarColumns, BarSeries, ticks_of
+from paper.markets.bars import BarColumns, BarSeries, ticks_of
 from paper.markets.books import BookMaker
 from paper.markets.clock import wall_ms
 

@@ -69,10 +69,10 @@ class LazyGroup(click.Group):
         """The table of one-liners; no command is imported for it."""
         helps = {**{name: text for name, (_, text) in OURS.items()}, **THEIRS}
         with formatter.section("Commands"):
-            formatter.write_dl([(name, helps.get(name) or _said_by_folder(name)) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, helps.get(name) or _help_of_folder(name)) for name in self.list_commands(ctx)])
 
 
-def _said_by_folder(command: str) -> str:
+def _help_of_folder(command: str) -> str:
     """A command without a line in the table: the first line of its folder's docstring. Nothing else of it is imported."""
     for point in entry_points(group=ENTRY_POINTS, name=command):
         with contextlib.suppress(ImportError):

@@ -16,7 +16,7 @@ from runner.commands.options import config_option, pairs_option
 
 if TYPE_CHECKING:
     from runner.config import Settings
-    from runner.run_totals import Statistics
+    from runner.run_totals import RunTotals
     from storage.recorder_process import RecorderKeeper
 
 KEEP_SECONDS = 5.0
@@ -87,7 +87,7 @@ def _recorder(settings: "Settings") -> Iterator["RecorderKeeper"]:
         keeper.stop()
 
 
-async def _trade(config_path: Path, pairs_path: Path, keeper: "RecorderKeeper") -> "Statistics":
+async def _trade(config_path: Path, pairs_path: Path, keeper: "RecorderKeeper") -> "RunTotals":
     from runner.bot import TradingBot  # noqa: PLC0415
     from runner.tasks import cancel_all  # noqa: PLC0415
 
@@ -117,7 +117,7 @@ async def _keep_recording(keeper: "RecorderKeeper") -> None:
             emit_line(events.RECORDER_MISSING, why=str(problem))
 
 
-def _print(statistics: "Statistics") -> None:
+def _print(statistics: "RunTotals") -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 

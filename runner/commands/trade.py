@@ -148,7 +148,7 @@ def _header(row: dict[str, Any], width: int) -> Iterator[str]:
 
 
 def _paragraphs(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from storage.story import number, said, signed  # noqa: PLC0415
+    from storage.story import number, shown_facts, signed  # noqa: PLC0415
 
     def exact(value: Decimal | None) -> str:
         return "-" if value is None else number(value)
@@ -197,7 +197,7 @@ def _paragraphs(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     naked = f"naked {row['naked_seconds']:.3f} s ({row['naked_notional_usd_seconds']:.4g} USD·s)"
     yield "quality", f"{naked}{skew}; slippage {', '.join(slipped) or 'none to measure'}"
     if row["limit_entry"] is not None:
-        yield "rested", f"leg {row['passive_leg']}: {said(json.loads(row['limit_entry']))}"
+        yield "rested", f"leg {row['passive_leg']}: {shown_facts(json.loads(row['limit_entry']))}"
     fates = f"{row['refused_orders']} refused, {row['unknown_orders']} of unknown fate for a while"
     yield (
         "orders",

@@ -88,7 +88,7 @@ class ExecutionEngine:
     async def connect(self) -> None:
         """Take up every trade the journal left unfinished, then accept signals. There is no other way to start.
 
-        Returns once the exchange has told its resting orders and positions. Trades left in flight are resolved beside the first
+        Returns once the exchange has reported its resting orders and positions. Trades left in flight are resolved beside the first
         signals: their symbols are locked until then, exits of other pairs go on, entries wait (`RECOVERING`).
         """
         self._tasks.spawn(self._inbox.run(), "inbox")

@@ -110,7 +110,7 @@ class Lifecycle:
                 if trade.status.is_over and trade.is_flat:
                     self.report(self._signals.trade_failed, trade.pair_id)  # Closed by whoever held the locks before.
                     return False
-                if was_opening:  # It came to be open, and the signal generator was told so, while we waited.
+                if was_opening:  # It came to be open, and the signal generator heard so, while we waited.
                     self.report(self._signals.trade_closing, trade.pair_id)
                 await self._exit_saga.close(trade, reason=reason, exit_z=exit_z)
                 status = TradeStatus.ROLLED_BACK if reason is ExitReason.ROLLED_BACK else TradeStatus.CLOSED
@@ -211,9 +211,9 @@ class Lifecycle:
         trade = self._book.trades.get(trade_id)
         if trade is None or trade_id in self._resuming or self._store.is_driven(trade_id):
             return
-        is_told = bool(trade.unsettled())
+        is_reported = bool(trade.unsettled())
         unhedged = trade.status is TradeStatus.OPEN and not trade.is_hedged
-        if not (is_told or unhedged or (trade.status.is_over and not trade.is_flat)):
+        if not (is_reported or unhedged or (trade.status.is_over and not trade.is_flat)):
             return
         self._log.emit(events.LATE_FILL, pair_id=trade.pair_id, trade_id=trade_id)
         if trade.status.is_over or trade.status is TradeStatus.OPEN:
@@ -222,7 +222,7 @@ class Lifecycle:
     def leg_lost(self, trade: TradeState) -> None:
         """The exchange closed one leg (ADL, liquidation, delisting): close the other one."""
         self._log.emit(events.OTHER_LEG_CLOSED_EXTERNALLY, pair_id=trade.pair_id, trade_id=trade.trade_id)
-        self._tasks.spawn(self.close(trade, ExitReason.OTHER_LEG_LOST, None), f"sibling-{trade.trade_id}")
+        self._tasks.spawn(self.close(trade, ExitReason.OTHER_LEG_LOST, None), f"other-leg-{trade.trade_id}")
 
     async def watch(self) -> None:
         """Compare the account with our books: when asked, and from time to time. Until cancelled."""

@@ -43,7 +43,7 @@ class SignalGenerator:
         self._callbacks: list[SignalCallback] = []
         self._debounce_ns = settings.debounce_ms * 1_000_000
         self._wanted: dict[PairId, PairConfig] = {}
-        self.signals_given = 0
+        self.signals_emitted = 0
         self.calculator = PairsSpreadCalculator(
             bar_seconds=settings.bar_seconds, lookback_bars=settings.lookback_bars, on_left=self._look, on_torn=on_torn
         )
@@ -168,7 +168,7 @@ class SignalGenerator:
         """One row a pair, for people."""
         return {
             pair_id: {
-                "standing": slot.word,
+                "standing": slot.state_label,
                 "z_score": self.z_score_of(pair_id),
                 "leg_a": slot.pair.leg_a,
                 "leg_b": slot.pair.leg_b,
@@ -207,7 +207,7 @@ class SignalGenerator:
             return
         signal = self._signal_of(slot, signal_type, spread, now_ms)
         slot.remember(signal_type, now_ms, quote.received_ns)
-        self.signals_given += 1
+        self.signals_emitted += 1
         self._sample(slot, spread, now_ms)
         for callback in self._callbacks:
             callback(signal)

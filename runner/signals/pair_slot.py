@@ -4,7 +4,7 @@ import math
 
 import msgspec
 
-from domain.decide import EntryRules, HeldTrade, Standing, band_of
+from domain.decide import EntryRules, HeldTrade, PairState, band_of
 from domain.pairs import PairConfig, SignalType
 from domain.spread import EVERYTHING, Band, SpreadMoments, statistics_of
 from runner.signals.bars import LegBars
@@ -32,7 +32,7 @@ class PairSlot:
     )
 
     def __init__(self, pair: PairConfig, leg_a: LegBars, leg_b: LegBars) -> None:
-        self.standing = Standing()
+        self.standing = PairState()
         self.statistics: SpreadMoments | None = None
         self.closed_bar: int | None = None  # The bar `statistics` ends with.
         self.signalled_ns: int | None = None
@@ -129,7 +129,7 @@ class PairSlot:
         self.stand(now_ms=now_ms, last_signal=signal, last_signal_ms=now_ms)
 
     @property
-    def word(self) -> str:
+    def state_label(self) -> str:
         """The standing in a word or two, for people."""
         standing = self.standing
         if self.failed:

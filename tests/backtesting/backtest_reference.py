@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-from domain.decide import EntryRules, Standing, decide, rearmed
+from domain.decide import EntryRules, PairState, decide, rearmed
 from domain.pairs import EXIT_REASON_OF, PairConfig, SignalType
 from domain.spread import statistics_of
 from flows.backtest.engine.account import Account
@@ -28,7 +28,7 @@ class Reference:
             p.pair_id: timeline_of_bars(market.bars, *p.symbols, half_spread=terms.half_spread) for p in pairs
         }
         self.bars_of = {p.pair_id: (terms.bar_ms_of(p) or market.bars.step_ms) // market.bars.step_ms for p in pairs}
-        self.standing = {p.pair_id: Standing() for p in pairs}
+        self.standing = {p.pair_id: PairState() for p in pairs}
         self.trade: dict[str, OpenTrade] = {}
         self.due: dict[str, tuple[int, SignalType, float]] = {}
         self.denials: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -83,7 +83,7 @@ class Reference:
                 at_ms, *fill_prices(timeline, place, trade.signs, self.terms.slippage)
             )
             self.account.opened(trade, timeline)
-            self.standing[pair.pair_id] = Standing(held=trade.held, **last)  # type: ignore[arg-type]
+            self.standing[pair.pair_id] = PairState(held=trade.held, **last)  # type: ignore[arg-type]
             return
         price_a, price_b = fill_prices(timeline, place, (-trade.signs[0], -trade.signs[1]), self.terms.slippage)
         result = trade.closed(
@@ -93,7 +93,7 @@ class Reference:
         self.account.closed(trade, result)
         del self.trade[pair.pair_id]
         sign = (-1 if z_score < 0 else 1) if signal is SignalType.STOP else 0
-        self.standing[pair.pair_id] = Standing(stopped_at_sign=sign, **last)  # type: ignore[arg-type]
+        self.standing[pair.pair_id] = PairState(stopped_at_sign=sign, **last)  # type: ignore[arg-type]
 
     def _judge(self, pair: PairConfig, place: int) -> None:
         timeline, standing = self.timelines[pair.pair_id], self.standing[pair.pair_id]
@@ -103,7 +103,7 @@ class Reference:
         a, b = (self.rings[leg, self.bars_of[pair.pair_id]] for leg in pair.symbols)
         current = statistics_of(b - pair.hedge_ratio * a)
         if held is None and rearmed(standing, spread, current):
-            standing = Standing(last_signal=standing.last_signal, last_signal_ms=standing.last_signal_ms)
+            standing = PairState(last_signal=standing.last_signal, last_signal_ms=standing.last_signal_ms)
             self.standing[pair.pair_id] = standing
         now_ms = int(timeline.at_ms[place])
         rules = EntryRules(pair.entry_z, pair.stop_z)
@@ -125,7 +125,7 @@ class Reference:
             else:
                 self.trade[pair.pair_id] = verdict
         self.signals.append((pair.pair_id, str(signal), now_ms, found.z_score, denial))
-        self.standing[pair.pair_id] = Standing(held=held, busy=busy, last_signal=signal, last_signal_ms=now_ms)
+        self.standing[pair.pair_id] = PairState(held=held, busy=busy, last_signal=signal, last_signal_ms=now_ms)
         if not denial:
             self.account.send(pair)
             self.due[pair.pair_id] = (place + self.terms.latency_bars, signal, found.z_score)

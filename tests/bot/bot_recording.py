@@ -6,9 +6,10 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from domain.units import MINUTE_MS
+
 LOOKBACK_BARS = 10
 START_MS = 1_746_403_800_000  # 2025-05-05 00:10 UTC, and ten bars before it: the window that a pair needs.
-MINUTE_MS = 60_000
 TICK = 0.01
 SYMBOLS = ("S0USDT", "S1USDT", "S2USDT", "S3USDT", "S4USDT")
 BETAS = (1.0, 0.9, 1.2, 1.0, 1.1)

@@ -20,6 +20,7 @@ from bot_books import published
 from bot_processes import ROOT, Exchange, Runner, end_what_is_left, exchange_process, wait_for
 from bot_recording import LOOKBACK_BARS, ROUND, START_MS, pair, record
 
+from domain.units import HOUR_MS
 from flows.backtest.engine.walk import Walk
 from flows.backtest.job import BacktestRules, terms_of
 from flows.backtest.load import load
@@ -30,7 +31,6 @@ pytestmark = pytest.mark.slow
 
 SEED, MINUTES = 3, 40
 WAIT_SECONDS = 90.0
-HOUR_MS = 3_600_000
 PAIRS = [
     pair("S0_S1", 0, 1),
     pair("S1_S2", 1, 2, half_life_candles=0.12),

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from domain import resting as resting_legs
 from domain.escalation import REMEDIES, Remedy
 from domain.events import MORE_FACTS, Event, Severity
-from domain.legs import CLOSING, OPENING, OVERDUE, Remainder, Standing
+from domain.legs import CLOSING, OPENING, OVERDUE, LegState, Remainder
 from domain.orders import TERMINAL, TRANSITIONS, OrderChange, OrderStatus
 from domain.pairs import TRADE_STEPS, TradeStatus
 from domain.refusals import RefusalKind
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "execution.md"
 ALARMS = ROOT / "docs" / "alarms.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
+ARCHITECTURE = ROOT / "ARCHITECTURE.md"
 
 
 def _row(cells: list[str]) -> str:
@@ -44,12 +46,12 @@ def _legs(table: Mapping[tuple[StrEnum, StrEnum], str], kinds: type[StrEnum]) ->
 
 
 def opening() -> str:
-    """What to do next with a pair that opens; in brackets what goes before it once the naked budget is spent."""
+    """What to do next with a pair that opens; in brackets what goes before it once the unhedged budget is spent."""
     told = {
         standing: f"{plan} ({OVERDUE[standing]})" if standing in OVERDUE else f"{plan}"
         for standing, plan in OPENING.items()
     }
-    return _legs({(a, b): plan for (a, b), plan in told.items()}, Standing)
+    return _legs({(a, b): plan for (a, b), plan in told.items()}, LegState)
 
 
 def closing() -> str:
@@ -114,7 +116,7 @@ def remedies() -> str:
 def resting() -> str:
     """What to do next with a leg that rests: its order's standing, and what we want of it."""
     lines = [_row(["its order is … ↓ we want it to … →", *Wish]), _row(["---"] * (len(Wish) + 1))]
-    lines += [_row([f"{first}", *(STEPS[first, second] for second in Wish)]) for first in resting_legs.Standing]
+    lines += [_row([f"{first}", *(STEPS[first, second] for second in Wish)]) for first in resting_legs.RestingState]
     return "\n".join(lines)
 
 
@@ -176,7 +178,90 @@ def trade_picture() -> str:
     return _picture(arrows, [status for status in TradeStatus if status.is_over], "opening")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process: what it is called in the table, what it owns, what its death means, whom it starts, what it asks or feeds."""
+
+    label: str
+    title: str
+    owns: str
+    when_it_dies: str
+    starts: tuple[str, ...] = ()
+    talks_to: Mapping[str, str] = field(default_factory=dict)
+
+
+PROCESSES = {
+    "up": Process(
+        label="tandem up",
+        title="`tandem up`",
+        owns="all of the below as children",
+        when_it_dies="they go on; the next `tandem up` finds them by their mark and stops them, live first",
+        starts=("exchange", "recorder", "prefect", "worker"),
+    ),
+    "live": Process(
+        label="live runner",
+        title="live runner (`tandem run`, or flow run of `live`)",
+        owns="the account's orders, `journal.sqlite` and its OS lock, its sockets, the control address",
+        when_it_dies="the next start replays the journal, asks the exchange about every open question, and goes on;"
+        " there is no other way to start",
+        talks_to={"exchange": "orders, quotes, account events", "recorder": "journal.sqlite"},
+    ),
+    "recorder": Process(
+        label="recorder",
+        title="recorder (`python -m storage.recorder`)",
+        owns="`ledger.hot.duckdb`, publishing `ledger.duckdb`",
+        when_it_dies="nothing is lost: the next one goes on at the offset it finds in the file",
+        talks_to={"readers": "ledger.duckdb"},
+    ),
+    "prefect": Process(
+        label="Prefect server and UI",
+        title="Prefect server and UI, behind our guard",
+        owns="`var/prefect`; the socket is `tandem up`'s",
+        when_it_dies="trading goes on (`prefect_unreachable`); `tandem up` starts it again",
+    ),
+    "worker": Process(
+        label="Prefect worker",
+        title="Prefect worker",
+        owns="the processes of flow runs",
+        when_it_dies="a flow run of `live` dies with it only if both are killed; then it is marked Crashed and started again",
+        starts=("live", "jobs"),
+        talks_to={"prefect": "runs that are due"},
+    ),
+    "jobs": Process(
+        label="flow runs",
+        title="flow runs (`recalibrate`, `health`, `reconcile`, `scan`, `backtest`)",
+        owns="`flows.sqlite`, the market data, the pairs file while one writes it",
+        when_it_dies="the run is marked Crashed; what it writes is whole or not there, and the next run begins anew",
+        talks_to={"exchange": "reads", "recorder": "flows.sqlite", "live": "pairs file, control address"},
+    ),
+    "exchange": Process(
+        label="paper exchange, or Binance",
+        title="paper exchange (paper mode)",
+        owns="the paper account, `var/paper-exchange.json` (an SQLite file)",
+        when_it_dies="the runner sees an exchange that does not answer; `tandem up` starts it again, the account as it was",
+    ),
+}
+
+
+def processes() -> str:
+    """Every process: what it owns, and what its death means."""
+    lines = [_row(["process", "owns", "when it dies"]), _row(["---"] * 3)]
+    return "\n".join([*lines, *(_row([one.title, one.owns, one.when_it_dies]) for one in PROCESSES.values())])
+
+
+def process_picture() -> str:
+    """Who starts whom, and what runs between them."""
+    lines = ["```mermaid", "flowchart LR", *(f'    {name}["{one.label}"]' for name, one in PROCESSES.items())]
+    lines.append('    readers["whoever asks the ledger"]')
+    for name, one in PROCESSES.items():
+        lines += [f"    {name} --> {child}" for child in one.starts]
+        lines += [f'    {name} -. "{what}" .-> {other}' for other, what in one.talks_to.items()]
+    return "\n".join([*lines, "```"])
+
+
 TABLES = {
+    "processes": processes,
+    "process_picture": process_picture,
     "trade_picture": trade_picture,
     "order_picture": order_picture,
     "resting": resting,
@@ -190,7 +275,13 @@ TABLES = {
     "warnings": warnings,
     "everyday": everyday,
 }
-ELSEWHERE = {"errors": ALARMS, "warnings": ALARMS, "everyday": OPERATIONS}
+ELSEWHERE = {
+    "processes": ARCHITECTURE,
+    "process_picture": ARCHITECTURE,
+    "errors": ALARMS,
+    "warnings": ALARMS,
+    "everyday": OPERATIONS,
+}
 """Tables of other pages than the one about execution."""
 
 

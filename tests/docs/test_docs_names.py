@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from docs_tables import ROOT, TABLES, written
+from docs_tables import PROCESSES, ROOT, TABLES, written
 from pydantic import BaseModel
 
 from domain.guards import GUARDS, DenialCode
@@ -129,6 +129,26 @@ def test_the_import_contracts_are_the_projects() -> None:
     names = [contract["name"] for contract in project["tool"]["importlinter"]["contracts"]]
     assert names
     assert [name for name in names if f"- {name}\n" not in page("ARCHITECTURE.md")] == []
+
+
+def test_a_decision_has_a_number_of_its_own_and_a_file_that_exists() -> None:
+    """`**A-1. What was decided.** Why. (`the/file.py`)`: one line each."""
+    decisions = re.findall(r"^\*\*(A-\d+)\. .*\(((?:`[^`]+`(?:, )?)+)\)$", page("ARCHITECTURE.md"), re.MULTILINE)
+    numbers = [number for number, _ in decisions]
+    assert sorted(numbers) == sorted(set(re.findall(r"\*\*(A-\d+)\.", page("ARCHITECTURE.md"))))
+    gone = [
+        (number, file)
+        for number, files in decisions
+        for file in re.findall(r"`([^`]+)`", files)
+        if not (ROOT / file).exists()
+    ]
+    assert gone == []
+
+
+def test_the_process_picture_names_known_processes_and_leaves_none_alone() -> None:
+    others = {name for one in PROCESSES.values() for name in (*one.starts, *one.talks_to)}
+    assert others - PROCESSES.keys() == {"readers"}
+    assert PROCESSES.keys() - others == {"up"}, "somebody starts or needs every other one"
 
 
 PAGES = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trade_story import CAT, DOGE, A, B, Story
 
-from domain.attribution import ExternalExecution, held_at, readings, tell
+from domain.attribution import ExternalExecution, explain, held_at, readings
 from domain.orders import Fill, OrderStatus, Purpose, Side
 from domain.pairs import PairSide, TradeStatus
 from domain.symbols import ClientOrderId, PairId, TradeId
@@ -38,7 +38,7 @@ def two_shorts() -> Story:
 
 def told(story: Story, *externals: ExternalExecution, others_held: str = "0") -> list[tuple[str, str, str]]:
     """Trade, identity and quantity of the shares."""
-    found = tell(CAT, story.book.trades.values(), externals, D(others_held)).shares
+    found = explain(CAT, story.book.trades.values(), externals, D(others_held)).shares
     return [(share.trade.trade_id, share.fill.exchange_trade_id, str(share.fill.quantity)) for share in found]
 
 
@@ -88,7 +88,7 @@ def test_two_liquidations_and_an_exit_between_that_knew_of_none() -> None:
     name = story.order(A, Purpose.EXIT)
     story.fill(name, "50", at_ms=6_000)
     first, second = forced(Side.BUY, "80", number="901"), forced(Side.SELL, "50", at_ms=7_000, number="902")
-    found = tell(CAT, story.book.trades.values(), [first, second], D(0))
+    found = explain(CAT, story.book.trades.values(), [first, second], D(0))
     assert told(story, first, second) == [("t1", "901", "50"), ("t2", "901#2", "30"), ("t1", "902", "50")]
     assert [moment.net for moment in found.moments] == [0, -50, -80, 0, 50, 0]
     assert all(moment.others_held == 0 for moment in found.moments)
@@ -105,7 +105,7 @@ def test_executions_of_one_millisecond_go_by_their_number() -> None:
     story = two_shorts()
     opens, closes = by_hand(Side.SELL, "30", number="9"), forced(Side.BUY, "30", number="10")
     for externals in ((opens, closes), (closes, opens)):
-        nets = [moment.net for moment in tell(CAT, story.book.trades.values(), externals, D(0)).moments]
+        nets = [moment.net for moment in explain(CAT, story.book.trades.values(), externals, D(0)).moments]
         assert nets[-3:] == [-80, -110, -80]
 
 
@@ -123,7 +123,7 @@ HANDS = (
 
 @pytest.mark.parametrize(("before", "external", "ours", "after"), HANDS)
 def test_whose_it_was(before: str, external: ExternalExecution, ours: str, after: str) -> None:
-    found = tell(CAT, two_shorts().book.trades.values(), [external], D(before))
+    found = explain(CAT, two_shorts().book.trades.values(), [external], D(before))
     assert sum((share.fill.quantity for share in found.shares), D(0)) == D(ours)
     assert found.moments[-1].others_held == D(after)
 
@@ -153,7 +153,7 @@ def test_nothing_is_lost_and_nothing_changes_sides(account: tuple[Story, list[Ex
     """Shares and what is foreign add up to the account; a share only ever brings a holding towards nothing; fees stay whole."""
     story, externals, others_held = account
     trades = list(story.book.trades.values())
-    found = tell(CAT, trades, externals, others_held)
+    found = explain(CAT, trades, externals, others_held)
     before = sum((trade.signed_held(A) for trade in trades), D(0))
     total = sum((external.left for external in externals), D(0))
     assert found.moments[-1].net == others_held + before + total
@@ -164,7 +164,7 @@ def test_nothing_is_lost_and_nothing_changes_sides(account: tuple[Story, list[Ex
     )
     booked = {each.fill.exchange_trade_id: story.book.shares_of(each.fill) for each in externals}
     again = [each._replace(booked=booked[each.fill.exchange_trade_id]) for each in externals]
-    retold = tell(CAT, trades, [each for each in again if each.left], others_held)
+    retold = explain(CAT, trades, [each for each in again if each.left], others_held)
     assert not retold.shares, "told once more, nobody has anything to give"
     assert retold.moments[-1] == found.moments[-1]
     for external in externals:
@@ -206,7 +206,7 @@ def test_a_position_may_be_older_news_than_the_list() -> None:
 def test_what_the_account_held_at_a_moment(
     net: str, others_held: str | None, from_ms: int, to_ms: int, passes: bool
 ) -> None:
-    found = tell(CAT, two_shorts().book.trades.values(), [], D(0))
+    found = explain(CAT, two_shorts().book.trades.values(), [], D(0))
     assert found.passes(D(net), None if others_held is None else D(others_held), from_ms, to_ms) is passes
 
 

@@ -85,7 +85,7 @@ STORIES: list[tuple[str, OpeningNow, Action, LegName | None, str, Obstacle | Non
     ("leg b refused for margin: at once", opening("50", "0", b=REFUSED_MARGIN), UNWIND, None, "0", Obstacle.REFUSED),
     ("leg b refused for leverage", opening("50", "0", b=refused(RefusalKind.POSITION_LIMIT)), UNWIND, None, "0", Obstacle.REFUSED),
     ("leg b refused by our clock", opening("50", "0", b=refused(RefusalKind.CLOCK)), COMPLETE, B, "100", None),
-    ("leg b met nobody", opening("50", "0", b=refused(RefusalKind.NOT_FILLABLE)), COMPLETE, B, "100", None),
+    ("leg b found no counterparty", opening("50", "0", b=refused(RefusalKind.NOT_FILLABLE)), COMPLETE, B, "100", None),
     ("leg b would have taken", opening("50", "0", b=refused(RefusalKind.WOULD_TAKE)), COMPLETE, B, "100", None),
     ("leg b refused for a reason nobody listed", opening("50", "0", b=refused(RefusalKind.UNLISTED)), UNWIND, None, "0", Obstacle.REFUSED),
     ("leg b expired: it moved three ticks away, and is still cheap", opening("50", "0", b={"quote": quote(4.993, 5.003)}), COMPLETE, B, "100", None),

@@ -116,10 +116,10 @@ def test_unique_keys_tell_kinds_apart(entries: list[Entry]) -> None:
 @given(of_kind(FillSeen))
 @settings(max_examples=20, deadline=None)
 def test_an_execution_is_the_same_whoever_tells_it(entry: Any) -> None:
-    told_again = msgspec.structs.replace(
+    reported_again = msgspec.structs.replace(
         entry, at_ms=entry.at_ms + 1, trade_id=None, leg=None, purpose=None, pair_id=None
     )
-    assert told_again.unique_key == entry.unique_key
+    assert reported_again.unique_key == entry.unique_key
 
 
 def test_repeats_are_fine_for_the_rest() -> None:

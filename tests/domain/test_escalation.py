@@ -68,7 +68,7 @@ ANSWERS = [
     (refused(-2015), R.PERSON),
     (refused(-98765), R.RETRY),  # Nobody has listed it.
     (ended(OrderStatus.REFUSED), R.RETRY),  # Refused without a code.
-    (ended(OrderStatus.EXPIRED), R.LADDER),  # A market order that met nobody inside its bound.
+    (ended(OrderStatus.EXPIRED), R.LADDER),  # A market order that found no counterparty inside its bound.
     (ended(OrderStatus.CANCELLED), R.RETRY),
     (ended(OrderStatus.DEAD), R.WAIT),
     (refused(-4050), R.SMALLER),
@@ -120,7 +120,7 @@ def test_overload_is_no_failure_but_ends_in_a_call() -> None:
 
 
 @pytest.mark.parametrize("remedy", sorted(CALLS_AT_ONCE))
-def test_what_no_order_can_mend_calls_a_person_at_once(remedy: Remedy) -> None:
+def test_what_no_order_can_correct_calls_a_person_at_once(remedy: Remedy) -> None:
     kind = next(kind for kind, listed in REMEDIES.items() if listed is remedy)
     attempt = msgspec.structs.replace(ended(OrderStatus.REFUSED), kind=kind)
     assert escalate(Escalation(), attempt).calls(20)

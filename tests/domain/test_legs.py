@@ -11,9 +11,9 @@ from domain.legs import (
     CLOSING,
     OPENING,
     ClosePlan,
+    LegState,
     Plan,
     Remainder,
-    Standing,
     hedge_gap,
     opening_plan,
     reduce_only_is_safe,
@@ -44,12 +44,12 @@ MIRROR_CLOSING = {
 
 
 def test_none_of_the_nine_ways_is_missing() -> None:
-    assert set(OPENING) == set(product(Standing, Standing))
+    assert set(OPENING) == set(product(LegState, LegState))
     assert set(CLOSING) == set(product(Remainder, Remainder))
 
 
-@pytest.mark.parametrize(("a", "b"), list(product(Standing, Standing)))
-def test_swapping_the_legs_mirrors_the_opening_plan(a: Standing, b: Standing) -> None:
+@pytest.mark.parametrize(("a", "b"), list(product(LegState, LegState)))
+def test_swapping_the_legs_mirrors_the_opening_plan(a: LegState, b: LegState) -> None:
     assert OPENING[b, a] is MIRROR_OPENING[OPENING[a, b]]
 
 
@@ -61,26 +61,26 @@ def test_swapping_the_legs_mirrors_the_closing_plan(a: Remainder, b: Remainder) 
 def test_opening_never_unwinds_while_anything_works() -> None:
     """The unknown leg may yet fill: unwinding the other one before it is known would double the trouble."""
     for (a, b), plan in OPENING.items():
-        if Standing.WORKING in (a, b):
+        if LegState.WORKING in (a, b):
             assert plan in {Plan.WAIT, Plan.CANCEL_A, Plan.CANCEL_B}
 
 
 def test_opening_leaves_nothing_naked() -> None:
     """Whatever is held once nothing works is weighed; nothing held is nothing."""
-    assert OPENING[Standing.HELD, Standing.GONE] is Plan.BALANCE
-    assert OPENING[Standing.GONE, Standing.HELD] is Plan.BALANCE
-    assert OPENING[Standing.WORKING, Standing.GONE] is Plan.CANCEL_A
-    assert OPENING[Standing.HELD, Standing.WORKING] is Plan.WAIT
-    assert OPENING[Standing.WORKING, Standing.WORKING] is Plan.WAIT
-    assert OPENING[Standing.HELD, Standing.HELD] is Plan.BALANCE
-    assert OPENING[Standing.GONE, Standing.GONE] is Plan.NOTHING
+    assert OPENING[LegState.HELD, LegState.GONE] is Plan.BALANCE
+    assert OPENING[LegState.GONE, LegState.HELD] is Plan.BALANCE
+    assert OPENING[LegState.WORKING, LegState.GONE] is Plan.CANCEL_A
+    assert OPENING[LegState.HELD, LegState.WORKING] is Plan.WAIT
+    assert OPENING[LegState.WORKING, LegState.WORKING] is Plan.WAIT
+    assert OPENING[LegState.HELD, LegState.HELD] is Plan.BALANCE
+    assert OPENING[LegState.GONE, LegState.GONE] is Plan.NOTHING
 
 
 def test_a_spent_budget_ends_the_waiting_for_a_other_leg_and_nothing_else() -> None:
     for (a, b), plan in OPENING.items():
         assert opening_plan(a, b, budget_spent=False) is plan
-        held_alone = plan is Plan.WAIT and Standing.HELD in (a, b)
-        expected = {Standing.HELD: Plan.UNWIND_A}.get(a, Plan.UNWIND_B) if held_alone else plan
+        held_alone = plan is Plan.WAIT and LegState.HELD in (a, b)
+        expected = {LegState.HELD: Plan.UNWIND_A}.get(a, Plan.UNWIND_B) if held_alone else plan
         assert opening_plan(a, b, budget_spent=True) is expected
 
 
@@ -95,23 +95,23 @@ def test_closing_never_waits_for_one_leg_with_the_other_exposed() -> None:
 
 # status, filled -> standing
 STANDINGS = [
-    (OrderStatus.INTENDED, "0", Standing.WORKING),
-    (OrderStatus.UNKNOWN, "0", Standing.WORKING),
-    (OrderStatus.OPEN, "0", Standing.WORKING),
-    (OrderStatus.PARTIALLY_FILLED, "3", Standing.WORKING),
-    (OrderStatus.FILLED, "5", Standing.HELD),
-    (OrderStatus.CANCELLED, "3", Standing.HELD),
-    (OrderStatus.CANCELLED, "0", Standing.GONE),
-    (OrderStatus.EXPIRED, "0.001", Standing.HELD),
-    (OrderStatus.EXPIRED, "0", Standing.GONE),
-    (OrderStatus.REFUSED, "0", Standing.GONE),
-    (OrderStatus.DEAD, "0", Standing.GONE),
-    (OrderStatus.DEAD, "2", Standing.HELD),  # Fills count, whatever the last status says.
+    (OrderStatus.INTENDED, "0", LegState.WORKING),
+    (OrderStatus.UNKNOWN, "0", LegState.WORKING),
+    (OrderStatus.OPEN, "0", LegState.WORKING),
+    (OrderStatus.PARTIALLY_FILLED, "3", LegState.WORKING),
+    (OrderStatus.FILLED, "5", LegState.HELD),
+    (OrderStatus.CANCELLED, "3", LegState.HELD),
+    (OrderStatus.CANCELLED, "0", LegState.GONE),
+    (OrderStatus.EXPIRED, "0.001", LegState.HELD),
+    (OrderStatus.EXPIRED, "0", LegState.GONE),
+    (OrderStatus.REFUSED, "0", LegState.GONE),
+    (OrderStatus.DEAD, "0", LegState.GONE),
+    (OrderStatus.DEAD, "2", LegState.HELD),  # Fills count, whatever the last status says.
 ]
 
 
 @pytest.mark.parametrize(("status", "filled", "standing"), STANDINGS)
-def test_a_leg_stands_as_its_order_ended(status: OrderStatus, filled: str, standing: Standing) -> None:
+def test_a_leg_stands_as_its_order_ended(status: OrderStatus, filled: str, standing: LegState) -> None:
     assert standing_of(status, D(filled)) is standing
 
 

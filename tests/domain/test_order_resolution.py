@@ -15,7 +15,7 @@ from domain.order_resolution import (
     SETTLE_MS,
     STRANGE_POSITION_MS,
     Evidence,
-    Verdict,
+    Resolution,
     judge,
 )
 
@@ -32,11 +32,11 @@ class Seen:
     """What differs from a complete proof, and the verdict."""
 
     what: str
-    verdict: Verdict
+    verdict: Resolution
     changes: dict[str, Any]
 
 
-V = Verdict
+V = Resolution
 TABLE = [
     Seen("everything agrees", V.DEAD, {}),
     Seen("in the last millisecond of its window", V.TOO_EARLY, {"past_bound_ms": 0}),
@@ -85,7 +85,7 @@ EVIDENCE = st.builds(
 
 @given(EVIDENCE)
 def test_dead_needs_every_proof(seen: Evidence) -> None:
-    if judge(seen) is not Verdict.DEAD:
+    if judge(seen) is not Resolution.DEAD:
         return
     assert seen.past_bound_ms > 0
     assert seen.absences >= LOOKS_MIN
@@ -101,7 +101,7 @@ def test_dead_needs_every_proof(seen: Evidence) -> None:
 
 @given(EVIDENCE, st.sampled_from(("is_resting", "unexplained_executions", "position_change")))
 def test_a_question_without_an_answer_never_kills(seen: Evidence, unanswered: str) -> None:
-    assert judge(msgspec.structs.replace(seen, **{unanswered: None})) is not Verdict.DEAD
+    assert judge(msgspec.structs.replace(seen, **{unanswered: None})) is not Resolution.DEAD
 
 
 @given(EVIDENCE, st.integers(0, 10_000), st.integers(0, 5))
@@ -113,4 +113,4 @@ def test_more_looking_never_revives(seen: Evidence, later_ms: int, more: int) ->
         absences=seen.absences + more,
         absent_for_ms=seen.absent_for_ms + later_ms,
     )
-    assert judge(seen) is not Verdict.DEAD or judge(later) is Verdict.DEAD
+    assert judge(seen) is not Resolution.DEAD or judge(later) is Resolution.DEAD

@@ -17,7 +17,7 @@ from domain.pairs import PairSide
 from domain.quotes import Quote
 from domain.resting import (
     STEPS,
-    Standing,
+    RestingState,
     Step,
     Wish,
     joined_price,
@@ -50,21 +50,21 @@ def contract(step: str = "1", notional_min: str = "5", quantity_min: str | None 
 
 
 def test_every_standing_and_wish_has_a_step() -> None:
-    assert set(STEPS) == set(product(Standing, Wish))
+    assert set(STEPS) == set(product(RestingState, Wish))
 
 
 def test_a_new_order_is_placed_only_where_none_can_be_alive() -> None:
-    assert {standing for (standing, _), step in STEPS.items() if step is Step.PLACE} == {Standing.NONE}
+    assert {standing for (standing, _), step in STEPS.items() if step is Step.PLACE} == {RestingState.NONE}
 
 
 def test_what_should_end_is_withdrawn_before_it_is_finished() -> None:
     """Only for a hedge that failed does somebody else take over an order that may be alive, and concludes it."""
     finished = {pair for pair, step in STEPS.items() if step is Step.FINISH}
-    assert {wish for standing, wish in finished if standing is not Standing.NONE} == {Wish.YIELD}
+    assert {wish for standing, wish in finished if standing is not RestingState.NONE} == {Wish.YIELD}
 
 
 def test_an_order_of_unknown_fate_is_never_left_alone() -> None:
-    assert {STEPS[Standing.UNKNOWN, wish] for wish in Wish} == {Step.WITHDRAW, Step.FINISH}
+    assert {STEPS[RestingState.UNKNOWN, wish] for wish in Wish} == {Step.WITHDRAW, Step.FINISH}
 
 
 # Which leg

@@ -41,7 +41,7 @@ async def test_the_reading_decides(kind: str, path: str, *, prepared: bool) -> N
         problems = await rig.adapter.prepare([XRP, ETH], 3)
         assert (problems == {}) is prepared
         assert ETH not in problems or path == LEVERAGE
-        assert await rig.adapter.prepare([XRP, ETH], 3) == {}, "the next try mends it"
+        assert await rig.adapter.prepare([XRP, ETH], 3) == {}, "the next try corrects it"
 
 
 async def test_isolated_margin_with_a_position_keeps_that_symbol_out() -> None:

@@ -15,7 +15,7 @@ from domain.pairs import PairSide, TradeStatus
 from domain.symbols import ClientOrderId, PairId, Symbol, TradeId
 from runner.exchange.port import Position
 from runner.execution.account.external_fills import AccountExecutions
-from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions, Verdict
+from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions, Agreement
 from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 from storage.journal import Journal
@@ -107,7 +107,7 @@ class Scene:
             self.adapter.net[CAT] += side.sign * fill.quantity
         return fill
 
-    async def check(self, *, suspicious: bool = False) -> Verdict:
+    async def check(self, *, suspicious: bool = False) -> Agreement:
         return (await self.positions.check([CAT], suspicious=suspicious)).verdict
 
 
@@ -123,35 +123,35 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 async def test_the_exchange_closes_and_everybody_says_so(scene: Scene) -> None:
     scene.trades(Side.BUY, "50", owner="adl_autoclose")
-    assert await scene.check() is Verdict.CHANGED
+    assert await scene.check() is Agreement.CHANGED
     assert scene.trade.held[A] == 0
-    assert await scene.check() is Verdict.AGREED
+    assert await scene.check() is Agreement.AGREED
 
 
 async def test_a_position_without_an_execution_is_unexplained(scene: Scene) -> None:
     """The list may be behind: as soon as it tells, it is explained."""
     late = scene.trades(Side.BUY, "50", owner="web_1", is_listed=False)
-    assert await scene.check() is Verdict.UNEXPLAINED
+    assert await scene.check() is Agreement.UNEXPLAINED
     assert scene.trade.held[A] == HELD
     scene.adapter.listed.append(late)
-    assert await scene.check() is Verdict.CHANGED
+    assert await scene.check() is Agreement.CHANGED
     assert scene.trade.held[A] == 0
 
 
 async def test_a_position_that_is_behind_is_told_by_the_list(scene: Scene) -> None:
     """A refused close is a reason to ask for executions, though the position says that all is there."""
     scene.trades(Side.BUY, "50", owner="autoclose-1", moves=False)
-    assert await scene.check() is Verdict.AGREED, "nobody is suspicious"
-    assert await scene.check(suspicious=True) is Verdict.CHANGED
+    assert await scene.check() is Agreement.AGREED, "nobody is suspicious"
+    assert await scene.check(suspicious=True) is Agreement.CHANGED
     assert scene.trade.held[A] == 0
 
 
 async def test_news_that_closes_nobody_of_ours_makes_old_positions_unreadable(scene: Scene) -> None:
     """Somebody sold beside us, and the position does not show it: it may hide more than that."""
     scene.trades(Side.SELL, "20", owner="web_1", moves=False)
-    assert await scene.check(suspicious=True) is Verdict.UNREADABLE
+    assert await scene.check(suspicious=True) is Agreement.UNREADABLE
     scene.adapter.net[CAT] -= 20
-    assert await scene.check() is Verdict.AGREED
+    assert await scene.check() is Agreement.AGREED
     assert scene.positions.external(CAT) == -20
 
 
@@ -161,14 +161,14 @@ async def test_what_the_stream_tells_needs_no_list(scene: Scene) -> None:
     assert scene.positions.concerns_us(fill)
     await scene.positions.absorb(fill)
     assert scene.trade.held[A] == 0
-    assert scene.clock.ms < NOW_MS + 20_000 + 100, "at once: its sibling stands alone"
+    assert scene.clock.ms < NOW_MS + 20_000 + 100, "at once: its other leg stands alone"
 
 
 async def test_a_person_closes_their_own_before_ours(scene: Scene) -> None:
     scene.trades(Side.SELL, "30", owner="web_1")
-    assert await scene.check() is Verdict.AGREED
+    assert await scene.check() is Agreement.AGREED
     scene.trades(Side.BUY, "30", owner="web_2", ago_ms=200)
-    assert await scene.check() is Verdict.AGREED
+    assert await scene.check() is Agreement.AGREED
     assert (scene.positions.external(CAT), scene.trade.held[A]) == (0, HELD)
 
 
@@ -176,12 +176,12 @@ async def test_a_person_is_not_believed_while_something_is_missing(scene: Scene)
     """Was it theirs? The missing execution would say. After as long as a replica may be behind, what is listed must do."""
     scene.trades(Side.BUY, "20", owner="web_1")
     scene.adapter.net[CAT] += 7
-    assert await scene.check() is Verdict.UNEXPLAINED
+    assert await scene.check() is Agreement.UNEXPLAINED
     assert scene.trade.held[A] == HELD
     scene.clock.ms += int(PERSISTS_SECONDS * 1000) + 1
-    assert await scene.check() is Verdict.CHANGED
+    assert await scene.check() is Agreement.CHANGED
     assert scene.trade.held[A] == 30
-    assert await scene.check() is Verdict.UNEXPLAINED, "seven are explained by nobody"
+    assert await scene.check() is Agreement.UNEXPLAINED, "seven are explained by nobody"
 
 
 @pytest.mark.parametrize("foreign", ["0", "80"])
@@ -201,6 +201,6 @@ async def test_a_restart_knows_what_its_predecessor_knew(scene: Scene, foreign: 
     assert await restarted.survey() == frozenset()
     assert restarted.external(CAT) == Decimal(foreign)
     scene.trades(Side.BUY, "50", owner="adl_autoclose")
-    assert (await restarted.check([CAT])).verdict is Verdict.CHANGED
+    assert (await restarted.check([CAT])).verdict is Agreement.CHANGED
     assert scene.trade.held[A] == 0
     assert restarted.external(CAT) == Decimal(foreign)

@@ -39,7 +39,7 @@ DOGE = "1MBABYDOGEUSDT"
 
 
 @contextlib.asynccontextmanager
-async def far_away(tmp_path: Path, **execution: Any) -> AsyncIterator[tuple[Rig, CutRoad]]:
+async def rig_behind_slow_network(tmp_path: Path, **execution: Any) -> AsyncIterator[tuple[Rig, CutRoad]]:
     market = deep_market()
     async with PaperExchange(market) as exchange:
         road = CutRoad(exchange)
@@ -54,7 +54,7 @@ async def far_away(tmp_path: Path, **execution: Any) -> AsyncIterator[tuple[Rig,
 
 
 async def test_the_network_is_cut_and_the_exchange_takes_the_order_away(tmp_path: Path) -> None:
-    async with far_away(tmp_path, dead_man_seconds=5) as (rig, road):
+    async with rig_behind_slow_network(tmp_path, dead_man_seconds=5) as (rig, road):
         entering = await entered(rig)
         await road.cut()
         await eventually(lambda: not at_rest(rig), 8)
@@ -67,7 +67,7 @@ async def test_the_network_is_cut_and_the_exchange_takes_the_order_away(tmp_path
 
 async def test_filled_in_part_while_the_network_was_cut(tmp_path: Path) -> None:
     """Nobody could hedge it meanwhile: measured, and hedged or taken back once there is a road again."""
-    async with far_away(tmp_path, dead_man_seconds=5) as (rig, road):
+    async with rig_behind_slow_network(tmp_path, dead_man_seconds=5) as (rig, road):
         entering = await entered(rig)
         await road.cut()
         take(rig, 8_000)

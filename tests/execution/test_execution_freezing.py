@@ -133,7 +133,7 @@ async def test_a_restart_keeps_freezes_and_what_led_to_them(tmp_path: Path) -> N
         assert again.frozen_ms(PAIR) > 0
 
 
-async def test_resume_thaws_everything_and_forgets_why(tmp_path: Path) -> None:
+async def test_resume_ends_every_freeze_and_forgets_why(tmp_path: Path) -> None:
     async with bench(tmp_path / "j.sqlite") as it:
         for pair in ("A", "A", "A", "B", "C"):
             await it.rolls_back(pair)
@@ -142,7 +142,7 @@ async def test_resume_thaws_everything_and_forgets_why(tmp_path: Path) -> None:
         assert sorted(await it.freezer.unfreeze()) == sorted([PairId("A"), EVERY_PAIR])
         assert it.frozen_ms("A") == it.frozen_ms(EVERY_PAIR) == 0
         await it.rolls_back("A")
-        assert it.frozen_ms("A") == it.frozen_ms(EVERY_PAIR) == 0, "counted from the thaw on"
+        assert it.frozen_ms("A") == it.frozen_ms(EVERY_PAIR) == 0, "counted from the end of the freeze on"
         at_ms = it.clock.ms
     async with bench(tmp_path / "j.sqlite") as again:
         again.clock.ms = at_ms

@@ -16,12 +16,12 @@ from domain.pairs import ExitReason, SignalType, TradeStatus
 from domain.reasons import SetUpCode
 from domain.refusals import RefusalKind
 from domain.trades import TradeState
+from domain.units import HOUR_MS
 from paper.control import Delisting
 from runner.exchange.binance.contract_stream import ContractStream
 from runner.execution.venue.clock import ClockMonitor
 from runner.execution.venue.contracts import ContractMonitor
 
-HOUR_MS = 3_600_000
 BOTH = frozenset({CAT, DOGE})
 
 

@@ -28,7 +28,7 @@ from runner.exchange.port import Answer
 from runner.execution import lifecycle
 from runner.execution.orders.resolution import OrderResolution
 
-STRANGER = "tdm-somebodyelse-ae0"
+EXTERNAL = "tdm-somebodyelse-ae0"
 ELSEWHERE = PairConfig(
     pair_id=PairId("ETH_BTC"), leg_a=ETH, leg_b=BTC, hedge_ratio=20.0, entry_z=2.0, exit_z=0.0, stop_z=4.0,
     half_life_bars=5, half_life_bar_seconds=60,
@@ -213,14 +213,14 @@ async def test_somebody_under_our_name_stops_entries_until_explained(tmp_path: P
     async with running(tmp_path) as rig:
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed
         resting = {"symbol": "1000CATUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "1000"}
-        await rig.client.fapiPrivatePostOrder({**resting, "price": "0.0115", "newClientOrderId": STRANGER})
+        await rig.client.fapiPrivatePostOrder({**resting, "price": "0.0115", "newClientOrderId": EXTERNAL})
         await eventually(lambda: rig.gate.foreign_orders == 1)
         assert rig.log.events().count("order_not_in_journal") == 1
         assert (await rig.engine.execute_signal(rig.signal(SignalType.EXIT))).executed, "exits go on"
         denied = await rig.engine.execute_signal(rig.signal(SignalType.SELL))
         assert denied.denial is DenialCode.FOREIGN_ORDERS
-        assert await rig.engine.explain_orders() == {STRANGER}
-        await rig.client.fapiPrivateDeleteOrder({"symbol": "1000CATUSDT", "origClientOrderId": STRANGER})
+        assert await rig.engine.explain_orders() == {EXTERNAL}
+        await rig.client.fapiPrivateDeleteOrder({"symbol": "1000CATUSDT", "origClientOrderId": EXTERNAL})
         await eventually(rig.engine._inbox._queue.empty)
         assert await rig.engine.explain_orders() == frozenset()
         assert (await rig.engine.execute_signal(rig.signal(SignalType.SELL))).executed

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from recalibration_market import market
 
+from domain.units import HOUR_MS
 from flows.recalibrate.evidence import Evidence
 
-HOUR_MS = 3_600_000
 START_MS = 1_764_000_000_000
 
 

@@ -13,9 +13,9 @@ from flows_project import ExchangeThread, still_market, write_project
 from paper_control import order
 
 from domain.symbols import Symbol
+from domain.units import MINUTE_MS
 from flows.common.reads import ExchangeReads
 from runner.config import Settings, load_settings
-from runner.exchange.binance.budget import MINUTE_MS
 from runner.exchange.binance.weights import Cost
 from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.priority import Priority

@@ -81,7 +81,7 @@ def take_out(root: Path, symbol: Symbol, timeframe: str, start_ms: int, end_ms: 
         beside.replace(path)
 
 
-def test_a_hole_in_the_store_is_mended_and_nothing_else_asked_for(settings: Settings, counted: CountedMarket) -> None:
+def test_a_hole_in_the_store_is_filled_and_nothing_else_asked_for(settings: Settings, counted: CountedMarket) -> None:
     root = store_of(settings)
     end_ms = fetch(settings, 900).end_ms or 0
     hole = end_ms - 500 * QUARTER, end_ms - 480 * QUARTER
@@ -89,8 +89,8 @@ def test_a_hole_in_the_store_is_mended_and_nothing_else_asked_for(settings: Sett
     counted.questions.clear()
     assert fetch(settings, 900).bars == 20
     assert market.gaps(root, SYMBOLS[1], "15m", end_ms - 900 * QUARTER, end_ms) == []
-    (mended,) = [question for question in counted.questions if question.limit > 4]
-    assert (mended.symbol, mended.limit) == ("BCHUSDT", 21), "the hole and one bar of overlap"
+    (fetched,) = [question for question in counted.questions if question.limit > 4]
+    assert (fetched.symbol, fetched.limit) == ("BCHUSDT", 21), "the hole and one bar of overlap"
 
 
 def test_an_outage_of_the_exchange_is_asked_about_once(settings: Settings, counted: CountedMarket) -> None:

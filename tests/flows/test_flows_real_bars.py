@@ -13,6 +13,7 @@ from domain.statistics.decisions import Action, Incumbent
 from domain.statistics.panel import PricePanel
 from domain.statistics.recalibration import recalibrate
 from domain.symbols import Symbol
+from domain.units import HOUR_MS
 from flows.common.prices import read_prices
 from flows.recalibrate.rows import limits_of
 from flows.recalibrate.rules import CalibrationRules
@@ -23,9 +24,8 @@ from runner.config import SignalSettings
 from storage import market
 
 BARS = Path(__file__).parents[2].parent / "shared" / "data" / "binance_um_2025_1m_typhonun" / "klines_1m.parquet"
-HOUR = 3_600_000
 pytestmark = pytest.mark.skipif(not BARS.is_file(), reason="the real bars are not beside this clone")
-HOURLY = f"""SELECT symbol, epoch_ms(time_bucket(INTERVAL 1 HOUR, ts)) AS open_ms, first(open ORDER BY ts), max(high),
+HOURLY = f"""SELECT symbol, epoch_ms(time_bucket(INTERVAL 1 HOUR_MS, ts)) AS open_ms, first(open ORDER BY ts), max(high),
     min(low), last(close ORDER BY ts) AS close, sum(volume), count(*) AS minutes
     FROM '{BARS}' GROUP BY ALL HAVING minutes = 60 ORDER BY ALL"""
 
@@ -45,8 +45,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Symbol]]
 def test_every_pair_gets_a_sound_decision(store: tuple[Path, list[Symbol]]) -> None:
     """Fifteen pairs that somebody might have written, and then whatever the market lists."""
     root, symbols = store
-    end_ms = min(market.last_open_ms(root, symbol, "1h") or 0 for symbol in symbols) + HOUR
-    closes = market.read_closes(root, symbols, "1h", end_ms - 14 * 24 * HOUR, end_ms)
+    end_ms = min(market.last_open_ms(root, symbol, "1h") or 0 for symbol in symbols) + HOUR_MS
+    closes = market.read_closes(root, symbols, "1h", end_ms - 14 * 24 * HOUR_MS, end_ms)
     panel = PricePanel(symbols=tuple(symbols), prices=closes.matrix, open_ms=closes.times, bar_seconds=3600)
     last = panel.prices[-1]
     incumbents = [

@@ -93,7 +93,7 @@ FAULTS: list[tuple[str, str, BaseException, type[BaseException], list[str]]] = [
     ("statsmodels says otherwise", "confirm_numbers", InvariantBroken("P0: t"), InvariantBroken, []),
     ("open trades cannot be read", "journal_holdings", JournalBroken("torn"), JournalBroken, []),
     ("a row cannot be made", "row_of", ValueError("nan"), ValueError, []),
-    ("the ledger cannot be told", "facts.record", JournalBroken("disk full"), JournalBroken, []),
+    ("the ledger cannot be written", "facts.record", JournalBroken("disk full"), JournalBroken, []),
     ("the disk is full", "write_document", OSError(errno.ENOSPC, "No space left on device"), ConfigError, ["failed"]),
     ("the file would not load", "write_document", ConfigError("bad"), ConfigError, ["failed"]),
     ("somebody stops it", "write_document", KeyboardInterrupt(), KeyboardInterrupt, ["writing"]),
@@ -143,7 +143,7 @@ def test_the_last_word_to_the_ledger_is_no_reason_to_call_it_undone(
 
         broken.setattr(facts, "record", second_fails)
         assert _run(files, say=said.append).written_version == 1
-    assert "version 1 is written, but the ledger could not be told: disk full" in said
+    assert "version 1 is written, but the ledger could not be written: disk full" in said
     assert read_document(files[1]).version == 1
     assert _ledger(files, "SELECT outcome FROM calibration_runs") == [("writing",)]
 

@@ -52,6 +52,6 @@ def test_the_same_death_is_followed_by_one_start() -> None:
     assert first.once == second.once != ""
 
 
-def test_only_a_ghost_is_buried() -> None:
+def test_only_a_ghost_is_marked_crashed() -> None:
     assert judge(enabled=True, lock_holder=None, runs=[_run("RUNNING")]).mark_crashed == "r1"
     assert judge(enabled=True, lock_holder=None, runs=[_run("CRASHED")]).mark_crashed is None

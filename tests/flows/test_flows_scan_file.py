@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 from statsmodels.tsa.stattools import coint
 
+from domain.units import HOUR_MS
 from flows.scan.cli import scan as scan_command
 
 COLUMNS = [
     "y", "x", "n", "hedge_ratio", "intercept", "lag", "t_stat", "p_value", "q_value", "half_life", "hurst", "johansen_trace",
     "status", "kept", "reason",
 ]  # fmt: skip
-HOUR_MS = 3_600_000
 START_MS = 1_704_067_200_000
 BARS = 400
 

@@ -59,14 +59,14 @@ def _table_rows() -> Iterator[Mutant]:
         other = Plan.NOTHING if plan is Plan.WAIT else Plan.WAIT
         yield row(
             "opening legs", f"{leg_a}, {leg_b}", "domain/legs.py",
-            f"OPENING = MappingProxyType({{**OPENING, (Standing.{leg_a.name}, Standing.{leg_b.name}): Plan.{other.name}}})",
+            f"OPENING = MappingProxyType({{**OPENING, (LegState.{leg_a.name}, LegState.{leg_b.name}): Plan.{other.name}}})",
             "tests/domain/test_legs.py",
         )  # fmt: skip
     for leg_a, leg_b in OVERDUE:
         yield row(
             "overdue legs", f"{leg_a}, {leg_b}", "domain/legs.py",
             f"OVERDUE = MappingProxyType({{key: plan for key, plan in OVERDUE.items()"
-            f" if key != (Standing.{leg_a.name}, Standing.{leg_b.name})}})",
+            f" if key != (LegState.{leg_a.name}, LegState.{leg_b.name})}})",
             "tests/domain/test_legs.py",
         )  # fmt: skip
     for (rest_a, rest_b), closing in CLOSING.items():

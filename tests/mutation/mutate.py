@@ -47,7 +47,7 @@ BEGIN, END = "<!-- mutants -->", "<!-- /mutants -->"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Judgement:
     """What became of one mutant."""
 
     mutant: Mutant
@@ -142,7 +142,7 @@ class Copies:
             self._free.put(copy)
 
 
-def judge(mutant: Mutant, copies: Copies) -> Verdict:
+def judge(mutant: Mutant, copies: Copies) -> Judgement:
     """Ask its tests in turn."""
     began = time.monotonic()
     try:
@@ -153,12 +153,12 @@ def judge(mutant: Mutant, copies: Copies) -> Verdict:
                 if code not in {0, FAILED, TIMED_OUT}:
                     code, told = copy.ask_anew(test)
                 if code in {FAILED, TIMED_OUT}:
-                    return Verdict(mutant=mutant, killed_by=told, seconds=time.monotonic() - began)
+                    return Judgement(mutant=mutant, killed_by=told, seconds=time.monotonic() - began)
                 if code != 0:
-                    return Verdict(mutant=mutant, killed_by="", seconds=time.monotonic() - began, broken=told)
+                    return Judgement(mutant=mutant, killed_by="", seconds=time.monotonic() - began, broken=told)
     except ValueError as gone:
-        return Verdict(mutant=mutant, killed_by="", seconds=0.0, broken=str(gone))
-    return Verdict(mutant=mutant, killed_by="", seconds=time.monotonic() - began)
+        return Judgement(mutant=mutant, killed_by="", seconds=0.0, broken=str(gone))
+    return Judgement(mutant=mutant, killed_by="", seconds=time.monotonic() - began)
 
 
 def _read(code: int, test: str, told: str) -> tuple[int, str]:
@@ -172,7 +172,7 @@ def _read(code: int, test: str, told: str) -> tuple[int, str]:
     return 2 if code == FAILED else code, f"{test}: {(lines or [''])[-1]}"
 
 
-def judge_all(mutants: Sequence[Mutant], workers: int, console: Console) -> list[Verdict]:
+def judge_all(mutants: Sequence[Mutant], workers: int, console: Console) -> list[Judgement]:
     """In parallel, the table's order kept."""
     columns = (
         TextColumn("mutants"),
@@ -191,7 +191,7 @@ def judge_all(mutants: Sequence[Mutant], workers: int, console: Console) -> list
         lock = threading.Lock()
         survived = 0
 
-        def one(mutant: Mutant) -> Verdict:
+        def one(mutant: Mutant) -> Judgement:
             nonlocal survived
             verdict = judge(mutant, copies)
             with lock:

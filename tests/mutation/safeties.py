@@ -46,9 +46,9 @@ JOURNAL: tuple[Mutant, ...] = (
         "INSERT INTO", "INSERT OR IGNORE INTO", "tests/storage/test_storage_journal.py",
     ),
     _m(
-        "journal before act", "waiters are told before the commit", "storage/journal.py",
-        "                    self._write(connection, batch, identity)\n                    self._tell_waiters(batch)\n",
-        "                    self._tell_waiters(batch)\n                    self._write(connection, batch, identity)\n",
+        "journal before act", "waiters are woken before the commit", "storage/journal.py",
+        "                    self._write(connection, batch, identity)\n                    self._wake_waiters(batch)\n",
+        "                    self._wake_waiters(batch)\n                    self._write(connection, batch, identity)\n",
         "tests/storage/test_storage_journal.py", "tests/storage/test_storage_kill.py",
     ),
 )  # fmt: skip
@@ -59,30 +59,30 @@ GHOSTS: tuple[Mutant, ...] = (
     ),
     _m(
         "unknown is a state", "the first 'does not exist' is proof", "domain/order_resolution.py",
-        "    if seen.past_bound_ms <= 0:\n        return Verdict.TOO_EARLY\n", "", "tests/domain/test_order_resolution.py",
+        "    if seen.past_bound_ms <= 0:\n        return Resolution.TOO_EARLY\n", "", "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "one look after the bound is enough", "domain/order_resolution.py",
-        "    if seen.absences < LOOKS_MIN or seen.absent_for_ms < SETTLE_MS:\n        return Verdict.LOOK_AGAIN\n", "",
+        "    if seen.absences < LOOKS_MIN or seen.absent_for_ms < SETTLE_MS:\n        return Resolution.LOOK_AGAIN\n", "",
         "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "a question that was not answered is an absence", "domain/order_resolution.py",
         "    if seen.is_resting is None or seen.unexplained_executions is None or seen.position_change is None:\n"
-        "        return Verdict.LOOK_AGAIN\n",
-        "    if seen.position_change is None:\n        return Verdict.DEAD\n", "tests/domain/test_order_resolution.py",
+        "        return Resolution.LOOK_AGAIN\n",
+        "    if seen.position_change is None:\n        return Resolution.DEAD\n", "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "open orders are not asked", "domain/order_resolution.py",
-        "    if seen.is_resting:\n        return Verdict.RESTING\n", "", "tests/domain/test_order_resolution.py",
+        "    if seen.is_resting:\n        return Resolution.RESTING\n", "", "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "executions are not asked", "domain/order_resolution.py",
-        "    if seen.unexplained_executions:\n        return Verdict.EXECUTION_UNEXPLAINED\n", "", "tests/domain/test_order_resolution.py",
+        "    if seen.unexplained_executions:\n        return Resolution.EXECUTION_UNEXPLAINED\n", "", "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "the position is not asked", "domain/order_resolution.py",
-        "    return _by_position(seen, seen.position_change)\n", "    return Verdict.DEAD\n", "tests/domain/test_order_resolution.py",
+        "    return _by_position(seen, seen.position_change)\n", "    return Resolution.DEAD\n", "tests/domain/test_order_resolution.py",
     ),
     _m(
         "unknown is a state", "a code under a 5xx is believed", "runner/exchange/binance/requests.py", "answer.code if answer.http_status < 500 else None", "answer.code", "tests/exchange", GHOST,
@@ -108,55 +108,55 @@ GHOSTS: tuple[Mutant, ...] = (
 
 LEGS: tuple[Mutant, ...] = (
     _m(
-        "no naked leg", "a sibling that may still fill is not cancelled", OPENING,
+        "no unhedged leg", "an other leg that may still fill is not cancelled", OPENING,
         "                    cancelling[leg] = asyncio.create_task(self._cancel(self._orders(trade, leg)))\n",
         "                    cancelling[leg] = asyncio.create_task(asyncio.sleep(0))\n", SEEDS,
         "tests/execution/test_execution_unequal.py",
     ),
     _m(
-        "no naked leg", "the budget of naked notional is never spent", OPENING,
+        "no unhedged leg", "the budget of unhedged notional is never spent", OPENING,
         "            return False\n        return trade.naked_notional_usd_seconds",
         "            return False\n        return False and trade.naked_notional_usd_seconds",
         SEEDS, "tests/execution/test_execution_unequal.py",
     ),
     _m(
-        "no naked leg", "unequal legs count as hedged", OPENING, "            if now.is_balanced:\n", "            if True:\n", UNEQUAL,
+        "no unhedged leg", "unequal legs count as hedged", OPENING, "            if now.is_balanced:\n", "            if True:\n", UNEQUAL,
     ),
     _m(
-        "no naked leg", "a rolled back trade is not verified flat", CLOSING,
+        "no unhedged leg", "a rolled back trade is not verified flat", CLOSING,
         "        if self._needs_proof(trade, status) and not await self._verified(trade, reason):\n            return False\n", "", "tests/execution/test_execution_closing.py", SEEDS,
     ),
     _m(
-        "no naked leg", "a trade may end while it holds something", CLOSING,
+        "no unhedged leg", "a trade may end while it holds something", CLOSING,
         "        if any(self._remainder(trade, leg, working=False) is not Remainder.FLAT for leg in LegName):\n"
         "            return False\n        if self._needs_proof",
         "        if self._needs_proof",
         "tests/execution/test_execution_closing.py -k what_still_holds",
     ),
     _m(
-        "no naked leg", "the second leg waits for the first to close", CLOSING,
+        "no unhedged leg", "the second leg waits for the first to close", CLOSING,
         "                await asyncio.wait(running.values(), return_when=asyncio.FIRST_COMPLETED)\n",
         "                await asyncio.wait(running.values())\n", "tests/execution", SEEDS,
     ),
     _m(
-        "no naked leg", "every closing order is reduce-only", PIECES,
+        "no unhedged leg", "every closing order is reduce-only", PIECES,
         "        return Piece(quantity=quantity, order_type=order_type, reduce_only=False)\n",
         "        return Piece(quantity=quantity, order_type=order_type, reduce_only=True)\n", "tests/domain/test_closing_pieces.py",
     ),
     _m(
-        "no naked leg", "no closing order is reduce-only", PIECES,
+        "no unhedged leg", "no closing order is reduce-only", PIECES,
         "    elif reducible > 0:\n", "    elif False:\n", "tests/domain/test_closing_pieces.py",
     ),
     _m(
-        "no naked leg", "a rollback that cannot be verified is left alone", LIFECYCLE,
+        "no unhedged leg", "a rollback that cannot be verified is left alone", LIFECYCLE,
         "        if not trade.status.is_over:\n            self._tasks.spawn", "        if False:\n            self._tasks.spawn",
     ),
     _m(
-        "no naked leg", "a leg closed by others leaves its sibling", LIFECYCLE,
-        '        self._tasks.spawn(self.close(trade, ExitReason.OTHER_LEG_LOST, None), f"sibling-{trade.trade_id}")\n', "",
+        "no unhedged leg", "a leg closed by others leaves its other leg", LIFECYCLE,
+        '        self._tasks.spawn(self.close(trade, ExitReason.OTHER_LEG_LOST, None), f"other-leg-{trade.trade_id}")\n', "",
     ),
     _m(
-        "no naked leg", "repeated rollbacks do not freeze the pair", CLOSING,
+        "no unhedged leg", "repeated rollbacks do not freeze the pair", CLOSING,
         "            await self._freezer.after_rollback(trade)\n", "            pass\n", "tests/execution",
     ),
 )  # fmt: skip
@@ -177,7 +177,7 @@ START: tuple[Mutant, ...] = (
     ),
     _m(
         "start", "a question that fails means flat", "runner/execution/account/positions.py",
-        "            return Finding(Verdict.UNREADABLE)\n", "            return Finding(Verdict.AGREED)\n",
+        "            return Finding(Agreement.UNREADABLE)\n", "            return Finding(Agreement.AGREED)\n",
         "tests/execution/test_execution_closing.py -k cannot_be_read",
     ),
     _m(
@@ -268,7 +268,7 @@ WHOSE: tuple[Mutant, ...] = (
     ),
     _m(
         "whose it was", "positions that are older news than the executions agree", "runner/execution/account/positions.py",
-        "            return Verdict.UNREADABLE  # The positions are older news", "            return Verdict.AGREED  # The positions are older news",
+        "            return Agreement.UNREADABLE  # The positions are older news", "            return Agreement.AGREED  # The positions are older news",
         "tests/execution/test_account_positions.py",
     ),
 )  # fmt: skip
@@ -298,7 +298,7 @@ HOLES: tuple[Mutant, ...] = (
     ),
     _hole(
         "3_taken", "executions and position are not weighed", "domain/order_resolution.py",
-        "        return Verdict.LOOK_AGAIN\n    if seen.is_resting is None", "        return Verdict.LOOK_AGAIN\n    return Verdict.DEAD\n    if seen.is_resting is None",
+        "        return Resolution.LOOK_AGAIN\n    if seen.is_resting is None", "        return Resolution.LOOK_AGAIN\n    return Resolution.DEAD\n    if seen.is_resting is None",
     ),
     _hole("4_a_partial", "unequal legs count as hedged"),
     _hole("5_one", "one try to close", CLOSING, *CLOSES_ONCE),

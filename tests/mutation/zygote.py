@@ -46,7 +46,7 @@ def ask(copy: str, test: str, seconds_max: float) -> dict[str, object]:
             if pid:
                 code = os.waitstatus_to_exitcode(status)
             elif time.monotonic() > deadline:
-                _bury(child)
+                _end(child)
                 code = TIMED_OUT
             else:
                 time.sleep(LOOK_SECONDS)
@@ -54,7 +54,7 @@ def ask(copy: str, test: str, seconds_max: float) -> dict[str, object]:
         return {"code": code, "told": told.read().decode(errors="replace")}
 
 
-def _bury(child: int) -> None:
+def _end(child: int) -> None:
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_market import ScriptedMarket
 
-from paper.account import Position
+from paper.account import AccountPosition
 from paper.books import Books
 from paper.core import ExchangeCore
 from paper.errors import ApiError
@@ -128,7 +128,7 @@ def test_everything_adds_up_after_every_act(acts: list[tuple[str, str, str, str,
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(-50, 50).filter(bool), st.integers(1, 10_000)), max_size=30))
 def test_a_flat_position_has_realised_every_cent(fills: list[tuple[int, int]]) -> None:
-    position = Position(symbol="X", side="BOTH")
+    position = AccountPosition(symbol="X", side="BOTH")
     cash = realized = ZERO
     for quantity, price in fills:
         realized += position.apply(D(quantity), D(price) / 7)

@@ -9,11 +9,11 @@ import duckdb
 import pytest
 from bare_exchange import until
 
+from domain.units import MINUTE_MS
 from paper.market import Book, FundingSettlement
 from paper.markets import open_market
 from paper.markets.replay import ReplayMarket
 
-MINUTE_MS = 60_000
 DATA = Path(__file__).parents[3] / "shared" / "data"
 KLINES = DATA / "binance_um_2025_1m_typhonun" / "klines_1m.parquet"
 QUOTES = DATA / "ticks_binance_um_2024-07-18" / "bookticker.parquet"

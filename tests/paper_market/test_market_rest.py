@@ -8,11 +8,10 @@ from bare_exchange import BareExchange
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from domain.units import MINUTE_MS
 from paper.market import Kline
 from paper.markets import SyntheticMarket
 from paper.public_rest import INTERVALS_MS
-
-MINUTE_MS = 60_000
 
 
 async def get(exchange: BareExchange, path: str, **query: object) -> tuple[int, object]:

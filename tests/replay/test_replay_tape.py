@@ -7,10 +7,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from domain.units import MINUTE_MS
 from paper.market import Book
 from paper.markets.replay import ReplayMarket
 
-MINUTE_MS = 60_000
 START_MS = 1_747_612_800_000
 
 

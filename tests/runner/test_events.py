@@ -14,15 +14,15 @@ from domain.events import MORE_FACTS, Event, Severity
 from domain.order_resolution import Evidence
 from runner import events
 from runner.events import CATALOGUE
-from runner.run_totals import Statistics
-from storage.story import TOLD_BY_OTHER_ROWS
+from runner.run_totals import RunTotals
+from storage.story import REPORTED_BY_OTHER_ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 EMITTING = {"emit", "emit_line", "_on_event"}
 COLUMNS = {"pair_id", "trade_id"}
 """Columns of the table `events`; not facts."""
 SPREAD: dict[str, tuple[str, ...]] = {
-    "stopped": tuple(field.name for field in fields(Statistics)),
+    "stopped": tuple(field.name for field in fields(RunTotals)),
     "order_evidence_conflicting": Evidence.__struct_fields__,
 }
 """Facts that a call takes from a record with `**`, where the record is not built in the same function."""
@@ -211,4 +211,4 @@ def test_an_entry_of_the_catalogue_is_well_formed(event: Event) -> None:
 
 
 def test_who_reads_events_by_name_knows_them() -> None:
-    assert set(TOLD_BY_OTHER_ROWS) <= CATALOGUE.keys()
+    assert set(REPORTED_BY_OTHER_ROWS) <= CATALOGUE.keys()

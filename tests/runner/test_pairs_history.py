@@ -140,7 +140,7 @@ def test_a_version_that_would_not_load_is_refused_with_one_line(path: Path) -> N
     assert standing != path.read_bytes() == version_of(path, 4).path.read_bytes()
 
 
-def test_a_damaged_or_lost_file_is_mended_by_a_restore(path: Path) -> None:
+def test_a_damaged_or_lost_file_is_repaired_by_a_restore(path: Path) -> None:
     write(path, 1.0)
     write(path, 2.0)
     path.write_text("{")

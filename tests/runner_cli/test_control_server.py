@@ -66,7 +66,7 @@ def settings_in(folder: Path, port: int = 0) -> Settings:
 @asynccontextmanager
 async def rig(folder: Path) -> AsyncIterator[tuple[Bot, str, str, aiohttp.ClientSession]]:
     bot, settings = Bot(), settings_in(folder)
-    async with ControlServer(settings, bot, bot, quiet()) as server, aiohttp.ClientSession() as session:
+    async with ControlServer(settings, bot, bot, quiet(), SystemClock()) as server, aiohttp.ClientSession() as session:
         yield bot, server.address, settings.control_token_file.read_text(), session
 
 
@@ -143,12 +143,12 @@ async def test_everybody_else_gets_one_clear_line(  # noqa: PLR0917  (A row of t
 async def test_the_token_is_for_its_user_alone_and_gone_afterwards(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     bot = Bot()
-    async with ControlServer(settings, bot, bot, quiet()) as server:
+    async with ControlServer(settings, bot, bot, quiet(), SystemClock()) as server:
         assert stat.S_IMODE(settings.control_token_file.stat().st_mode) == 0o600
         assert address_file(settings).read_text() == server.address
         first = settings.control_token_file.read_text()
     assert not settings.control_token_file.exists()
-    async with ControlServer(settings, bot, bot, quiet()):
+    async with ControlServer(settings, bot, bot, quiet(), SystemClock()):
         assert settings.control_token_file.read_text() != first
 
 
@@ -158,6 +158,6 @@ async def test_a_port_that_is_taken_is_one_line_with_a_remedy(tmp_path: Path) ->
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"control\.port {port} .* is taken.*TANDEM_CONTROL__PORT"):
-            async with ControlServer(settings_in(tmp_path, port), Bot(), Bot(), quiet()):
+            async with ControlServer(settings_in(tmp_path, port), Bot(), Bot(), quiet(), SystemClock()):
                 pass
     assert not settings_in(tmp_path).control_token_file.exists()

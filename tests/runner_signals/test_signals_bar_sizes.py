@@ -15,12 +15,12 @@ from domain.pairs import BAR_SECONDS, PairConfig, PairSide, SignalType, TradingS
 from domain.quotes import Quote
 from domain.spread import SpreadMoments, statistics_of
 from domain.symbols import PairId, Symbol
+from domain.units import MINUTE_MS
 from runner import events
 from runner.config import SignalSettings
 from runner.signals.generator import SignalGenerator
 from runner.signals.warmup import INTERVALS, WindowMonitor
 
-MINUTE_MS = 60_000
 START_MS = 1_000_000 * MINUTE_MS  # The beginning of an hour, too.
 RULES = SignalSettings(lookback_bars=4, debounce_ms=0)
 Seen = tuple[SpreadMoments | None, int | None, float]

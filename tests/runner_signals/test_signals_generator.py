@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.decide import EntryRules, HeldTrade, Standing, decide, rearmed
+from domain.decide import EntryRules, HeldTrade, PairState, decide, rearmed
 from domain.entries import SpreadSampled
 from domain.pairs import PairConfig, PairSide, SignalType, TradingSignal
 from domain.quotes import Quote
@@ -267,7 +267,7 @@ class Oracle:
         self.pairs = pairs
         self.windows = windows
         self.mids: dict[Symbol, float] = {}
-        self.standing = {p.pair_id: Standing() for p in pairs}
+        self.standing = {p.pair_id: PairState() for p in pairs}
         self.given: list[tuple[PairId, SignalType, int]] = []
 
     def statistics(self, p: PairConfig) -> SpreadMoments | None:

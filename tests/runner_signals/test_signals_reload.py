@@ -108,7 +108,7 @@ def test_an_open_trade_keeps_its_numbers_and_the_new_ones_count_for_the_next() -
     rig.generator.trade_closed(PAIR_ID)
     slot = rig.generator.calculator.slots[PAIR_ID]
     assert slot.hedge_ratio == 0.75
-    assert slot.word == "closes only"
+    assert slot.state_label == "closes only"
 
 
 # The file, the watch over it, and a market that goes on meanwhile.

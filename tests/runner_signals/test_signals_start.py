@@ -20,7 +20,7 @@ def test_a_signal_that_nobody_could_hear_is_given_once_somebody_listens(
         rig.generator.adopt(pair(), held())
     rig.tick(A, 10.0)
     rig.tick(B, price_b)
-    assert rig.generator.signals_given == 0
+    assert rig.generator.signals_emitted == 0
     told: list[TradingSignal] = []
     rig.generator.register_signal_callback(told.append)
     rig.tick(B, price_b)

@@ -65,7 +65,7 @@ async def control_rig(folder: Path, **control: object) -> AsyncIterator[ControlR
     settings.storage.journal.parent.mkdir(parents=True, exist_ok=True)
     rows: list[EventLogged] = []
     trader = Trader()
-    async with ControlServer(settings, trader, trader, Log(rows.append, SystemClock())) as server:
+    async with ControlServer(settings, trader, trader, Log(rows.append, SystemClock()), SystemClock()) as server:
         yield ControlRig(
             config=config,
             port=int(server.address.rpartition(":")[2]),

@@ -18,7 +18,7 @@ import flows.backtest.cli
 import flows.scan.cli
 from domain.errors import ConfigError
 from domain.symbols import Symbol
-from paper.markets.timelines import open_tape
+from paper.markets.timelines import open_timeline
 from runner.commands.query import query
 from storage import locked_duckdb, market
 from storage.ledger import QueryRefused, read
@@ -159,10 +159,10 @@ def test_a_recording_is_read_and_nothing_else(folder: Path) -> None:
     recording = folder / "rec'ording.csv"
     recording.write_text("symbol,ts\nBTC,1\n")
     with pytest.raises(ValueError, match="needs the columns"):
-        open_tape(recording)
+        open_timeline(recording)
     (folder / "database.duckdb").write_text("")
     with pytest.raises(ValueError, match="cannot be read"):
-        open_tape(folder / "database.duckdb")
+        open_timeline(folder / "database.duckdb")
 
 
 def test_the_market_store_sees_nothing_outside_its_folder(tmp_path: Path) -> None:

@@ -285,10 +285,10 @@ def test_each_purpose_reads_its_own_keys(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     keys.hand_over(folder, ENVIRONMENT)
     held = {keys.FOLDER: str(folder)}
-    assert keys.given(Purpose.TRADE, held) == {name: ENVIRONMENT[name] for name in ENVIRONMENT if "BINANCE" in name}
-    assert keys.given(Purpose.READ, held) == {name: ENVIRONMENT[name] for name in ENVIRONMENT if "READ" in name}
-    assert keys.given(Purpose.NONE, held) == {}
-    assert keys.given(Purpose.NONE, ENVIRONMENT) == {}
+    assert keys.keys_from(Purpose.TRADE, held) == {name: ENVIRONMENT[name] for name in ENVIRONMENT if "BINANCE" in name}
+    assert keys.keys_from(Purpose.READ, held) == {name: ENVIRONMENT[name] for name in ENVIRONMENT if "READ" in name}
+    assert keys.keys_from(Purpose.NONE, held) == {}
+    assert keys.keys_from(Purpose.NONE, ENVIRONMENT) == {}
     assert not keys.are_in(keys.without_keys(ENVIRONMENT))
     for path in (folder, *folder.iterdir()):
         assert path.stat().st_mode & 0o077 == 0
@@ -312,7 +312,7 @@ def test_a_file_of_keys_that_is_none_of_ours_is_refused(tmp_path: Path, how: str
     else:
         path.write_text("{" if how == "not JSON" else "[]")
     with pytest.raises(ConfigError, match=r"trade\.json") as caught:
-        keys.given(Purpose.TRADE, {keys.FOLDER: str(folder)})
+        keys.keys_from(Purpose.TRADE, {keys.FOLDER: str(folder)})
     assert "of-nobody" not in str(caught.value)
 
 

@@ -201,4 +201,4 @@ def _check_naked_seconds(world: "World", replayed: TradeBook) -> None:
             again.absorb(entry.fill, entry.leg, entry.purpose)
         truth, recorded = again.naked_seconds(), trade.naked_seconds()
         if abs(truth - recorded) > NAKED_SECONDS_TOLERANCE:
-            world.violate(f"{trade.trade_id} stood naked for {truth:.3f} s, recorded are {recorded:.3f} s")
+            world.violate(f"{trade.trade_id} stood unhedged for {truth:.3f} s, recorded are {recorded:.3f} s")

@@ -91,7 +91,7 @@ class ShortStory:
 
 STORIES: Mapping[str, ShortStory] = {
     "an entry that fills, and its exit": ShortStory(),
-    "the sibling is refused": ShortStory(elements=[refused(1, -2019)]),
+    "the other leg is refused": ShortStory(elements=[refused(1, -2019)]),
     "one leg of the exit fails": ShortStory(elements=[{}, refused(0, -4131)]),
     "an entry with unknown outcome that was executed": ShortStory(roads=[Road.DROPPED]),
     "an entry with unknown outcome that never arrived": ShortStory(roads=[Road.LOST_503]),

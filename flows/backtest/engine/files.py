@@ -137,7 +137,7 @@ def _one_each(connection: duckdb.DuckDBPyConnection, path: Path, values: Sequenc
         "SELECT symbol, at_ms FROM single GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 1"
     ).fetchall()
     if torn:
-        raise ConfigError(f"{path}: {torn[0][0]} has two {what} at {_told(torn[0][1])}; keep one")
+        raise ConfigError(f"{path}: {torn[0][0]} has two {what} at {_described(torn[0][1])}; keep one")
 
 
 def _bars(connection: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, str]) -> Bars:
@@ -152,7 +152,7 @@ def _bars(connection: duckdb.DuckDBPyConnection, path: Path, columns: dict[str, 
     off = np.flatnonzero(at_ms % step_ms)
     if off.size:
         raise ConfigError(
-            f"{path}: {names[places[off[0]]]} has a bar at {_told(int(at_ms[off[0]]))}, off the grid of {step_ms / 1000:g} s"
+            f"{path}: {names[places[off[0]]]} has a bar at {_described(int(at_ms[off[0]]))}, off the grid of {step_ms / 1000:g} s"
         )
     first_bar = int(at_ms.min()) // step_ms
     count = int(at_ms.max()) // step_ms - first_bar + 1
@@ -199,7 +199,7 @@ def _quotes(connection: duckdb.DuckDBPyConnection, path: Path, columns: dict[str
     if crossed:
         symbol, at_ms, bid, ask = crossed[0]
         raise ConfigError(
-            f"{path}: {symbol} has a bid of {bid:g} above its ask of {ask:g} at {_told(at_ms)}; leave the row out"
+            f"{path}: {symbol} has a bid of {bid:g} above its ask of {ask:g} at {_described(at_ms)}; leave the row out"
         )
     found = connection.execute("FROM rows ORDER BY at_ms, n").fetchnumpy()
     names, places = np.unique(found["symbol"].astype(str), return_inverse=True)
@@ -219,9 +219,9 @@ def _positive(connection: duckdb.DuckDBPyConnection, path: Path, values: Sequenc
         if wrong:
             symbol, at_ms, value = wrong[0]
             raise ConfigError(
-                f"{path}: {name} of {symbol} at {_told(at_ms)} is {value:g}, which is no price; leave the row out"
+                f"{path}: {name} of {symbol} at {_described(at_ms)} is {value:g}, which is no price; leave the row out"
             )
 
 
-def _told(at_ms: int) -> str:
+def _described(at_ms: int) -> str:
     return str(np.datetime64(at_ms, "ms"))

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from domain.decide import REPEAT_MS_MIN, EntryRules, Standing, decide, rearmed
+from domain.decide import REPEAT_MS_MIN, EntryRules, PairState, decide, rearmed
 from domain.pairs import PairConfig, PairSide, SignalType
 from domain.spread import SpreadMoments
 from flows.backtest.engine.market import Market
@@ -54,7 +54,7 @@ class PairWalk:
         self.cursor = 0
         self.pair = pair
         self.is_wanted = True  # False: it is not configured any more and closes only.
-        self.standing = Standing()
+        self.standing = PairState()
         self.trade: OpenTrade | None = None  # Approved, and from its fill on held.
         self.denials: Counter[str] = Counter()
 
@@ -92,7 +92,7 @@ class PairWalk:
         if place is not None and self.standing.stopped_at_sign and self._screened().surely_crosses(place):
             # Armed again before this moment is judged, as `judge` would do; it may call for a signal itself.
             before = self.standing
-            self.standing = Standing(last_signal=before.last_signal, last_signal_ms=before.last_signal_ms)
+            self.standing = PairState(last_signal=before.last_signal, last_signal_ms=before.last_signal_ms)
             self.cursor = place
             place = self._next_look()
         self.cursor = self._stop if place is None else place
@@ -155,7 +155,7 @@ class PairWalk:
             if signal is self.standing.last_signal and now_ms - self.standing.last_signal_ms < REPEAT_MS_MIN:
                 continue
             self.denials[CODES[code]] += 1
-            self.standing = Standing(last_signal=signal, last_signal_ms=now_ms)
+            self.standing = PairState(last_signal=signal, last_signal_ms=now_ms)
         return None
 
     def _screened(self) -> Screen:
@@ -175,11 +175,11 @@ class PairWalk:
         spread = self._spread_at(place, self.pair.hedge_ratio if held is None else held.hedge_ratio)
         current = self._statistics_at(place) if held is None else held.statistics
         if held is None and rearmed(before, spread, current):
-            before = self.standing = Standing(last_signal=before.last_signal, last_signal_ms=before.last_signal_ms)
+            before = self.standing = PairState(last_signal=before.last_signal, last_signal_ms=before.last_signal_ms)
         signal = decide(spread, before, EntryRules(self.pair.entry_z, self.pair.stop_z), current, now_ms)
         if signal is None or current is None:
             return None
-        self.standing = Standing(held=held, last_signal=signal, last_signal_ms=now_ms)
+        self.standing = PairState(held=held, last_signal=signal, last_signal_ms=now_ms)
         return Judgment(place, now_ms, signal, spread, current)
 
     def _spread_at(self, place: int, hedge_ratio: float) -> float:
@@ -212,7 +212,7 @@ class PairWalk:
     def stand(self, *, busy: bool = False, stopped_at_sign: int = 0, held: bool = False) -> None:
         """Where it stands after an order was sent or filled; the last signal stays known."""
         before = self.standing
-        self.standing = Standing(
+        self.standing = PairState(
             held=self.trade.held if held and self.trade is not None else None,
             busy=busy,
             stopped_at_sign=stopped_at_sign,

@@ -21,7 +21,7 @@ from flows.backtest.engine.timeline import Timeline, timeline_of_bars, timeline_
 from flows.backtest.engine.trades import END_OF_DATA, BacktestTrade, OpenTrade, Signal, fill_prices
 
 Progress = Callable[[int, int], None]
-_TOLD_EVERY = 64
+_REPORTED_EVERY = 64
 
 
 class Phase(IntEnum):
@@ -134,7 +134,7 @@ class Walk:
             if self._pairs.get(pair_id) is walk:
                 self._await(walk)
             self._events += 1
-            if self._progress is not None and self._events % _TOLD_EVERY == 0:
+            if self._progress is not None and self._events % _REPORTED_EVERY == 0:
                 started = at_ms if started is None else started
                 self._progress(at_ms - started, max(until_ms - started, 1))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from domain.units import MINUTE_MS
 from runner.exchange.binance.codes import TOO_MANY_REQUESTS
 from runner.exchange.binance.exchange_clock import MS_NS, MeasuredClock
 from runner.exchange.binance.weights import (
@@ -26,7 +27,7 @@ from runner.exchange.port import Reading
 from runner.exchange.priority import Priority
 from runner.ports import Clock
 
-MINUTE_MS, TEN_SECONDS_MS = 60_000, 10_000
+TEN_SECONDS_MS = 10_000
 BAN_MARGIN_MS = 250
 """Beyond the end that was named: knocking a moment early would prolong it."""
 BAN_MS_DEFAULT = 120_000

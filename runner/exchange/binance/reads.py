@@ -54,9 +54,9 @@ class Reads:
         parameters: Mapping[str, Any] | None = None,
         what: str = "",
     ) -> Any:
-        given = dict(parameters or {})
+        parameters_sent = dict(parameters or {})
         name = what or path.rsplit("/", 1)[1]
-        return await self._send(name, lambda: call(given), priority, cost_of(path, given))
+        return await self._send(name, lambda: call(parameters_sent), priority, cost_of(path, parameters_sent))
 
     def _symbol(self, row: Mapping[str, Any]) -> Symbol:
         """What is unlisted is still reported, under the exchange's own name."""

@@ -20,11 +20,12 @@ from runner.exchange.binance.shapes import reading
 from runner.exchange.binance.weights import Cost, Pool
 from runner.exchange.errors import ExchangeError, OutcomeUnknown, Refused, Unreachable
 from runner.exchange.priority import Priority
+from runner.tasks import cancel_all
 
 # None: no answer. A wrong key, an unknown symbol or a bad parameter stays wrong however often it is sent.
 _PASSING_KINDS = frozenset({None, RefusalKind.THROTTLED, RefusalKind.UNAVAILABLE, RefusalKind.CLOCK})
 _T = TypeVar("_T")
-_SAID_FROM_SECONDS = 5.0
+_REPORTED_FROM_SECONDS = 5.0
 _STOP_SECONDS_MAX = 10.0
 SILENCE_SECONDS_MAX = 60.0
 """Without any answer, and one question's patience exhausted: nothing else is sent. 500 symbols of 40 s each would be hours."""
@@ -89,7 +90,7 @@ class RequestLoop:
         self._gate = asyncio.Lock()
         self._windows: dict[Pool, _Window] = {}
         self._unanswered = 0  # Tries in a row,
-        self._silent_from: float | None = None  # when the first of them began, in the loop's time,
+        self._silent_from: float | None = None  # when the first of them began, by the monotonic clock,
         self._silent_seconds = 0.0  # and how long after that the last one ended.
 
     def run(self, work: Callable[[], Awaitable[_T]]) -> _T:
@@ -133,10 +134,7 @@ class RequestLoop:
             task.cancel()
 
     async def _close(self) -> None:
-        waiting = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await cancel_all(*asyncio.all_tasks() - {asyncio.current_task()})
         await self.client.close()
         await self._loop.shutdown_asyncgens()
         await self._loop.shutdown_default_executor()
@@ -149,8 +147,8 @@ class RequestLoop:
         if cost.pool is not None:
             window = self._windows.setdefault(cost.pool, _Window(cost.pool))
             async with window.turn:
-                await self._sleep(what, window.wait_seconds(self._loop.time()))
-                window.sent(self._loop.time())
+                await self._sleep(what, window.wait_seconds(self._seconds()))
+                window.sent(self._seconds())
         async with self._gate:
             # Let the minute pass rather than eat into the share that unwinding may need.
             while (wait_ms := self.budget.wait_ms(Priority.BACKGROUND, cost.weight + self._leaving)) > 0:
@@ -161,7 +159,7 @@ class RequestLoop:
                     )
                 await self._sleep(what, pause)
             self._leaving += cost.weight
-        asked_at = self._loop.time()
+        asked_at = self._seconds()
         try:
             reply = await send(what, request, timeout_seconds=self._timeout)
         except ExchangeError as problem:
@@ -182,12 +180,16 @@ class RequestLoop:
         self._unanswered += 1
         self._silent_from = asked_at if self._silent_from is None else self._silent_from
         # Up to the end of a try, so that a pause in which nothing was sent does not count.
-        self._silent_seconds = self._loop.time() - self._silent_from
+        self._silent_seconds = self._seconds() - self._silent_from
 
     async def _sleep(self, what: str, seconds: float) -> None:
-        if seconds >= _SAID_FROM_SECONDS:
+        if seconds >= _REPORTED_FROM_SECONDS:
             self._say(f"{what}: waiting {seconds:.0f} s for the exchange's request budget")
-        await asyncio.sleep(seconds)
+        await self.clock.sleep(seconds)
+
+    def _seconds(self) -> float:
+        """Of the monotonic clock: for durations only."""
+        return self.clock.monotonic_ns() / 1e9
 
     async def _set_clock(self) -> None:
         """Our timestamps are refused: from now on they are the exchange's. When it cannot be asked, the next try asks again."""

@@ -10,6 +10,7 @@ from domain.entries import FillSeen
 from domain.orders import Fill, Purpose, is_ours
 from domain.symbols import ClientOrderId, Symbol
 from domain.trades import OrderState
+from domain.units import DAY_MS, MINUTE_MS
 from runner import events
 from runner.exchange.errors import OutcomeUnknown
 from runner.exchange.port import Exchange
@@ -18,9 +19,9 @@ from runner.execution.orders.store import TradeStore
 
 FILLS_PAGE = 1000
 FILLS_PAGES_MAX = 20
-CLOCKS_APART_MS = 60_000
+CLOCKS_APART_MS = MINUTE_MS
 """Our clock and the exchange's, at the worst: executions are asked for from so much earlier."""
-HISTORY_MS = 6 * 86_400_000
+HISTORY_MS = 6 * DAY_MS
 """The exchange tells executions of the last seven days."""
 
 

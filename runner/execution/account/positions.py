@@ -33,7 +33,7 @@ REPLICA_LAG_MS = 10_000
 """Executions so little after, or before, a comparison may or may not be in it: replicas of the exchange lag."""
 
 
-class Verdict(StrEnum):
+class Agreement(StrEnum):
     """What a comparison says; the worst of its symbols."""
 
     AGREED = "agreed"
@@ -44,14 +44,14 @@ class Verdict(StrEnum):
     UNREADABLE = "unreadable"  # No answer, or orders in flight: nothing may be concluded.
 
 
-_WORST_LAST = (Verdict.AGREED, Verdict.CHANGED, Verdict.UNEXPLAINED, Verdict.UNREADABLE)
+_WORST_LAST = (Agreement.AGREED, Agreement.CHANGED, Agreement.UNEXPLAINED, Agreement.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One comparison."""
 
-    verdict: Verdict
+    verdict: Agreement
     positions: Mapping[Symbol, Position] = field(default_factory=dict)
     differences: Mapping[Symbol, Decimal] = field(default_factory=dict)  # Unexplained ones.
 
@@ -92,15 +92,15 @@ class AccountPositions:
             positions = await self._exchange.positions()
             after = self._book.positions()
             differences = {}
-            verdicts = [Verdict.AGREED]
+            verdicts = [Agreement.AGREED]
             for symbol in sorted(symbols):
                 verdict, rest = await self._judge(symbol, positions, (before, after), suspicious=suspicious)
                 verdicts.append(verdict)
-                if verdict is Verdict.UNEXPLAINED:
+                if verdict is Agreement.UNEXPLAINED:
                     differences[symbol] = rest
         except (OutcomeUnknown, Unreachable) as failure:
             self._log.emit(events.POSITIONS_UNREADABLE, why=str(failure))
-            return Finding(Verdict.UNREADABLE)
+            return Finding(Agreement.UNREADABLE)
         return Finding(max(verdicts, key=_WORST_LAST.index), positions, differences)
 
     async def survey(self) -> frozenset[Symbol]:
@@ -173,9 +173,9 @@ class AccountPositions:
         books: tuple[Mapping[Symbol, Decimal], Mapping[Symbol, Decimal]],
         *,
         suspicious: bool,
-    ) -> tuple[Verdict, Decimal]:
+    ) -> tuple[Agreement, Decimal]:
         if self._in_flight(symbol):
-            return Verdict.UNREADABLE, ZERO
+            return Agreement.UNREADABLE, ZERO
         net = self._net(positions, symbol)
         # News may have been booked while the question was away.
         gaps = [net - book.get(symbol, ZERO) for book in books]
@@ -183,18 +183,18 @@ class AccountPositions:
         agrees = (known or ZERO) in gaps
         if agrees and not suspicious:
             self._agree(symbol, known or ZERO, net)
-            return Verdict.AGREED, ZERO
+            return Agreement.AGREED, ZERO
         if gaps[0] != gaps[1]:
-            return Verdict.UNREADABLE, ZERO  # The books moved meanwhile: which of them was the answer about?
+            return Agreement.UNREADABLE, ZERO  # The books moved meanwhile: which of them was the answer about?
         # First what was executed since our trades began and we last agreed; then all there is, for what we took for known may have
         # come from a replica that was behind.
         story, is_explained = None, False
         for whole_history in (True,) if known is None else (False, True):
             external = await self.executions.external(symbol, self._since_ms(symbol, whole_history=whole_history))
             if external is None:
-                return Verdict.CHANGED, ZERO  # Late executions of our own: the comparison was about older books.
+                return Agreement.CHANGED, ZERO  # Late executions of our own: the comparison was about older books.
             if self._in_flight(symbol) or self._book.positions().get(symbol, ZERO) != net - gaps[-1]:
-                return Verdict.UNREADABLE, ZERO
+                return Agreement.UNREADABLE, ZERO
             story, is_explained = self._read(symbol, net, external, whole_history=whole_history)
             if is_explained:
                 break
@@ -238,19 +238,19 @@ class AccountPositions:
         ]
         return sum(held, ZERO)
 
-    async def _accept(self, symbol: Symbol, story: Story, *, is_behind: bool) -> Verdict:
+    async def _accept(self, symbol: Symbol, story: Story, *, is_behind: bool) -> Agreement:
         if is_behind and not story.shares:
-            return Verdict.UNREADABLE  # The positions are older news than the executions: nothing is compared.
+            return Agreement.UNREADABLE  # The positions are older news than the executions: nothing is compared.
         last = story.moments[-1]
         if last.others_held != (self._known(symbol) or ZERO):
             self._log.emit(events.EXTERNAL_POSITION, symbol=symbol, quantity=str(last.others_held))
         self._agree(symbol, last.others_held, last.net + self._forgotten(symbol))
         await self._book_shares(story.shares)
-        return Verdict.CHANGED if story.shares else Verdict.AGREED
+        return Agreement.CHANGED if story.shares else Agreement.AGREED
 
     async def _doubt(
         self, symbol: Symbol, net: Decimal, gap: Decimal, story: Story, *, agrees: bool
-    ) -> tuple[Verdict, Decimal]:
+    ) -> tuple[Agreement, Decimal]:
         known = self._known(symbol)
         rest = gap - (known or ZERO)
         # Something is missing. What the exchange itself closed is a fact all the same; a person's trade is one, too, but whether
@@ -258,18 +258,18 @@ class AccountPositions:
         persists = self._persists(symbol, rest)
         if shares := list(takewhile(lambda share: share.is_forced or persists, story.shares)):
             await self._book_shares(shares)
-            return Verdict.CHANGED, ZERO
+            return Agreement.CHANGED, ZERO
         if agrees:
-            return Verdict.UNREADABLE, ZERO
+            return Agreement.UNREADABLE, ZERO
         # Never learned by this process, it may have been there before us; but not if it is our own holding that seems to be gone.
         has_learned = symbol in self._external or (self._surveyed and symbol not in self._never_learned)
         if has_learned or rest * self._book.positions().get(symbol, ZERO) < 0:
-            return Verdict.UNEXPLAINED, rest
+            return Agreement.UNEXPLAINED, rest
         if not persists:
-            return Verdict.UNREADABLE, ZERO
+            return Agreement.UNREADABLE, ZERO
         self._log.emit(events.EXTERNAL_POSITION, symbol=symbol, quantity=str(gap))
         self._agree(symbol, gap, net)
-        return Verdict.AGREED, ZERO
+        return Agreement.AGREED, ZERO
 
     def _since_ms(self, symbol: Symbol, *, whole_history: bool) -> int:
         now_ms = self._clock.now_ms()
@@ -326,7 +326,7 @@ class AccountPositions:
             if self._book.knows_fill(fill):
                 return
             finding = await self.check([fill.symbol], suspicious=True)
-            if finding.verdict is Verdict.AGREED or self._book.knows_fill(fill):
+            if finding.verdict is Agreement.AGREED or self._book.knows_fill(fill):
                 return  # At once: whoever lost the leg waits for this lock to close the other one.
         if self._exchange.is_forced(fill.client_order_id) and not self._book.knows_fill(fill):
             self._log.emit(

@@ -1,6 +1,6 @@
 """Pairs that may not enter for a while: repeated half-fills are a symptom, and a bug is no reason to try again soon.
 
-Everything is a row of the journal, so a restart freezes nothing anew and thaws nothing. A freeze ends by its time, or by
+Everything is a row of the journal, so a restart freezes nothing anew and ends no freeze. A freeze ends by its time, or by
 `tandem resume`.
 """
 
@@ -8,19 +8,20 @@ from domain.entries import PairFrozen
 from domain.symbols import PairId
 from domain.trade_book import EVERY_PAIR
 from domain.trades import TradeState
+from domain.units import DAY_MS
 from runner import events
 from runner.config import ExecutionSettings
 from runner.execution.context import Context
 from runner.execution.orders.store import TradeStore
 
-HALTED_MS = 86_400_000
+HALTED_MS = DAY_MS
 """A pair that failed for no reason we foresaw waits for a person, or for a day."""
 FRUITLESS_FACTOR = 3
 """An entry refused outright costs a request, not money: so many times more of them are borne."""
 
 
 class Freezer:
-    """Freezes and thaws. Every method raises JournalBroken."""
+    """Begins and ends freezes. Every method raises JournalBroken."""
 
     def __init__(self, context: Context, store: TradeStore, settings: ExecutionSettings) -> None:
         self._book, self._clock, self._log = context.book, context.clock, context.log

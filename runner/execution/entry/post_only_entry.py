@@ -20,7 +20,7 @@ from domain.refusals import RefusalKind
 from domain.resting import (
     STEPS,
     Ending,
-    Standing,
+    RestingState,
     Step,
     Wish,
     joined_price,
@@ -136,8 +136,8 @@ class PostOnlyEntry:
         self._measure()
         self._judge()
         wish, standing = self._wish(), self._standing()
-        self._hedge(more_may_come=wish is not Wish.END or standing is not Standing.NONE)
-        if standing is Standing.NONE and self._hedging is not None:
+        self._hedge(more_may_come=wish is not Wish.END or standing is not RestingState.NONE)
+        if standing is RestingState.NONE and self._hedging is not None:
             return True  # Whether to quote again or to finish, the hedge's answer comes first.
         match STEPS[standing, wish]:
             case Step.PLACE:
@@ -187,13 +187,17 @@ class PostOnlyEntry:
     def _filled(self, leg: LegName) -> Decimal:
         return sum((order.filled for order in self._orders(leg)), ZERO)
 
-    def _standing(self) -> Standing:
+    def _standing(self) -> RestingState:
         if self._acting is not None:
-            return Standing.BUSY
+            return RestingState.BUSY
         order = self._order()
         if order is None:
-            return Standing.NONE
-        return Standing.UNKNOWN if order.status in {OrderStatus.INTENDED, OrderStatus.UNKNOWN} else Standing.WORKING
+            return RestingState.NONE
+        return (
+            RestingState.UNKNOWN
+            if order.status in {OrderStatus.INTENDED, OrderStatus.UNKNOWN}
+            else RestingState.WORKING
+        )
 
     def _measure(self) -> None:
         """The price of waiting to hedge: notional that stands alone, times seconds."""

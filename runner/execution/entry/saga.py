@@ -8,7 +8,7 @@ from typing import Any
 from domain.completion import Action, Choice, Option, choose, relief_of
 from domain.entries import TradeAdvanced, TradeIntended
 from domain.guards import DenialCode
-from domain.legs import Plan, Standing, opening_plan, standing_of
+from domain.legs import LegState, Plan, opening_plan, standing_of
 from domain.orders import LegName, OrderIntent, client_order_id_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.resting import Ending
@@ -120,20 +120,20 @@ class EntrySaga:
     def _orders(trade: TradeState, leg: LegName) -> list[OrderState]:
         return [order for order in trade.orders.values() if order.intent.leg is leg]
 
-    def _standing(self, trade: TradeState) -> dict[LegName, Standing]:
+    def _standing(self, trade: TradeState) -> dict[LegName, LegState]:
         """By what is held, not by what was ordered; a leg is working until its last execution is booked."""
         standing = {}
         for leg in LegName:
             orders = self._orders(trade, leg)
             if any(not order.is_settled for order in orders):
-                standing[leg] = Standing.WORKING
+                standing[leg] = LegState.WORKING
             else:
                 last = orders[-1].status if orders else None
-                standing[leg] = Standing.GONE if last is None else standing_of(last, trade.held[leg])
+                standing[leg] = LegState.GONE if last is None else standing_of(last, trade.held[leg])
         return standing
 
     async def _all_known(self, trade: TradeState) -> None:
-        """Conclude both legs side by side. When one is gone for good, stop the other before it fills; when the budget of naked
+        """Conclude both legs side by side. When one is gone for good, stop the other before it fills; when the budget of unhedged
         notional x seconds is spent, take back what stands alone and go on resolving the other."""
         concluding = [
             asyncio.create_task(self._tracker.conclude(self._orders(trade, leg)))
@@ -142,13 +142,13 @@ class EntrySaga:
         ]
         cancelling: dict[LegName, asyncio.Task[None]] = {}
         relief: asyncio.Task[None] | None = None
-        said = False
+        is_logged = False
         try:
             while waiting := [task for task in concluding if not task.done()]:
                 standing = self._standing(trade)
                 spent = self._budget_is_spent(trade)
-                if spent and not said:
-                    said = True
+                if spent and not is_logged:
+                    is_logged = True
                     self._log_spent(trade)
                 plan = opening_plan(standing[LegName.A], standing[LegName.B], budget_spent=spent)
                 alone = LEGS_TO_RELIEVE.get(plan)
@@ -168,9 +168,9 @@ class EntrySaga:
             await cancel_all(*concluding, *cancelling.values(), relief)
 
     @staticmethod
-    def _legs_to_cancel(plan: Plan, standing: dict[LegName, Standing], *, spent: bool) -> set[LegName]:
+    def _legs_to_cancel(plan: Plan, standing: dict[LegName, LegState], *, spent: bool) -> set[LegName]:
         if spent:
-            return {leg for leg in LegName if standing[leg] is Standing.WORKING}
+            return {leg for leg in LegName if standing[leg] is LegState.WORKING}
         leg = LEGS_TO_CANCEL.get(plan)
         return set() if leg is None else {leg}
 

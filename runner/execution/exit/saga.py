@@ -20,7 +20,7 @@ from domain.symbols import Symbol, TradeId
 from domain.trades import OrderState, TradeState
 from runner import events
 from runner.exchange.port import Exchange, Rules
-from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions, Finding, Verdict
+from runner.execution.account.positions import PERSISTS_SECONDS, AccountPositions, Agreement, Finding
 from runner.execution.context import Context
 from runner.execution.entry.freezing import Freezer
 from runner.execution.entry.pre_trade_check import closing_side
@@ -173,12 +173,12 @@ class ExitSaga:
         if state.remedy is not None and state.remedy is not Remedy.WAIT:
             self._troubled.setdefault(trade.trade_id, set()).add(leg)
             finding = await self._positions.check([trade.symbol_of(leg)], suspicious=state.is_plain)
-            if finding.verdict is Verdict.CHANGED:
+            if finding.verdict is Agreement.CHANGED:
                 return True  # Somebody else closed a part of it: look at what is held now.
             if state.is_plain and not self._is_surely_there(trade, leg, state, finding):
                 return False  # It may be gone; a plain order would open the opposite.
         intent = self._intent(trade, leg, state, finding)
-        if finding is not None and finding.verdict is Verdict.UNEXPLAINED and not (intent and intent.reduce_only):
+        if finding is not None and finding.verdict is Agreement.UNEXPLAINED and not (intent and intent.reduce_only):
             await self._unexplained(trade, finding, reason)
             return False
         if intent is None:
@@ -190,7 +190,7 @@ class ExitSaga:
         """The exchange lists the contract no more: no order can close this leg, only news that it was settled, or a person."""
         self._troubled.setdefault(trade.trade_id, set()).add(leg)
         finding = await self._positions.check([trade.symbol_of(leg)])
-        if finding.verdict is Verdict.CHANGED:
+        if finding.verdict is Agreement.CHANGED:
             return True
         if trade.status is not TradeStatus.ATTENTION:
             await self._alert(trade, state, reason)
@@ -200,9 +200,9 @@ class ExitSaga:
         """The exchange refused to reduce what its positions say is there. Of the two the positions may be the older news, so they
         are believed once they have said the same for longer than a replica is behind."""
         key, now_ns = (trade.trade_id, leg), self._clock.monotonic_ns()
-        if finding.verdict is not Verdict.AGREED:
+        if finding.verdict is not Agreement.AGREED:
             self._there_since_ns.pop(key, None)
-            return finding.verdict is Verdict.UNEXPLAINED  # Which lets reduce-only orders pass, and says so.
+            return finding.verdict is Agreement.UNEXPLAINED  # Which lets reduce-only orders pass, and says so.
         failures, since_ns = self._there_since_ns.get(key, (state.failures, now_ns))
         self._there_since_ns[key] = (state.failures, since_ns if failures == state.failures else now_ns)
         return now_ns - self._there_since_ns[key][1] > PERSISTS_SECONDS * 1e9
@@ -228,7 +228,7 @@ class ExitSaga:
     ) -> OrderIntent | None:
         """The next order of a leg; None when a price is needed and nobody has one."""
         symbol, held = trade.symbol_of(leg), trade.signed_held(leg)
-        known = finding is not None and finding.verdict in {Verdict.AGREED, Verdict.UNEXPLAINED}
+        known = finding is not None and finding.verdict in {Agreement.AGREED, Agreement.UNEXPLAINED}
         net = finding.net(symbol) if finding is not None and known else self._positions.expected_net(symbol)
         mark = finding.positions[symbol].mark_price if finding is not None and symbol in finding.positions else None
         side = closing_side(held)
@@ -360,7 +360,7 @@ class ExitSaga:
         """Ask until the account agrees; for a moment with the locks held, then the caller lets go of them and asks again."""
         monotonic_ns = self._clock.monotonic_ns
         began_ns = monotonic_ns()
-        finding = Finding(Verdict.UNREADABLE)
+        finding = Finding(Agreement.UNREADABLE)
         for pause in VERIFY_PAUSES_SECONDS:
             if monotonic_ns() - began_ns > VERIFY_LOCKED_SECONDS_MAX * 1e9:
                 break
@@ -368,9 +368,9 @@ class ExitSaga:
             finding = await self._positions.check(trade.symbols)
             if any(self._remainder(trade, leg, working=False) is not Remainder.FLAT for leg in LegName):
                 return False  # A late execution, or somebody else's: there is something to close again.
-            if finding.verdict is Verdict.AGREED:
+            if finding.verdict is Agreement.AGREED:
                 return True
-        if finding.verdict is Verdict.UNEXPLAINED:
+        if finding.verdict is Agreement.UNEXPLAINED:
             await self._unexplained(trade, finding, reason)
         since_ns = self._unverified_since_ns.setdefault(trade.trade_id, began_ns)
         waited_seconds = (monotonic_ns() - since_ns) / 1e9

@@ -6,10 +6,11 @@ from decimal import Decimal
 import msgspec
 
 from domain.entries import OrderIntended
-from domain.order_resolution import LOOKS_MIN, SETTLE_MS, UNDECIDABLE, Evidence, Verdict, judge
+from domain.order_resolution import LOOKS_MIN, SETTLE_MS, UNDECIDABLE, Evidence, Resolution, judge
 from domain.orders import Fill, OrderIntent, OrderStatus, Side
 from domain.symbols import ClientOrderId
 from domain.trades import ZERO, OrderState
+from domain.units import MINUTE_MS
 from runner import events
 from runner.exchange.errors import OutcomeUnknown, Unreachable
 from runner.exchange.port import Exchange
@@ -19,9 +20,9 @@ from runner.execution.context import Context
 ACCEPTANCE_MARGIN_MS = 1_000
 """Beyond recvWindow: the exchange takes timestamps up to this far ahead of its clock, so ours may be off by as much."""
 FATE_UNKNOWN = frozenset({OrderStatus.UNKNOWN, OrderStatus.INTENDED})
-LOOK_BACK_MS = 60_000
+LOOK_BACK_MS = MINUTE_MS
 """Executions are asked for from this long before the intent: its time is by our clock, theirs by the exchange's."""
-ALERT_AFTER_MS = 60_000
+ALERT_AFTER_MS = MINUTE_MS
 ALERT_EVERY_MS = 600_000
 
 
@@ -33,7 +34,7 @@ class Search:
     absences: int = 0  # In a row, after the bound.
     first_absence_ns: int = 0
     alerted_ns: int | None = None
-    last_verdict: Verdict = Verdict.TOO_EARLY
+    last_resolution: Resolution = Resolution.TOO_EARLY
     owners: dict[str, ClientOrderId | None] = field(default_factory=dict)
     """Who made executions in this symbol, by the exchange's order id; None while it does not say."""
 
@@ -85,8 +86,8 @@ class OrderResolution:
             evidence = await self._gather(order, search)
         except (OutcomeUnknown, Unreachable):
             return None  # A failed look-up is not an absence.
-        search.last_verdict = judge(evidence)
-        if search.last_verdict is Verdict.DEAD and order.status in FATE_UNKNOWN:
+        search.last_resolution = judge(evidence)
+        if search.last_resolution is Resolution.DEAD and order.status in FATE_UNKNOWN:
             return evidence
         self._alert_if_stuck(order, search, evidence)
         return None
@@ -171,7 +172,7 @@ class OrderResolution:
 
     def _alert_if_stuck(self, order: OrderState, search: Search, evidence: Evidence) -> None:
         """Some evidence no waiting makes clearer."""
-        if search.last_verdict not in UNDECIDABLE or evidence.absent_for_ms < ALERT_AFTER_MS:
+        if search.last_resolution not in UNDECIDABLE or evidence.absent_for_ms < ALERT_AFTER_MS:
             return
         now_ns = self._clock.monotonic_ns()
         if search.alerted_ns is not None and now_ns - search.alerted_ns < ALERT_EVERY_MS * 1_000_000:
@@ -183,7 +184,7 @@ class OrderResolution:
             trade_id=order.intent.trade_id,
             client_order_id=order.intent.client_order_id,
             symbol=order.intent.symbol,
-            verdict=str(search.last_verdict),
+            verdict=str(search.last_resolution),
             **{name: str(value) for name, value in msgspec.structs.asdict(evidence).items()},
         )
 

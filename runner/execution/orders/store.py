@@ -136,8 +136,8 @@ class TradeStore:
     ) -> None:
         status = advance(order.status, change)
         filled_now = order.reported if filled is None else max(order.reported, filled)
-        told_nothing_new = status is order.status and filled_now == order.reported
-        if told_nothing_new and change is not OrderChange.OUTCOME_UNKNOWN:
+        reported_nothing_new = status is order.status and filled_now == order.reported
+        if reported_nothing_new and change is not OrderChange.OUTCOME_UNKNOWN:
             return
         entry = OrderAdvanced(
             at_ms=self._clock.now_ms(),
@@ -156,7 +156,7 @@ class TradeStore:
         await self._establish_for(order.intent.trade_id, entry)
 
     async def take_fill(self, order: OrderState, fill: Fill) -> None:
-        """One execution of one of our orders, however often and in whatever order it is told."""
+        """One execution of one of our orders, however often and in whatever order it is reported."""
         if self._book.knows_fill(fill):
             return
         intent = order.intent

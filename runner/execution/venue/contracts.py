@@ -10,6 +10,7 @@ from domain.errors import ConfigError
 from domain.ladder import step_of
 from domain.pairs import ExitReason, TradeStatus
 from domain.symbols import PairId, Symbol
+from domain.units import HOUR_MS
 from runner import events
 from runner.exchange.errors import ExchangeError
 from runner.exchange.port import ContractSource, ExchangeClock
@@ -134,6 +135,6 @@ class ContractMonitor:
                     events.CLOSING_BEFORE_DELIVERY,
                     pair_id=trade.pair_id,
                     trade_id=trade.trade_id,
-                    delivery_in_hours=round((soonest - exchange_ms) / 3_600_000, 2),
+                    delivery_in_hours=round((soonest - exchange_ms) / HOUR_MS, 2),
                 )
                 self._close(trade.pair_id, ExitReason.DELISTED)

@@ -64,7 +64,7 @@ class FeedConnection:
         fresh = [symbol for symbol in symbols if symbol not in self._symbols]
         self._symbols.update(dict.fromkeys(fresh))
         self.protocol.expect(fresh)
-        await self._tell(lambda session: session.subscribe(fresh))
+        await self._report(lambda session: session.subscribe(fresh))
 
     async def remove(self, symbols: Iterable[Symbol]) -> None:
         """Watch these no longer."""
@@ -73,7 +73,7 @@ class FeedConnection:
             del self._symbols[symbol]
         self.protocol.forget(gone)
         if gone:
-            await self._tell(lambda session: session.unsubscribe(gone))
+            await self._report(lambda session: session.unsubscribe(gone))
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -180,7 +180,7 @@ class FeedConnection:
         assert self._session is not None
         return self._session
 
-    async def _tell(self, request: Callable[[Session], Awaitable[None]]) -> None:
+    async def _report(self, request: Callable[[Session], Awaitable[None]]) -> None:
         if self._session is not None:
             try:
                 await request(self._session)
