@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 from urllib.parse import urlsplit
 
+from domain.proof import NONCE_CHARACTERS_MAX, proof
+from domain.proof import PATH as PROOF_PATH
 from domain.web_requests import RowLimit
 from flows.stack import entrance
 from flows.stack.ports import LOOPBACK
-from flows.stack.proof import PATH as PROOF_PATH
-from flows.stack.proof import proof
 from runner import events
 from runner.logs import emit_line
 
@@ -24,7 +24,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-NONCE_CHARACTERS_MAX = 64
 LOG_EVERY_S = 10.0
 SHOWN_MAX = 200
 UNFRAMED = ((b"x-frame-options", b"DENY"), (b"content-security-policy", b"frame-ancestors 'none'"))

@@ -92,5 +92,5 @@ async def test_an_external_party_at_our_port_gets_no_second_request(tmp_path: Pa
                 standalone_mode=False,
             )
     assert isinstance(result.exception, control_client.NoRunner)
-    assert "HTTP 302; is something else listening there?" in str(result.exception)
+    assert "is not the runner whose token we have" in str(result.exception)
     assert heard == []

@@ -18,6 +18,7 @@ import pytest
 from aiohttp import web
 
 from domain.errors import ConfigError
+from domain.proof import PATH, proof
 from flows.doctor import files as doctor_files
 from flows.doctor import secrets as doctor_secrets
 from flows.doctor.findings import Grade
@@ -28,7 +29,7 @@ from flows.stack.guard import Guard
 from flows.stack.layout import Layout
 from flows.stack.listener import Listener
 from flows.stack.ports import LOOPBACK, Claims
-from flows.stack.proof import PATH, proof, proves
+from flows.stack.proof import proves
 from flows.stack.up import is_private
 from runner import keys
 from runner.config import load_settings
@@ -274,6 +275,9 @@ def test_a_plan_holds_the_port_before_anything_starts(tmp_path: Path) -> None:
     me = identity.identify()
     assert me is not None
     assert plan.listener.port in identity.listening_ports(me)
+    keys.hand_over(plan.layout.keys, ENVIRONMENT)
+    for program in (plan.worker(), plan.exchange(), plan.recorder(), plan.server()):
+        assert program.environment[keys.FOLDER] == keys.PAPER_ACCOUNT, "in paper mode no key is for anybody"
     plan.listener.close()
     claims.release()
 
