@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,6 @@ from flows.stack.identity import MARK
 from flows.stack.layout import Layout
 from flows.stack.ports import LOOPBACK
 from runner import keys
-from storage.files import open_own
 
 KEPT = frozenset(
     {
@@ -83,8 +83,15 @@ def _made_once(path: Path, make: Callable[[], str]) -> str:
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
         draft.unlink()
-    with os.fdopen(open_own(path), "rb") as file:
-        secret = file.read(SECRET_BYTES_MAX).decode("ascii", "replace").strip()
+    try:
+        # Its mode stays as it is: `tandem doctor` says who could read it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); delete it while nothing runs") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        secret = file.read(SECRET_BYTES_MAX).decode("ascii", "replace").strip() if is_ours else ""
     if len(secret) < SECRET_CHARACTERS_MIN or not secret.isprintable():
         raise ConfigError(f"{path}: holds no secret; delete it while nothing runs, and `tandem up` makes a new one")
     return secret
