@@ -22,12 +22,13 @@ help:
 up: $(STAMP)
 	@exec $(BIN)/tandem up
 
-# Three workers on two cores: the suite waits for other processes half of its time. A file stays on one worker.
+# Three workers on two cores: the suite waits for other processes half of its time. A file stays on one worker; those
+# with slow tests begin first (tests/conftest.py), so that nobody waits for the last one.
 test: lint
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: lint
-	$(BIN)/pytest -n 3 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
