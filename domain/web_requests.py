@@ -13,6 +13,10 @@ LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (Compared, not bound.)
 
 
+_NO_HOST = frozenset("@/?#\\")
+"""A name and a port have none of these; what is behind or before one is not the name that somebody asked for."""
+
+
 class Foreign(StrEnum):
     """Why a request is refused; the text is for whoever sent it."""
 
@@ -26,7 +30,7 @@ def foreign(headers: Mapping[str, str], names: Collection[str]) -> Foreign | Non
     Programs send no Origin. A page of our own address has exactly our Host in its own; another port is another origin.
     """
     host = headers.get("Host", "").lower()
-    if hostname(f"//{host}") not in names:
+    if not _NO_HOST.isdisjoint(host) or hostname(f"//{host}") not in names:
         return Foreign.HOST
     origin = headers.get("Origin")
     if origin is not None and origin.lower() not in {f"http://{host}", f"https://{host}"}:

@@ -1,5 +1,6 @@
 """Who may speak to this exchange: programs of this machine, never a web page; and its control endpoint only with the token."""
 
+import asyncio
 import hmac
 import logging
 import os
@@ -9,15 +10,19 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from domain.web_requests import LOOPBACK_NAMES, WILDCARDS, RowLimit, foreign
 from paper.outcomes import json_reply
+from paper.waiting import Handler as Connection
+from paper.waiting import Waiting
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 BODY_BYTES_MAX = 1_000_000
+BODY_SECONDS_MAX = 10.0
 REFUSALS_LOGGED_EVERY_SECONDS = 10.0
 
 
@@ -31,6 +36,7 @@ class Door:
         self.token = secrets.token_urlsafe(32)
         self._token_file = token_file
         self._rows = RowLimit(REFUSALS_LOGGED_EVERY_SECONDS)
+        self._waiting = Waiting()
 
     def open(self) -> None:
         """Write the token where its user finds it. Raises: OSError."""
@@ -47,15 +53,28 @@ class Door:
 
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            refusal = foreign(request.headers, self._names_for(request))
-            if refusal is not None:
-                return self._refused(request, 403, refusal)
-            try:
+            with self._waiting.answering(request.transport):
+                refusal = foreign(request.headers, self._names_for(request))
+                if refusal is not None:
+                    return self._refused(request, 403, refusal)
+                if request.can_read_body:
+                    try:
+                        async with asyncio.timeout(BODY_SECONDS_MAX):
+                            await request.read()  # Kept for who asks for it next.
+                    except web.HTTPRequestEntityTooLarge:
+                        return self._refused(request, 413, f"the body is longer than {BODY_BYTES_MAX} bytes")
+                    except TimeoutError:
+                        return self._refused(request, 408, f"the body is not whole within {BODY_SECONDS_MAX:g} s")
                 return await handler(request)
-            except web.HTTPRequestEntityTooLarge:
-                return self._refused(request, 413, f"the body is longer than {BODY_BYTES_MAX} bytes")
 
         return guard
+
+    def cut_who_waits(self, connections: Iterable[Connection]) -> None:
+        """Now and then: too many connections that say nothing, and those that never finish asking."""
+        cut = self._waiting.sweep(connections, asyncio.get_running_loop().time())
+        kept_back = self._rows.admit("waiting", time.monotonic()) if cut else None
+        if kept_back is not None:
+            log.warning("cut %s connections that only waited (and %s times more before)", cut, kept_back)
 
     def with_token(self, handler: Handler) -> Handler:
         """The same handler, for who sends the token."""
@@ -71,6 +90,12 @@ class Door:
 
         return guarded
 
+    def server_logger(self) -> logging.Logger:
+        """For aiohttp, which has a traceback for every request that is no HTTP: one line of it now and then."""
+        logger = logging.Logger("paper.http")  # noqa: LOG001 - not in logging's tree, where others would write it too.
+        logger.addHandler(_FromServer(self._rows))
+        return logger
+
     def _names_for(self, request: web.Request) -> frozenset[str]:
         if not self._listens_everywhere or request.transport is None:
             return self._names
@@ -82,6 +107,21 @@ class Door:
             more = f" (and {kept_back} more like it)" if kept_back else ""
             log.warning("refused %s %r from %s: %s%s", request.method, request.path[:200], request.remote, why, more)
         return json_reply({"error": why}, status=status)
+
+
+class _FromServer(logging.Handler):
+    def __init__(self, rows: RowLimit) -> None:
+        super().__init__(logging.WARNING)
+        self._rows = rows
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        is_ours = not isinstance(error, HttpProcessingError)
+        kept_back = self._rows.admit(f"http {is_ours}", time.monotonic())
+        if kept_back is not None:
+            # What failed in us is shown whole; what was sent to us is theirs to know.
+            what = record.getMessage() if is_ours else "a request that is no HTTP"
+            log.log(record.levelno, "%s (and %s more before)", what, kept_back, exc_info=error if is_ours else None)
 
 
 def write_private(path: Path, text: str) -> None:

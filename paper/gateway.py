@@ -43,7 +43,7 @@ BATCH = msgspec.json.Decoder(list[dict[str, Any]], float_hook=str)  # A number s
 async def receive(request: web.Request) -> Received:
     """Read a request once. A parameter in both places counts as the query has it."""
     _, _, query = request.raw_path.partition("?")
-    body = (await request.read()).decode("utf-8", "replace") if request.can_read_body else ""
+    body = (await request.read()).decode("utf-8", "replace") if request.body_exists else ""
     params = dict(parse_qsl(body, keep_blank_values=True)) if body else {}
     if query:
         params.update(parse_qsl(query, keep_blank_values=True))

@@ -31,6 +31,8 @@ from paper.tasks import cancel_all
 
 SNAPSHOT_SECONDS = 1.0
 SHUTDOWN_SECONDS_MAX = 1.0
+BACKLOG = 128
+"""How many connections are accepted in one turn of the loop at most."""
 
 
 class PaperExchange:
@@ -134,10 +136,14 @@ class PaperExchange:
     async def start(self) -> None:
         """Listen, then move the market. Raises: OSError when the port is taken or the token's file cannot be written."""
         runner = web.AppRunner(
-            self._app(), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS_MAX
+            self._app(),
+            access_log=None,
+            logger=self._door.server_logger(),
+            handle_signals=False,
+            shutdown_timeout=SHUTDOWN_SECONDS_MAX,
         )
         await runner.setup()
-        site = web.TCPSite(runner, self._host, self._port, reuse_address=True)
+        site = web.TCPSite(runner, self._host, self._port, reuse_address=True, backlog=BACKLOG)
         try:
             await site.start()
             self._door.open()
@@ -225,6 +231,8 @@ class PaperExchange:
             self.core.on_timer(now_ms)
             self.user_streams.expire_keys(now_ms)
             self.desk.commit()
+            if self._runner is not None and self._runner.server is not None:
+                self._door.cut_who_waits(self._runner.server.connections)
             since_snapshot += self.options.timer_seconds
             if self._state is not None and since_snapshot >= SNAPSHOT_SECONDS:
                 since_snapshot = 0.0

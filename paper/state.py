@@ -38,6 +38,7 @@ class StateFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=1.0)
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")  # Two exchanges on one file would both be wrong.
+            self._db.execute("PRAGMA trusted_schema=OFF")  # What is in a file from elsewhere is data.
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=OFF")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]

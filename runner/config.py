@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from domain.errors import ConfigError
 from domain.web_requests import hostname, is_loopback
-from runner.keys import FIELDS, VARIABLES, Purpose, keys_from
+from runner.keys import FIELDS, FOLDER, PAPER_ACCOUNT, VARIABLES, Purpose, keys_from
 from storage.files import read_file
 
 ENV_PREFIX = "TANDEM_"
@@ -302,6 +302,15 @@ def _refuse_inconsistent(settings: Settings, path: Path) -> None:
             )
 
 
+def uses_paper_account(settings: Settings, environ: Mapping[str, str]) -> bool:
+    """Whether it trades the paper exchange's own account, so that a real key is sent to nobody who took its port.
+
+    Paper money at an address that the user named is another matter: whoever listens there may want a key of his.
+    """
+    is_of_the_stack = environ.get(FOLDER) == PAPER_ACCOUNT
+    return settings.trading_mode == "paper" and (settings.data.rest_url is None or is_of_the_stack)
+
+
 def _with_keys(settings: Settings, path: Path, purpose: Purpose) -> Settings:
     """Only the keys of the purpose stay; what only reads takes the trading key when there is no other."""
     found = {kind: _key_and_secret(settings, path, kind) for kind in (Purpose.TRADE, Purpose.READ)}
@@ -309,6 +318,8 @@ def _with_keys(settings: Settings, path: Path, purpose: Purpose) -> Settings:
     chosen = (
         found[Purpose.TRADE] if purpose is Purpose.TRADE or is_paper else found[Purpose.READ] or found[Purpose.TRADE]
     )
+    if uses_paper_account(settings, os.environ):
+        chosen = None
     if chosen is None and is_paper:
         chosen = (SecretStr(PAPER_KEY), SecretStr(PAPER_SECRET))
     if chosen is None and purpose is not Purpose.NONE:

@@ -19,6 +19,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from domain import proof
 from domain.errors import ConfigError, TandemError
 from domain.web_requests import LOOPBACK_NAMES, WILDCARDS, Foreign, RowLimit, foreign, is_loopback, reachable
 from runner import events
@@ -108,6 +109,7 @@ class ControlServer:
                 web.get("/health", self._health),
                 web.get("/status", self._status),
                 web.get("/metrics", self._metrics),
+                web.get(proof.PATH + "{nonce}", self._prove),
                 *(web.post(f"/{name}", self._command) for name in ("pause", "resume", "flatten", "reload")),
             ]
         )
@@ -231,6 +233,12 @@ class ControlServer:
     async def _metrics(self, _: web.Request) -> web.Response:
         body = exposition(self._source.status)
         return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+
+    async def _prove(self, request: web.Request) -> web.Response:
+        """For our own commands, which send the token to nobody who does not know it already."""
+        nonce = request.match_info["nonce"][: proof.NONCE_CHARACTERS_MAX]
+        port = int(self.address.rpartition(":")[2])
+        return web.Response(text=proof.proof(self._token, nonce, port))
 
     async def _command(self, request: web.Request) -> web.Response:
         try:

@@ -17,6 +17,8 @@ from domain.errors import ConfigError
 
 FOLDER = "TANDEM_KEYS"
 """The environment variable that names the folder."""
+PAPER_ACCOUNT = "none"
+"""In its place: this process asks the stack's own paper exchange, and no key of the user's is for it."""
 BYTES_MAX = 10_000
 
 

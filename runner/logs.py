@@ -4,6 +4,7 @@ Everything of ours goes to the standard logger `runner`, which Prefect forwards 
 lines go wherever the host's logging sends them.
 """
 
+import fcntl
 import logging
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +22,9 @@ import structlog
 from domain.entries import EventLogged
 from domain.events import Event, Severity
 from domain.symbols import PairId, TradeId
+from domain.text import printable
 from runner.ports import Clock
+from storage.files import open_own
 
 LOGGER_NAME = "runner"
 HIDDEN = "[hidden]"
@@ -147,19 +151,28 @@ class LineFormatter(logging.Formatter):
             event = {"timestamp": at, "level": record.levelname.lower(), "event": record.__dict__["event"], **shown}
             line = str(self._render(None, "", event))
         else:
-            line = f"{at} {record.levelname.lower():<8} {record.getMessage()}"
-        if record.exc_info:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
+            line = f"{at} {record.levelname.lower():<8} {printable(record.getMessage())}"
+        if record.exc_info:  # With what an exchange, or a file, said.
+            line = f"{line}\n{printable(self.formatException(record.exc_info))}"
         return redacted(line)
+
+
+class _OwnFileHandler(RotatingFileHandler):
+    """Writes into no file that somebody laid a link to, waits for nobody at a pipe, and leaves it to this user alone."""
+
+    def _open(self) -> TextIOWrapper:
+        descriptor = open_own(Path(self.baseFilename), only_name=True)
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)  # Two writers do not write over each other.
+        return os.fdopen(descriptor, "a", encoding=self.encoding)
 
 
 def file_handler(log_file: Path) -> logging.Handler:
     """A plain copy of the lines; a file that is full becomes `….1` and so on, and the oldest goes.
 
-    Raises: OSError when the file cannot be opened.
+    Raises: FileRefused for a link, a pipe or another user's, OSError when the file cannot be opened.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(log_file, maxBytes=LOG_FILE_BYTES_MAX, backupCount=LOG_FILES_KEPT, encoding="utf-8")
+    handler = _OwnFileHandler(log_file, maxBytes=LOG_FILE_BYTES_MAX, backupCount=LOG_FILES_KEPT, encoding="utf-8")
     handler.setFormatter(LineFormatter(colours=False))
     return handler
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from domain.text import markdown_cell
+
 _CSS = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1240px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; }
@@ -121,4 +123,4 @@ def _markdown(part: Part) -> str:
         case Rows(rows, _):
             names = list(rows[0]) if rows else []
             table = [names, ["---"] * len(names), *([str(value) for value in row.values()] for row in rows)]
-            return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table)
+            return "\n".join("| " + " | ".join(map(markdown_cell, row)) + " |" for row in table)

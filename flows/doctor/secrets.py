@@ -14,6 +14,7 @@ from flows.doctor.processes import Ours
 from runner import keys
 from runner.config import Settings, load_settings
 from runner.keys import Purpose
+from storage.files import read_file
 
 TRADER = "live runner"
 
@@ -38,7 +39,7 @@ def _why_not(config: Path) -> Finding:
 
 
 def _in_file(config: Path) -> Finding:
-    content = json.loads(config.read_bytes())
+    content = json.loads(read_file(config))
     held = [key for key in sorted(keys.FIELDS) if content.get(key)]
     if not held:
         return ok(config.name, "holds no key")

@@ -24,12 +24,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed
 from pydantic import Field
 
-from domain.errors import AccountBusy
+from domain.errors import AccountBusy, ConfigError
 from flows.stack.hosting import Bot, Status, host
 from flows.stack.identity import ACCOUNT_BUSY, registered, write_record
 from flows.stack.layout import STATUS_FILE
 from flows.stack.run_watch import RunWatch
 from runner.logs import LOGGER_NAME, file_handler
+from storage.files import read_file
 
 RUNS = Path("var/run")
 """Relative to the project folder, which is a flow run's working directory. `tandem up` looks there."""
@@ -86,8 +87,8 @@ def _facts(statistics: object) -> Mapping[str, Any]:
 def _run_name() -> str:
     """Name the run after what it does with money; a configuration that cannot be read is the runner's to refuse."""
     try:
-        mode = os.environ.get("TANDEM_TRADING_MODE") or json.loads(Path("config.json").read_bytes())["trading_mode"]
-    except (OSError, ValueError, KeyError, TypeError):
+        mode = os.environ.get("TANDEM_TRADING_MODE") or json.loads(read_file(Path("config.json")))["trading_mode"]
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
         mode = "unknown"
     return f"live-{mode}"
 

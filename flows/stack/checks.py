@@ -9,6 +9,7 @@ from pathlib import Path
 
 from domain.errors import ConfigError
 from flows.stack import ports
+from flows.stack.environment import auth_string, encryption_key
 from flows.stack.layout import Layout
 from flows.stack.listener import Listener
 from flows.stack.programs import Plan
@@ -31,6 +32,8 @@ def make_plan(layout: Layout, environment: Mapping[str, str], claims: ports.Clai
     needs_exchange = settings.trading_mode == "paper" and settings.data.rest_url is None
     for path in (settings.storage.journal, settings.storage.ledger):
         _require_writable(path.parent)
+    auth_string(layout, environment)
+    encryption_key(layout)
     plan = Plan(
         layout=layout,
         mark=uuid.uuid4().hex,

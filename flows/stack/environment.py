@@ -6,10 +6,12 @@ import base64
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from domain.errors import ConfigError
 from flows.stack.identity import MARK
 from flows.stack.layout import Layout
 from flows.stack.ports import LOOPBACK
@@ -43,6 +45,7 @@ PREFECT_… speaks of somebody else's server."""
 ORIGINS = ("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS")
 PUBLIC_API = ("PREFECT_SERVER_UI_API_URL", "PREFECT_UI_API_URL")
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
+SECRET_CHARACTERS_MIN, SECRET_BYTES_MAX = 16, 4096
 
 
 def encryption_key(layout: Layout) -> str:
@@ -52,18 +55,25 @@ def encryption_key(layout: Layout) -> str:
 
 def auth_string(layout: Layout, inherited: Mapping[str, str]) -> str:
     """Return what opens Prefect's API and UI: the user's own string, else ours, made once and readable by this user alone."""
-    return inherited.get(AUTH) or _made_once(layout.prefect_auth, lambda: f"tandem:{secrets.token_urlsafe(32)}")
+    return _users_own(inherited) or _made_once(layout.prefect_auth, lambda: f"tandem:{secrets.token_urlsafe(32)}")
 
 
 def known_auth_string(layout: Layout, inherited: Mapping[str, str]) -> str:
     """Return the same without making one: empty when no stack has ever run here."""
-    if inherited.get(AUTH) or not layout.prefect_auth.exists():
-        return inherited.get(AUTH, "")
+    if _users_own(inherited) or not layout.prefect_auth.exists():
+        return _users_own(inherited)
     return auth_string(layout, inherited)
 
 
+def _users_own(inherited: Mapping[str, str]) -> str:
+    return inherited.get(AUTH, "").strip()
+
+
 def _made_once(path: Path, make: Callable[[], str]) -> str:
-    """Linked into place whole, so that whoever comes second reads what the first one made."""
+    """Linked into place whole, so that whoever comes second reads what the first one made.
+
+    Raises: ConfigError for a file that is no secret: with an empty one Prefect would ask nobody for any.
+    """
     if not path.exists():
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.unlink(missing_ok=True)
@@ -73,7 +83,18 @@ def _made_once(path: Path, make: Callable[[], str]) -> str:
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
         draft.unlink()
-    return path.read_text(encoding="ascii").strip()
+    try:
+        # Its mode stays as it is: `tandem doctor` says who could read it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); delete it while nothing runs") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        is_ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        secret = file.read(SECRET_BYTES_MAX).decode("ascii", "replace").strip() if is_ours else ""
+    if len(secret) < SECRET_CHARACTERS_MIN or not secret.isprintable():
+        raise ConfigError(f"{path}: holds no secret; delete it while nothing runs, and `tandem up` makes a new one")
+    return secret
 
 
 def own_origins(port: int, inherited: Mapping[str, str]) -> tuple[str, ...]:

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any
 from urllib.parse import urlsplit
 
+from domain.proof import NONCE_CHARACTERS_MAX, proof
+from domain.proof import PATH as PROOF_PATH
 from domain.web_requests import RowLimit
 from flows.stack import entrance
 from flows.stack.ports import LOOPBACK
-from flows.stack.proof import PATH as PROOF_PATH
-from flows.stack.proof import proof
 from runner import events
 from runner.logs import emit_line
 
@@ -24,10 +24,15 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-NONCE_CHARACTERS_MAX = 64
 LOG_EVERY_S = 10.0
 SHOWN_MAX = 200
 UNFRAMED = ((b"x-frame-options", b"DENY"), (b"content-security-policy", b"frame-ancestors 'none'"))
+OWN_SCRIPTS = (
+    b"content-security-policy",
+    b"script-src 'self' 'unsafe-eval'; worker-src 'self' blob:; img-src 'self' data: blob:; object-src 'none'; base-uri 'self'",
+)
+"""The secret is in the storage of this origin's pages. So what a text in an artifact, or Prefect's own /docs, would fetch from
+elsewhere or run does not run. (Its graphs are drawn by code that they make.)"""
 _PLAIN = (b"content-type", b"text/plain; charset=utf-8")
 _POLICY_VIOLATION = 1008
 
@@ -111,7 +116,7 @@ def _headers_of(scope: Scope) -> dict[str, str]:
 def _unframed(send: Send) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *UNFRAMED]}
+            message = {**message, "headers": [*message.get("headers", ()), *UNFRAMED, OWN_SCRIPTS]}
         await send(message)
 
     return sending

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from domain.text import printable
 from flows.stack.identity import Identity, identify
 from flows.stack.listener import Listener
 from flows.stack.steps import Steps
@@ -181,6 +182,6 @@ def tail_of(log: Path, *, lines: int = 12) -> str:
     """Return the last lines of a log, indented."""
     try:
         with log.open(encoding="utf-8", errors="replace") as file:
-            return "".join(f"    {line}" for line in deque(file, lines))
+            return printable("".join(f"    {line}" for line in deque(file, lines)))
     except OSError:
         return ""

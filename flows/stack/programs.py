@@ -57,6 +57,7 @@ class Plan:
         if self.exchange_port is not None:
             extra["TANDEM_DATA__REST_URL"] = f"http://{LOOPBACK}:{self.exchange_port}"
             extra["TANDEM_DATA__STREAM_URL"] = f"ws://{LOOPBACK}:{self.exchange_port}"
+            extra[keys.FOLDER] = keys.PAPER_ACCOUNT
         return child_environment(
             self.layout, port=self.listener.port, mark=self.mark, inherited=self.inherited, extra=extra
         )
@@ -110,7 +111,8 @@ class Plan:
     def worker(self) -> Program:
         """Return the worker, whose environment every flow run has: the folder of the keys is named in it, no key is."""
         settings = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "PREFECT_LOGGING_EXTRA_LOGGERS": "runner"}
-        folder = {keys.FOLDER: str(self.layout.keys)} if self.layout.keys.is_dir() else {}
+        has_keys = self.exchange_port is None and self.layout.keys.is_dir()
+        folder = {keys.FOLDER: str(self.layout.keys)} if has_keys else {}
         return self._program(
             "prefect worker", *("-m", "flows.stack.warm", "worker"), stop_within_s=15.0, extra={**settings, **folder}
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
@@ -11,15 +10,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-PATH = "/prove/"
-"""A GET of this and a nonce is answered with the proof."""
+from domain.proof import PATH, proof
+
 EVERY_S = 0.2
 TIMEOUT_S = 2.0
-
-
-def proof(auth: str, nonce: str, port: int) -> str:
-    """Return what only a holder of the secret can say. The port is in it, so that nobody passes the question on to the real server."""
-    return hmac.new(auth.encode(), f"tandem {nonce} {port}".encode(), hashlib.sha256).hexdigest()
 
 
 async def proves(url: str, auth: str) -> bool:

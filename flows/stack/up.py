@@ -86,6 +86,9 @@ async def _run(layout: Layout, steps: Steps, for_seconds: float | None) -> int:
     with steps.step("checks") as facts:
         plan, settings, pairs = make_plan(layout, os.environ, claims)
         facts.append(f"{pairs} pairs, {settings.trading_mode} mode{', dry run' if settings.dry_run else ''}")
+        if plan.exchange_port is not None and layout.keys.is_dir():
+            keys.forget(layout.keys)  # Nobody here has a use for them.
+            facts.append("(your exchange keys are not used in it)")
     async with Supervisor(plan, steps, stop_now) as supervisor:
         try:
             return await _live(supervisor, settings, stop, for_seconds)

@@ -1,19 +1,27 @@
 """`tandem status | pause | resume | flatten | reload`: speaks to the running runner through its control address."""
 
+import hmac
 import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
+from domain import proof
 from domain.errors import TandemError
+from domain.text import one_line, printable
 from runner.commands.options import config_option
 from storage.files import read_file
 
 if TYPE_CHECKING:
+    import http.client
+
     from runner.config import Settings
 
+PROOF_SECONDS = 10.0
 TIMEOUT_SECONDS = 60.0  # A flatten is answered when the legs are closed.
 ANSWER_BYTES_MAX = 16 * 2**20
 
@@ -81,42 +89,67 @@ def reload(config_path: Path) -> int:
 
 
 def _ask(config_path: Path, method: str, path: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """Raises: ConfigError, NoRunner with the remedy."""
-    # urllib: these commands should answer at once, and a loopback address needs no proxy and no session.
+    """The report that came back. Raises: ConfigError, NoRunner with the remedy."""
+    # http.client: these commands should answer at once; it takes no proxy and follows nobody elsewhere.
     import http.client  # noqa: PLC0415
-    import urllib.error  # noqa: PLC0415
-    import urllib.request  # noqa: PLC0415
 
     from runner.config import load_settings  # noqa: PLC0415
     from runner.keys import Purpose  # noqa: PLC0415
 
     settings = load_settings(config_path, Purpose.NONE)
     address = _address(settings)
-    request = urllib.request.Request(  # noqa: S310  (The scheme is ours.)
-        address + path,
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={} if body is None else {"Authorization": f"Bearer {_token(settings)}"},
-    )
-    opener = urllib.request.OpenerDirector()  # No proxy, and nothing that follows a redirect with the token.
-    for handler in (urllib.request.HTTPHandler(), urllib.request.HTTPDefaultErrorHandler()):
-        opener.add_handler(handler)
-    opener.add_handler(urllib.request.HTTPErrorProcessor())
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PROOF_SECONDS)
     try:
-        with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-            report: Mapping[str, Any] = json.loads(answer.read(ANSWER_BYTES_MAX))
-            return report
-    except urllib.error.HTTPError as error:
-        with error:
-            raise NoRunner(f"{address}: {_reason(error.read(ANSWER_BYTES_MAX), error.code)}") from None
+        connection.connect()
+        connection.auto_open = 0  # Whoever answers next is the one who has given the proof.
+        token = _token(settings, needed=body is not None)
+        if token is not None:
+            _require_proof(connection, address, token)
+        headers = {} if body is None else {"Authorization": f"Bearer {token}"}
+        connection.sock.settimeout(TIMEOUT_SECONDS)
+        connection.request(method, path, None if body is None else json.dumps(body).encode(), headers)
+        answer = connection.getresponse()
+        raw = answer.read(ANSWER_BYTES_MAX)
+        if answer.status >= 300:
+            raise NoRunner(f"{address}: {_reason(raw, answer.status)}")
+        report = _report(raw)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        why = getattr(error, "reason", error)
-        raise NoRunner(f"no runner answers at {address} ({why}); start one with 'tandem run' or 'make up'") from None
+        raise NoRunner(
+            f"no runner answers at {address} ({one_line(str(error))}); start one with 'tandem run' or 'make up'"
+        ) from None
+    else:
+        return report
+    finally:
+        connection.close()
+
+
+def _require_proof(connection: "http.client.HTTPConnection", address: str, token: str) -> None:
+    """The runner knows the token; anybody else who listens there must not hear it. Raises: NoRunner, OSError, HTTPException."""
+    nonce = secrets.token_hex(16)
+    expected = proof.proof(token, nonce, connection.port).encode()
+    connection.request("GET", proof.PATH + nonce)
+    answer = connection.getresponse()
+    said = answer.read(ANSWER_BYTES_MAX)
+    if answer.status != 200 or not hmac.compare_digest(said, expected):
+        raise NoRunner(
+            f"{address}: who listens there is not the runner whose token we have, and was not sent it;"
+            " see who it is with 'tandem doctor', and whether a runner runs with another config.json"
+        )
+
+
+def _report(raw: bytes) -> Mapping[str, Any]:
+    """Raises: ValueError."""
+    report = json.loads(raw)
+    if not isinstance(report, dict):
+        raise ValueError("the answer is no JSON object")  # noqa: TRY004 - as one that is no JSON at all.
+    shown: Mapping[str, Any] = _printable(report)
+    return shown
 
 
 def _reason(body: bytes, status_code: int) -> str:
     try:
-        return str(json.loads(body)["error"])
+        return one_line(str(json.loads(body)["error"]))
     except (ValueError, KeyError, TypeError):
         return f"HTTP {status_code}; is something else listening there?"
 
@@ -135,21 +168,35 @@ def _address(settings: "Settings") -> str:
     return url_of(control.host, control.port)
 
 
-def _token(settings: "Settings") -> str:
+def _token(settings: "Settings", *, needed: bool) -> str | None:
+    """None when it is not needed and this user may not read it: everybody of this machine may look."""
     path = settings.control_token_file
     try:
         return read_file(path).decode(errors="replace").strip()
-    except FileNotFoundError:
-        raise NoRunner(f"no runner answers: {path} is not there; start one with 'tandem run' or 'make up'") from None
     except OSError as error:
+        if not needed:
+            return None
+        if isinstance(error, FileNotFoundError):
+            raise NoRunner(
+                f"no runner answers: {path} is not there; start one with 'tandem run' or 'make up'"
+            ) from None
         raise NoRunner(f"{path}: cannot be read ({error.strerror}); be the user that runs the runner") from None
+
+
+def _printable(value: Any) -> Any:
+    """What a runner, or somebody in its place, says is shown on a terminal."""
+    if isinstance(value, dict):
+        return {printable(name): _printable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_printable(inner) for inner in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _show(report: Mapping[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console()
+    console = Console(markup=False)  # A name in brackets is a name.
     pairs = Table(title="Pairs", title_justify="left")
     for column in ("pair", "standing", "z", "price a", "price b", "hedge ratio"):
         pairs.add_column(column, justify="left" if column in {"pair", "standing"} else "right")

@@ -32,12 +32,15 @@ def run(config_path: Path, pairs_path: Path) -> int:
     execution.on_shutdown), everything recorded, final statistics printed. TANDEM_LOG_FILE names a file for a copy of the log.
     """
     # Imported here because `tandem --help` should not wait for ccxt.
-    from runner.config import load_settings  # noqa: PLC0415
+    from runner import keys  # noqa: PLC0415
+    from runner.config import load_settings, uses_paper_account  # noqa: PLC0415
     from runner.logs import keep_secret  # noqa: PLC0415
     from runner.pairs.file import load_pairs  # noqa: PLC0415
 
     settings = load_settings(config_path)
     load_pairs(pairs_path, settings.signal)
+    if uses_paper_account(settings, os.environ) and keys.are_in(os.environ):
+        click.echo("the exchange keys in the environment are not used: trading_mode is paper", err=True)
     for secret in (settings.binance_api_key, settings.binance_api_secret):
         if secret is not None:
             keep_secret(secret.get_secret_value())

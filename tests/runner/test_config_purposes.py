@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from runner.keys import Purpose
 LIVE = {"trading_mode": "live"}
 TRADE = {"BINANCE_API_KEY": "t-of-mine", "BINANCE_API_SECRET": "ts-of-mine"}
 READ = {"TANDEM_READ_API_KEY": "r-of-mine", "TANDEM_READ_API_SECRET": "rs-of-mine"}
+TRADE_IN_FILE = {"binance_api_key": "ft-of-mine", "binance_api_secret": "fts-of-mine"}
+ELSEWHERE = {"data": {"rest_url": "http://127.0.0.1:18081"}}
 READ_IN_FILE = {"read_api_key": "fr-of-mine", "read_api_secret": "frs-of-mine"}
 
 
@@ -39,6 +42,9 @@ def key_of(folder: Path, content: object, purpose: Purpose) -> str | None:
 STORIES = [
     ("paper: nothing is asked",        {},                  {},           "paper-key", "paper-key", None),
     ("paper: a reading key is unused", {},                  READ,         "paper-key", "paper-key", None),
+    ("paper: a trading key is unused", {},                  TRADE,        "paper-key", "paper-key", None),
+    ("paper: nor one in the file",     TRADE_IN_FILE,       READ,         "paper-key", "paper-key", None),
+    ("paper, at an address of mine",   ELSEWHERE,           TRADE,        "t-of-mine", "t-of-mine", None),
     ("live, one key for all",          LIVE,                TRADE,        "t-of-mine", "t-of-mine", None),
     ("live, a key each",               LIVE,                TRADE | READ, "t-of-mine", "r-of-mine", None),
     ("live, the reading one in file",  LIVE | READ_IN_FILE, TRADE,        "t-of-mine", "fr-of-mine", None),
@@ -55,7 +61,7 @@ def test_each_purpose_gets_its_own(
     monkeypatch: pytest.MonkeyPatch,
     *,
     by: str,
-    content: dict[str, str],
+    content: dict[str, Any],
     environment: dict[str, str],
     trade: str,
     read: str,
@@ -69,6 +75,26 @@ def test_each_purpose_gets_its_own(
     assert key_of(tmp_path, content, Purpose.TRADE) == trade
     assert key_of(tmp_path, content, Purpose.READ) == read
     assert key_of(tmp_path, content, Purpose.NONE) is none
+
+
+@pytest.mark.parametrize("content", [ELSEWHERE, ELSEWHERE | TRADE_IN_FILE], ids=["environment", "file"])
+def test_the_stacks_own_paper_exchange_gets_no_key_of_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: dict[str, Any]
+) -> None:
+    """`tandem up` names its address, so it looks like one of the user's own."""
+    monkeypatch.setenv(keys.FOLDER, keys.PAPER_ACCOUNT)
+    if content == ELSEWHERE:
+        for name, value in TRADE.items():
+            monkeypatch.setenv(name, value)
+    assert key_of(tmp_path, content, Purpose.TRADE) == "paper-key"
+    assert key_of(tmp_path, content, Purpose.READ) == "paper-key"
+
+
+def test_with_real_money_the_paper_account_is_never_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(keys.FOLDER, keys.PAPER_ACCOUNT)
+    for name, value in TRADE.items():
+        monkeypatch.setenv(name, value)
+    assert key_of(tmp_path, LIVE, Purpose.TRADE) == "t-of-mine"
 
 
 def test_who_only_reads_needs_no_trading_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,18 @@ async def test_who_listens_everywhere_still_asks_for_the_name(tmp_path: Path, ho
             assert (await send(rig.port, request("GET", "/status", {"Host": name}), host=here))[0] == status, name
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["evil@127.0.0.1", "localhost/x", "localhost#.evil.example", "localhost?.evil.example", "evil.example#@localhost",
+     "evil.example/@localhost", "127.0.0.1@evil.example", "127.0.0.1\\.evil.example", "localhost.evil.example", "localhost.",
+     "127.0.0.1.evil.example", "127.0.0.1, evil.example", "127.1", "2130706433", "[::ffff:127.0.0.1]", "[::1", "", "null"],
+)  # fmt: skip
+async def test_what_only_looks_like_one_of_our_names_is_none(tmp_path: Path, host: str) -> None:
+    async with control_rig(tmp_path) as rig:
+        status, _ = await send(rig.port, request("GET", "/status", {"Host": host}))
+        assert status in {400, 403}
+
+
 async def test_the_address_that_was_connected_to_is_a_name(tmp_path: Path) -> None:
     """Another machine knows ours by its address; nobody can make a foreign page's name into one."""
     async with control_rig(tmp_path, host="0.0.0.0") as rig:  # noqa: S104
@@ -92,5 +104,5 @@ async def test_an_external_party_at_our_port_gets_no_second_request(tmp_path: Pa
                 standalone_mode=False,
             )
     assert isinstance(result.exception, control_client.NoRunner)
-    assert "HTTP 302; is something else listening there?" in str(result.exception)
+    assert "is not the runner whose token we have" in str(result.exception)
     assert heard == []

@@ -18,17 +18,18 @@ import pytest
 from aiohttp import web
 
 from domain.errors import ConfigError
+from domain.proof import PATH, proof
 from flows.doctor import files as doctor_files
 from flows.doctor import secrets as doctor_secrets
 from flows.doctor.findings import Grade
 from flows.stack import entrance, identity
 from flows.stack.checks import make_plan
-from flows.stack.environment import auth_string, child_environment, own_origins
+from flows.stack.environment import auth_string, child_environment, encryption_key, own_origins
 from flows.stack.guard import Guard
 from flows.stack.layout import Layout
 from flows.stack.listener import Listener
 from flows.stack.ports import LOOPBACK, Claims
-from flows.stack.proof import PATH, proof, proves
+from flows.stack.proof import proves
 from flows.stack.up import is_private
 from runner import keys
 from runner.config import load_settings
@@ -253,6 +254,33 @@ def test_the_servers_secret_is_made_once_and_cannot_be_guessed(layout: Layout) -
     assert auth_string(layout, {}) != secret
 
 
+def _link(path: Path) -> None:
+    path.with_name("another").write_text("x" * 40)
+    path.symlink_to(path.with_name("another"))
+
+
+@pytest.mark.parametrize("make", [auth_string, lambda layout, _: encryption_key(layout)], ids=["auth", "encryption"])
+@pytest.mark.parametrize(
+    "spoil",
+    [Path.touch, lambda path: path.write_text("\n"), lambda path: path.write_bytes(b"\x00" * 40), os.mkfifo, _link],
+    ids=["empty", "blank", "zeroes", "a pipe", "a link"],
+)
+def test_a_secret_that_is_none_is_refused(
+    layout: Layout, spoil: Callable[[Path], object], make: Callable[[Layout, dict[str, str]], str]
+) -> None:
+    """With an empty secret Prefect's server would let everybody in."""
+    make(layout, {})
+    path = layout.prefect_auth if make is auth_string else layout.encryption_key
+    path.unlink()
+    spoil(path)
+    with pytest.raises(ConfigError, match=str(path)):
+        make(layout, {})
+
+
+def test_blanks_are_no_secret_of_the_users(layout: Layout) -> None:
+    assert auth_string(layout, {"PREFECT_SERVER_API_AUTH_STRING": "  "}).startswith("tandem:")
+
+
 def test_an_open_state_folder_is_closed_and_a_foreign_one_refused(tmp_path: Path) -> None:
     layout = Layout(home=tmp_path)
     (tmp_path / "var" / "log").mkdir(parents=True)
@@ -274,6 +302,9 @@ def test_a_plan_holds_the_port_before_anything_starts(tmp_path: Path) -> None:
     me = identity.identify()
     assert me is not None
     assert plan.listener.port in identity.listening_ports(me)
+    keys.hand_over(plan.layout.keys, ENVIRONMENT)
+    for program in (plan.worker(), plan.exchange(), plan.recorder(), plan.server()):
+        assert program.environment[keys.FOLDER] == keys.PAPER_ACCOUNT, "in paper mode no key is for anybody"
     plan.listener.close()
     claims.release()
 

@@ -36,7 +36,7 @@ def test_second_run_is_cancelled_and_the_first_trades_on(stack: Stack) -> None:
     pid = stack.live_pid()
     second = stack.ask(lambda api: api.start("live/live", once=uuid.uuid4().hex))
     over = stack.until_over(second)
-    assert over.state_name == "Cancelled"
+    assert (over.state_type, over.state_name) == ("CANCELLED", "AccountBusy")
     assert "another runner trades this account" in over.message
     assert stack.live_pid() == pid
 

@@ -30,13 +30,17 @@ from runner.ports import Clock
 TEN_SECONDS_MS = 10_000
 BAN_MARGIN_MS = 250
 """Beyond the end that was named: knocking a moment early would prolong it."""
+BAN_MS_MAX = 3 * 24 * 3_600_000
+"""The longest documented one. Who names a longer one is not believed: legs may be open meanwhile."""
 BAN_MS_DEFAULT = 120_000
 """Of a 418 that names no end: its documented minimum."""
+ORDERS_WINDOW_MS_MAX = 3_600_000
 ROLL_MARGIN_MS = 200
 LATE_COUNT_MS = 2_000
 """A count that arrives so soon after the minute has rolled may still be the old minute's."""
 _BANNED_UNTIL = re.compile(r"until (\d{13})")
-_ORDERS_PER = re.compile(r"per (\d+)? ?(SECOND|MINUTE)")
+_ORDERS_PER = re.compile(r"per (\d{1,9})? ?(SECOND|MINUTE)")
+_DIGITS_MAX = 18
 _TOO_MANY_REQUESTS = re.compile(rf'"code"\s*:\s*{TOO_MANY_REQUESTS}\b')
 
 
@@ -118,7 +122,7 @@ class Budget:
             ("ORDERS", "MINUTE", 1): self._orders_1m,
         }
         for row in rows if isinstance(rows, list) else ():
-            with contextlib.suppress(KeyError, TypeError, ValueError):
+            with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
                 limit = int(row["limit"])
                 if limit > 0:
                     counts[str(row["rateLimitType"]), str(row["interval"]), int(row["intervalNum"])].limit = limit
@@ -132,22 +136,23 @@ class Budget:
             ("x-mbx-order-count-10s", self._orders_10s),
             ("x-mbx-order-count-1m", self._orders_1m),
         ):
-            used = lowered.get(header, "")
-            if used.isascii() and used.isdigit():
-                count.report(int(used), exchange_ms)
+            used = _number_in(lowered.get(header, ""))
+            if used is not None:
+                count.report(used, exchange_ms)
         if http_status in {418, 429} or (http_status == 400 and _TOO_MANY_REQUESTS.search(body[:300])):
             self.bans += 1
             self._ban(http_status, lowered.get("retry-after", ""), body[:1000], exchange_ms)
 
     def _ban(self, http_status: int, retry_after: str, body: str, exchange_ms: int) -> None:
         waits = []
-        if retry_after.isascii() and retry_after.isdigit():
-            waits.append(int(retry_after) * 1000)
+        seconds = _number_in(retry_after)
+        if seconds is not None:
+            waits.append(seconds * 1000)
         named = _BANNED_UNTIL.search(body)
         if named is not None:
             waits.append(int(named[1]) - exchange_ms)
         default = BAN_MS_DEFAULT if http_status == 418 else MINUTE_MS - exchange_ms % MINUTE_MS
-        wait_ms = max(waits, default=default) + BAN_MARGIN_MS
+        wait_ms = min(max(waits, default=default), BAN_MS_MAX) + BAN_MARGIN_MS
         self._banned_until_ns = max(self._banned_until_ns, self._clock.monotonic_ns() + wait_ms * MS_NS)
 
     def too_many_orders(self, message: str) -> None:
@@ -155,7 +160,8 @@ class Budget:
         found = _ORDERS_PER.search(message)
         length_ms = TEN_SECONDS_MS
         if found is not None:
-            length_ms = int(found[1] or 1) * (1_000 if found[2] == "SECOND" else MINUTE_MS)
+            length_ms = int(found[1] or 1) * (1_000 if found[2] == "SECOND" else MINUTE_MS) or TEN_SECONDS_MS
+            length_ms = min(length_ms, ORDERS_WINDOW_MS_MAX)
         wait_ms = length_ms - self.exchange_clock.now_ms() % length_ms + ROLL_MARGIN_MS
         self._no_orders_until_ns = max(self._no_orders_until_ns, self._clock.monotonic_ns() + wait_ms * MS_NS)
 
@@ -206,6 +212,11 @@ class Budget:
         finally:
             for count, amount in taken:
                 count.in_flight -= amount
+
+
+def _number_in(header: str) -> int | None:
+    """None for what is no count; nor is a number of more digits than a clock has."""
+    return int(header) if header.isascii() and header.isdigit() and len(header) <= _DIGITS_MAX else None
 
 
 def _left_ms(left_ns: int) -> int:
