@@ -38,7 +38,7 @@ class StandinBot:
     async def _tick(self, stop: asyncio.Event) -> Mapping[str, Any]:
         ticks = 0
         self._write("started")
-        held = keys.given(keys.Purpose.TRADE, os.environ)
+        held = keys.keys_from(keys.Purpose.TRADE, os.environ)
         seen = {name: hashlib.sha256(value.encode()).hexdigest() for name, value in held.items()}
         (self._folder / "keys-seen.json").write_text(json.dumps(seen), encoding="utf-8")
         self._log("runner_started\n")
