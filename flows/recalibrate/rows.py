@@ -15,7 +15,16 @@ from runner.config import SignalSettings
 from runner.pairs.file import PairRow
 
 UNFIT = "close-only: "
-"""How a row's reason begins when recalibration, not a person, disabled it."""
+"""How the reason of such a row begins, for people."""
+CLOSED_BY = "recalibration"
+"""`closed_by` of a row that a recalibration, not a person, disabled."""
+
+
+def closed_by_recalibration(row: PairRow) -> bool:
+    """Whether a recalibration disabled this pair. Rows of earlier releases say so in their reason alone: read here, nowhere else."""
+    if row.enabled:
+        return False
+    return row.closed_by == CLOSED_BY or (row.closed_by is None and (row.reason or "").startswith(UNFIT))
 
 
 def limits_of(rules: CalibrationRules, signal: SignalSettings) -> RecalibrationRules:
@@ -69,7 +78,7 @@ def incumbent_of(row: PairRow, *, candle_seconds: int) -> Incumbent:
         leg_b=unified(row.leg_b),
         hedge_ratio=row.hedge_ratio,
         enabled=row.enabled,
-        closed_by_us=not row.enabled and (row.reason or "").startswith(UNFIT),
+        closed_by_us=closed_by_recalibration(row),
         fit=fit,
     )
 
@@ -81,7 +90,7 @@ def row_of(decision: Decision, row: PairRow | None, stamp: Stamp) -> PairRow | N
         return row if after is not None else None
     if decision.action is Action.RETIRE:
         assert row is not None
-        return msgspec.structs.replace(row, enabled=False, reason=UNFIT + decision.reason)
+        return msgspec.structs.replace(row, enabled=False, reason=UNFIT + decision.reason, closed_by=CLOSED_BY)
     assert found is not None
     base = row or PairRow(
         pair_id=decision.pair_id,
@@ -106,5 +115,6 @@ def row_of(decision: Decision, row: PairRow | None, stamp: Stamp) -> PairRow | N
         window=stamp.window,
         run_id=stamp.run_id,
         reason=decision.reason,
+        closed_by=None if after.enabled else base.closed_by,
         enabled=after.enabled,
     )

@@ -228,8 +228,8 @@ def _trade_items(first: Look, second: Look) -> list[Item]:
                     pair_id=trade.pair_id,
                     ledger_quantity=second.after.journal.get(there, ZERO),
                     exchange_quantity=second.positions.get(there, ZERO),
-                    explanation=f"trade {trade.trade_id} ({trade.status}) holds nothing of {missing}: a naked leg",
-                    action="the runner unwinds it; page a human if it stays",
+                    explanation=f"trade {trade.trade_id} ({trade.status}) holds nothing of {missing}: an unhedged leg",
+                    action="the runner unwinds it; look at once if it stays",
                     is_mismatch=True,
                 )
             )

@@ -53,6 +53,7 @@ class PairRow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     window: str | None = None
     run_id: str | None = None
     reason: str | None = None
+    closed_by: str | None = None  # "recalibration" when a recalibration disabled the pair; it opens no other.
     enabled: bool = True
 
 

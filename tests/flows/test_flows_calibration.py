@@ -89,6 +89,19 @@ def test_the_row_that_stands_afterwards(
         assert found.half_life_candles == 5
 
 
+def test_who_closed_a_pair_is_a_field_and_an_older_file_says_it_in_its_reason() -> None:
+    """Row -> may a recalibration open it again."""
+    closed = row_of(decision(Action.RETIRE, ROW, after=stands(enabled=False, closed_by_us=True)), ROW, STAMP)
+    assert closed is not None
+    reworded = msgspec.structs.replace(closed, reason="look at it on Monday")
+    opened = row_of(decision(Action.UPDATE, closed, after=stands()), closed, STAMP)
+    assert opened is not None
+    assert opened.closed_by is None
+    cases = ((closed, True), (reworded, True), (OFF_BY_US, True), (OFF_BY_HAND, False), (opened, False))
+    for row, expected in cases:
+        assert incumbent_of(row, candle_seconds=3600).closed_by_us is expected
+
+
 def test_every_rule_of_the_scan_is_one_of_the_recalibration_and_reaches_the_decision() -> None:
     assert set(ScanRules.model_fields) < set(CalibrationRules.model_fields)
     rules = CalibrationRules(
