@@ -14,9 +14,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from domain.web_requests import LOOPBACK_NAMES, WILDCARDS, RowLimit, foreign
+from paper.idle_connections import Handler as Connection
+from paper.idle_connections import Waiting
 from paper.outcomes import json_reply
-from paper.waiting import Handler as Connection
-from paper.waiting import Waiting
 
 log = logging.getLogger(__name__)
 

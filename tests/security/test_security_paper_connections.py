@@ -9,8 +9,8 @@ from raw_sockets import request, send
 from scripted_market import ScriptedMarket
 
 from paper import door, waiting
+from paper.idle_connections import WAITING_MAX
 from paper.server import PaperExchange
-from paper.waiting import WAITING_MAX
 
 HALF = b"GET /fapi/v1/time HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
 
