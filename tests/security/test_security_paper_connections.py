@@ -8,7 +8,7 @@ import websockets
 from raw_sockets import request, send
 from scripted_market import ScriptedMarket
 
-from paper import door, waiting
+from paper import door, idle_connections
 from paper.idle_connections import WAITING_MAX
 from paper.server import PaperExchange
 
