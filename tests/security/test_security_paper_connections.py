@@ -55,7 +55,7 @@ async def test_many_half_open_connections_keep_neither_requests_nor_streams_out(
 
 @pytest.mark.parametrize("said", [b"", b"GET /fa", HALF])
 async def test_who_never_finishes_asking_is_cut(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "FIRST_REQUEST_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(idle_connections, "FIRST_REQUEST_SECONDS_MAX", 0.3)
     async with PaperExchange(ScriptedMarket()) as exchange:
         reader, writer = await asyncio.open_connection("127.0.0.1", exchange.port)
         writer.write(said)
@@ -72,7 +72,7 @@ async def test_who_never_finishes_a_body_is_refused(monkeypatch: pytest.MonkeyPa
 
 async def test_a_trader_who_pauses_keeps_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is cut just as an order leaves would be an order of unknown outcome."""
-    monkeypatch.setattr(waiting, "FIRST_REQUEST_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(idle_connections, "FIRST_REQUEST_SECONDS_MAX", 0.1)
     async with PaperExchange(ScriptedMarket()) as exchange:
         reader, writer = await asyncio.open_connection("127.0.0.1", exchange.port)
         for _ in range(2):
