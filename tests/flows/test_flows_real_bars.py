@@ -25,7 +25,7 @@ from storage import market
 
 BARS = Path(__file__).parents[2].parent / "shared" / "data" / "binance_um_2025_1m_typhonun" / "klines_1m.parquet"
 pytestmark = pytest.mark.skipif(not BARS.is_file(), reason="the real bars are not beside this clone")
-HOURLY = f"""SELECT symbol, epoch_ms(time_bucket(INTERVAL 1 HOUR_MS, ts)) AS open_ms, first(open ORDER BY ts), max(high),
+HOURLY = f"""SELECT symbol, epoch_ms(time_bucket(INTERVAL 1 HOUR, ts)) AS open_ms, first(open ORDER BY ts), max(high),
     min(low), last(close ORDER BY ts) AS close, sum(volume), count(*) AS minutes
     FROM '{BARS}' GROUP BY ALL HAVING minutes = 60 ORDER BY ALL"""
 
